@@ -1,0 +1,169 @@
+"""Who is sent a block, who is told of it, and who knows it already (SPEC section 6)."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import NewType
+
+from services.broadcaster.core.fan_out import FanOut, choose_propagation_peers
+from services.broadcaster.core.known_sets import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES, KnownSets
+from services.shared.ethwire.types import Announce, BlockHash, PeerId
+
+GatewayId = NewType("GatewayId", str)
+"""The name a gateway gives itself."""
+
+
+@dataclass(frozen=True, slots=True)
+class JoinedPeer:
+    """A peer of a gateway, with the blocks the gateway last saw to or from it, oldest first."""
+
+    peer: PeerId
+    known_blocks: Sequence[BlockHash] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class RelayBlock:
+    """A block whose header was checked. `total_difficulty` is that of the chain that ends in it."""
+
+    block_hash: BlockHash
+    number: int
+    header_rlp: bytes
+    body_rlp: bytes
+    total_difficulty: int
+
+
+@dataclass(frozen=True, slots=True)
+class SendBlock:
+    """Action: the whole block, once to a gateway, for these of its peers."""
+
+    gateway: GatewayId
+    peers: Sequence[PeerId]
+    block: RelayBlock
+
+
+@dataclass(frozen=True, slots=True)
+class SendAnnounce:
+    """Action: the block's hash and number, once to a gateway, for these of its peers."""
+
+    gateway: GatewayId
+    peers: Sequence[PeerId]
+    announce: Announce
+
+
+@dataclass(frozen=True, slots=True)
+class Propagation:
+    """What was decided for a block: the sends, and how many peers lacked it before."""
+
+    sends: Sequence[SendBlock]
+    lacking: int
+
+
+class BlockRelay:
+    """The peers of all attached gateways and the blocks each is known to have.
+
+    A peer belongs to one gateway: the last that said it joined. Whatever another gateway says of it later is out of
+    date and changes nothing. A peer that joins starts with the blocks its gateway names, nothing from before: of
+    what was sent to a gateway that went away, only the gateway knows what arrived.
+
+    A returned send counts as done: the peers are marked. Caller's duty: when a send cannot be handed to the gateway,
+    detach that gateway, which forgets its peers.
+    """
+
+    def __init__(
+        self,
+        fan_out: FanOut,
+        rng: random.Random,
+        *,
+        blocks_per_peer: int = BLOCK_HASHES_PER_PEER,
+        distinct_blocks: int = DISTINCT_BLOCK_HASHES,
+    ) -> None:
+        self._fan_out, self._rng = fan_out, rng
+        self._known = KnownSets(blocks_per_peer, distinct_blocks)
+        self._gateway_of: dict[PeerId, GatewayId] = {}
+        self._peers_of: dict[GatewayId, set[PeerId]] = {}
+
+    @property
+    def gateways(self) -> int:
+        return len(self._peers_of)
+
+    @property
+    def peers(self) -> int:
+        return len(self._gateway_of)
+
+    @property
+    def distinct_blocks(self) -> int:
+        """Distinct block hashes in the known sets."""
+        return self._known.distinct
+
+    def attach(self, gateway: GatewayId, peers: Iterable[JoinedPeer]) -> None:
+        """Take a gateway's snapshot; it replaces all that was known of the gateway's peers."""
+        self.detach(gateway)
+        self._peers_of[gateway] = set()
+        for joined in peers:
+            self.join(gateway, joined)
+
+    def detach(self, gateway: GatewayId) -> None:
+        """Forget a gateway and its peers; one that is not attached is no matter."""
+        for peer in self._peers_of.pop(gateway, ()):
+            self._known.forget_peer(peer)
+            del self._gateway_of[peer]
+
+    def join(self, gateway: GatewayId, joined: JoinedPeer) -> None:
+        """Add a peer. Caller's duty: the gateway is attached."""
+        peers = self._peers_of[gateway]
+        before = self._gateway_of.get(joined.peer)
+        if before is not None:
+            self._peers_of[before].remove(joined.peer)
+        peers.add(joined.peer)
+        self._gateway_of[joined.peer] = gateway
+        self._known.add_peer(joined.peer)
+        self._known.mark_all(joined.peer, joined.known_blocks)
+
+    def leave(self, gateway: GatewayId, peer: PeerId) -> bool:
+        """Remove a peer; False when the gateway does not have it."""
+        if self._gateway_of.get(peer) != gateway:
+            return False
+        del self._gateway_of[peer]
+        self._peers_of[gateway].remove(peer)
+        self._known.forget_peer(peer)
+        return True
+
+    def mark_known(self, gateway: GatewayId, peer: PeerId, block_hashes: Iterable[BlockHash]) -> bool:
+        """The peer sent or announced these blocks; False when the gateway does not have the peer."""
+        if self._gateway_of.get(peer) != gateway:
+            return False
+        self._known.mark_all(peer, block_hashes)
+        return True
+
+    def has_peer(self, gateway: GatewayId, peer: PeerId) -> bool:
+        return self._gateway_of.get(peer) == gateway
+
+    def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> Propagation:
+        """Choose who gets the whole block. `origins` are the peers it came from: they have it."""
+        self._mark_origins(block.block_hash, origins)
+        lacking = self._known.lacking(block.block_hash)
+        chosen = choose_propagation_peers(self._fan_out, lacking, self._rng)
+        by_gateway = self._mark_sent(block.block_hash, chosen)
+        return Propagation([SendBlock(gateway, peers, block) for gateway, peers in by_gateway.items()], len(lacking))
+
+    def announce(self, announce: Announce, origins: Iterable[PeerId]) -> list[SendAnnounce]:
+        """Tell every peer that still lacks the block that it exists."""
+        self._mark_origins(announce.block_hash, origins)
+        lacking = self._known.lacking(announce.block_hash)
+        by_gateway = self._mark_sent(announce.block_hash, lacking)
+        return [SendAnnounce(gateway, peers, announce) for gateway, peers in by_gateway.items()]
+
+    def _mark_origins(self, block_hash: BlockHash, origins: Iterable[PeerId]) -> None:
+        for peer in origins:
+            if peer in self._gateway_of:
+                self._known.mark(peer, block_hash)
+
+    def _mark_sent(self, block_hash: BlockHash, peers: Iterable[PeerId]) -> dict[GatewayId, list[PeerId]]:
+        """Mark the peers as knowing the block; returns them by gateway."""
+        by_gateway: dict[GatewayId, list[PeerId]] = {}
+        for peer in peers:
+            self._known.mark(peer, block_hash)
+            by_gateway.setdefault(self._gateway_of[peer], []).append(peer)
+        return by_gateway

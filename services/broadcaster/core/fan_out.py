@@ -1,0 +1,42 @@
+"""How many of the peers that lack a block get all of it at once, and which (SPEC section 6)."""
+
+from __future__ import annotations
+
+import enum
+import math
+import random
+from collections.abc import Callable, Mapping, Sequence
+from typing import Final, TypeVar
+
+PeerT = TypeVar("PeerT")
+
+MIN_SEED_PEERS: Final = 4
+"""Fewer full copies than this in a small network, and one slow peer holds the block back."""
+
+
+class FanOut(enum.Enum):
+    """The policies, by the name they have as a flag and in metrics."""
+
+    SEED = "seed"
+    """The square root, with a floor of four: this protocol's own rule."""
+    SQRT = "sqrt"
+    """The square root without a floor, as later proof-of-work clients do it."""
+    ALL = "all"
+    """Everyone: for small private networks."""
+
+
+_WANTED: Final[Mapping[FanOut, Callable[[int], int]]] = {
+    FanOut.SEED: lambda lacking: max(MIN_SEED_PEERS, math.isqrt(lacking)),
+    FanOut.SQRT: math.isqrt,
+    FanOut.ALL: lambda lacking: lacking,
+}
+
+
+def fan_out_count(policy: FanOut, lacking: int) -> int:
+    """To how many of `lacking` peers a block is propagated."""
+    return min(lacking, _WANTED[policy](lacking))
+
+
+def choose_propagation_peers(policy: FanOut, lacking: Sequence[PeerT], rng: random.Random) -> list[PeerT]:
+    """Pick who gets the whole block; the rest hear its hash once it is imported."""
+    return rng.sample(lacking, k=fan_out_count(policy, len(lacking)))

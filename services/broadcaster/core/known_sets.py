@@ -1,0 +1,157 @@
+"""Which peers know which hashes (SPEC section 6, known sets), as an index from a hash to the peers that know it."""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Iterable
+from typing import Final
+
+from services.broadcaster.core.id_queue import IdQueue
+from services.shared.ethwire.types import PeerId
+
+BLOCK_HASHES_PER_PEER: Final = 1024
+"""Known block hashes kept for each peer, as every known client does: hours of blocks, for 4 KiB."""
+
+DISTINCT_BLOCK_HASHES: Final = 65_536
+"""Distinct block hashes over all peers, about 20 MB. Peers of one chain share theirs, so only made-up hashes get here."""
+
+
+class _KnownPeer:
+    """One peer's place in the index. `bit` is its own bit in every set of knowers."""
+
+    __slots__ = ("bit", "peer", "queue", "unshared")
+
+    def __init__(self, peer: PeerId, slot: int) -> None:
+        self.peer = peer
+        self.bit = 1 << slot
+        self.queue = IdQueue()
+        self.unshared = 0
+
+
+class KnownSets:
+    """For each peer the latest hashes it knows; asked by hash, because the question is always "who lacks this".
+
+    A hash is stored once, under a small number, with its knowers as one integer that has a bit for each peer. Each
+    peer has only the queue of its numbers, oldest first. A hash marked again keeps its age. Forgetting is always
+    safe: it costs a duplicate. Two limits hold at any time: hashes per peer (its oldest goes), and distinct hashes
+    over all peers (the peer with the most hashes that nobody else knows loses its oldest).
+
+    Caller's duty: `mark` and `forget_peer` only for peers that were added.
+    """
+
+    def __init__(self, per_peer_limit: int, distinct_limit: int) -> None:
+        if per_peer_limit < 1 or distinct_limit < 1:
+            raise ValueError(f"limits {per_peer_limit} per peer and {distinct_limit} distinct must be at least 1")
+        self._per_peer_limit, self._distinct_limit = per_peer_limit, distinct_limit
+        self._peers: dict[PeerId, _KnownPeer] = {}
+        self._slots: list[_KnownPeer | None] = []
+        self._free_slots: list[int] = []
+        self._everyone = 0
+        self._ids: dict[bytes, int] = {}
+        self._hashes: list[bytes] = []
+        self._knowers: list[int] = []
+        self._free_ids: list[int] = []
+
+    @property
+    def distinct(self) -> int:
+        """Distinct hashes held now."""
+        return len(self._ids)
+
+    def __contains__(self, peer: PeerId) -> bool:
+        return peer in self._peers
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def add_peer(self, peer: PeerId) -> None:
+        """Start an empty set; a peer that had one starts anew."""
+        if peer in self._peers:
+            self.forget_peer(peer)
+        if self._free_slots:
+            slot = heapq.heappop(self._free_slots)
+        else:
+            slot = len(self._slots)
+            self._slots.append(None)
+        known_peer = _KnownPeer(peer, slot)
+        self._slots[slot] = self._peers[peer] = known_peer
+        self._everyone |= known_peer.bit
+
+    def forget_peer(self, peer: PeerId) -> None:
+        known_peer = self._peers.pop(peer)
+        while known_peer.queue:
+            self._forget_oldest(known_peer)
+        slot = known_peer.bit.bit_length() - 1
+        self._slots[slot] = None
+        heapq.heappush(self._free_slots, slot)
+        self._everyone ^= known_peer.bit
+
+    def mark(self, peer: PeerId, known_hash: bytes) -> bool:
+        """Remember that the peer knows a hash; False when that is nothing new."""
+        known_peer = self._peers[peer]
+        ident = self._ids.get(known_hash)
+        if ident is not None and self._knowers[ident] & known_peer.bit:
+            return False
+        if len(known_peer.queue) >= self._per_peer_limit:
+            self._forget_oldest(known_peer)
+        if ident is None:
+            ident = self._store(known_hash)
+        self._set_knowers(ident, self._knowers[ident] | known_peer.bit)
+        known_peer.queue.push(ident)
+        return True
+
+    def mark_all(self, peer: PeerId, known_hashes: Iterable[bytes]) -> int:
+        """Mark several hashes, oldest first; returns how many were new."""
+        return sum([self.mark(peer, known_hash) for known_hash in known_hashes])
+
+    def knows(self, peer: PeerId, known_hash: bytes) -> bool:
+        ident = self._ids.get(known_hash)
+        return ident is not None and bool(self._knowers[ident] & self._peers[peer].bit)
+
+    def lacking(self, known_hash: bytes) -> list[PeerId]:
+        """All peers that are not known to know the hash, always in the order of their places in the index."""
+        ident = self._ids.get(known_hash)
+        lacking = self._everyone if ident is None else self._everyone & ~self._knowers[ident]
+        bits = f"{lacking:b}"[::-1]
+        return [
+            known_peer.peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer
+        ]
+
+    def hashes_of(self, peer: PeerId) -> list[bytes]:
+        """What the peer is known to know, oldest first."""
+        return [self._hashes[ident] for ident in self._peers[peer].queue]
+
+    def _store(self, known_hash: bytes) -> int:
+        while len(self._ids) >= self._distinct_limit:
+            self._forget_oldest(max(self._peers.values(), key=lambda peer: (peer.unshared, len(peer.queue))))
+        if self._free_ids:
+            ident = self._free_ids.pop()
+            self._hashes[ident] = known_hash
+        else:
+            ident = len(self._hashes)
+            self._hashes.append(known_hash)
+            self._knowers.append(0)
+        self._ids[known_hash] = ident
+        return ident
+
+    def _forget_oldest(self, known_peer: _KnownPeer) -> None:
+        ident = known_peer.queue.pop()
+        left = self._knowers[ident] ^ known_peer.bit
+        self._set_knowers(ident, left)
+        if not left:
+            del self._ids[self._hashes[ident]]
+            self._hashes[ident] = b""
+            self._free_ids.append(ident)
+
+    def _set_knowers(self, ident: int, knowers: int) -> None:
+        """Change who knows a hash and keep count, for the one peer that was or is alone with it."""
+        before = self._knowers[ident]
+        if before and not before & (before - 1):
+            self._count_unshared(before, -1)
+        if knowers and not knowers & (knowers - 1):
+            self._count_unshared(knowers, 1)
+        self._knowers[ident] = knowers
+
+    def _count_unshared(self, bit: int, change: int) -> None:
+        known_peer = self._slots[bit.bit_length() - 1]
+        assert known_peer is not None, "a bit in a set of knowers belongs to a peer in the index"
+        known_peer.unshared += change

@@ -1,0 +1,48 @@
+"""What a `Connection` tells its edge."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.peer_gateway.core.devp2p import Hello
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.types import PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class HandshakeDone:
+    """The link is encrypted, and the peer owns `node_id`."""
+
+    node_id: PeerId
+
+
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Hellos are exchanged and a version of eth is agreed on; whether to stay is the edge's decision."""
+
+    hello: Hello
+    eth_version: int
+
+
+@dataclass(frozen=True, slots=True)
+class EthMessage:
+    """One message of eth: `code` counts from the capability's first, `payload` is not compressed."""
+
+    code: int
+    payload: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Disconnected:
+    """The last event of a connection: send what is left, then close the socket.
+
+    `reason` is None when the peer left without one that is known. Ours is always there, but can only
+    reach the peer once the link is encrypted.
+    """
+
+    reason: DisconnectReason | None
+    by_us: bool
+    detail: str
+
+
+Event = HandshakeDone | Ready | EthMessage | Disconnected

@@ -1,0 +1,135 @@
+"""Block bodies and receipts as slices: their parts, and the roots a header promises for them.
+
+Nothing inside a transaction or receipt is decoded. A typed transaction or receipt (EIP-2718) travels
+as a string whose content is the trie's value; an old one is a list and is that value itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import NamedTuple
+
+from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.rlp_slices import (
+    encode_length,
+    item_span,
+    list_span,
+    split_items,
+    split_list,
+    uint_payload,
+    whole_list,
+)
+from services.shared.ethwire.roots import ordered_trie_root
+from services.shared.ethwire.types import Body, Header
+
+BLOOM_BYTES = 256
+"""Size of the bloom in a header and in a receipt (Yellow Paper, section 4.3.1)."""
+
+
+class ReceiptTotals(NamedTuple):
+    """What a header says of its receipts, recomputed from them."""
+
+    root: bytes
+    bloom: bytes
+    gas_used: int
+
+
+def body_roots(body_rlp: bytes) -> Body:
+    """The body with its transactions root and uncles hash. Raises MalformedRlp on any other shape."""
+    start, transactions_end, end = _body_spans(body_rlp)
+    values = _trie_values(body_rlp, start, transactions_end)
+    uncles_rlp = body_rlp[transactions_end:end]
+    return Body(
+        body_rlp,
+        ordered_trie_root(values) if values else EMPTY_TRIE_ROOT,
+        EMPTY_LIST_HASH if uncles_rlp == b"\xc0" else keccak256(uncles_rlp),
+    )
+
+
+def transaction_items(body_rlp: bytes) -> list[bytes]:
+    """The transactions as they stand in the body, each with its prefix."""
+    start, transactions_end, _ = _body_spans(body_rlp)
+    return split_items(body_rlp, start, transactions_end)
+
+
+def uncle_headers(body_rlp: bytes) -> list[Header]:
+    """The uncles of the body, decoded and hashed."""
+    _, transactions_end, end = _body_spans(body_rlp)
+    if end - transactions_end == 1:
+        return []
+    start, _ = list_span(body_rlp, transactions_end, end)
+    return [decode_header(item) for item in split_items(body_rlp, start, end)]
+
+
+def split_block(block_rlp: bytes) -> tuple[bytes, bytes]:
+    """A block [header, transactions, uncles] as (header RLP, body RLP)."""
+    start, end = whole_list(block_rlp)
+    _, header_end = list_span(block_rlp, start, end)
+    _, transactions_end = list_span(block_rlp, header_end, end)
+    _, uncles_end = list_span(block_rlp, transactions_end, end)
+    if uncles_end != end:
+        raise MalformedRlp("a block has more than header, transactions and uncles (withdrawals are not supported)")
+    body = block_rlp[header_end:end]
+    return block_rlp[start:header_end], encode_length(len(body), 0xC0) + body
+
+
+def join_block(header_rlp: bytes, body_rlp: bytes) -> bytes:
+    """The inverse of `split_block`."""
+    start, _ = whole_list(body_rlp)
+    block = header_rlp + body_rlp[start:]
+    return encode_length(len(block), 0xC0) + block
+
+
+def receipts_root(receipts_rlp: bytes) -> bytes:
+    """Root of one block's list of receipts."""
+    start, end = whole_list(receipts_rlp)
+    return ordered_trie_root(_trie_values(receipts_rlp, start, end))
+
+
+def receipt_totals(receipts_rlp: bytes) -> ReceiptTotals:
+    """Root, joined bloom and gas used of one block's list of receipts."""
+    start, end = whole_list(receipts_rlp)
+    values = _trie_values(receipts_rlp, start, end)
+    bloom, gas_used = 0, 0
+    for value in values:
+        receipt = value if value[0] >= 0xC0 else value[1:]
+        fields = split_list(receipt, most=4)
+        if len(fields) != 4 or len(fields[2]) != BLOOM_BYTES + 3:
+            raise MalformedRlp("a receipt is not a status, gas, a bloom and logs")
+        gas_used = uint_payload(fields[1], max_bytes=8)
+        bloom |= int.from_bytes(fields[2][3:])
+    return ReceiptTotals(ordered_trie_root(values), bloom.to_bytes(BLOOM_BYTES), gas_used)
+
+
+def _body_spans(body_rlp: bytes) -> tuple[int, int, int]:
+    """(start of the first transaction, end of the transactions, end of the uncles)."""
+    start, end = whole_list(body_rlp)
+    transactions_start, transactions_end = list_span(body_rlp, start, end)
+    _, uncles_end = list_span(body_rlp, transactions_end, end)
+    if uncles_end != end:
+        raise MalformedRlp("a body has more than transactions and uncles")
+    return transactions_start, transactions_end, end
+
+
+def _trie_values(buffer: bytes, offset: int, end: int) -> Sequence[bytes]:
+    """The trie values of the items between `offset` and `end`; the usual sizes of a list are read in place."""
+    values: list[bytes] = []
+    while offset < end:
+        prefix = buffer[offset]
+        item_end = 0
+        if prefix == 0xF8 and offset + 1 < end and buffer[offset + 1] >= 56:
+            item_end = offset + 2 + buffer[offset + 1]
+        elif prefix == 0xF9 and offset + 2 < end and buffer[offset + 1]:
+            item_end = offset + 3 + (buffer[offset + 1] << 8 | buffer[offset + 2])
+        if 0 < item_end <= end:
+            values.append(buffer[offset:item_end])
+            offset = item_end
+            continue
+        start, item_end, is_list = item_span(buffer, offset, end)
+        if not is_list and item_end - start < 2:
+            raise MalformedRlp("a typed transaction or receipt is empty")
+        values.append(buffer[offset if is_list else start : item_end])
+        offset = item_end
+    return values

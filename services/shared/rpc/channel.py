@@ -1,0 +1,55 @@
+"""How a service or client reaches another: channel options and back-off."""
+
+from __future__ import annotations
+
+import random
+from typing import Final
+
+import grpc.aio
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+"""Largest message either end takes; asked replies are cut into parts far below it."""
+
+MESSAGE_LIMITS: Final = (
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+)
+
+CHANNEL_OPTIONS: Final = (
+    *MESSAGE_LIMITS,
+    # A link to a host that vanished is noticed within 30 s.
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    # gRPC's own reconnect delays grow to two minutes; a restarted service must be found again soon.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 2_000),
+    # Links within a machine or a cluster go straight, whatever proxy the environment names.
+    ("grpc.enable_http_proxy", 0),
+    # Clients of one process do not share a connection, so that links do not slow each other.
+    ("grpc.use_local_subchannel_pool", 1),
+)
+
+
+def open_channel(address: str) -> grpc.aio.Channel:
+    """A channel to `host:port` or `unix:/path`. Caller's duty: close it."""
+    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+
+
+class Backoff:
+    """Delays between attempts: each up to twice the last, with jitter, back to the first after a success."""
+
+    def __init__(self, rng: random.Random, first_s: float = 0.2, most_s: float = 5.0) -> None:
+        self._rng, self._first_s, self._most_s = rng, first_s, most_s
+        self._failures = 0
+
+    def next_delay_s(self) -> float:
+        """Call after a failed attempt; wait this long before the next one."""
+        longest = min(self._most_s, self._first_s * 2.0 ** min(self._failures, 32))
+        self._failures += 1
+        return longest * self._rng.uniform(0.5, 1.0)
+
+    def reset(self) -> None:
+        """Call after an attempt that succeeded."""
+        self._failures = 0

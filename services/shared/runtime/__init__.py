@@ -1,0 +1,1 @@
+"""How a process lives: configuration, logs, the gRPC server, /metrics, readiness, shutdown."""

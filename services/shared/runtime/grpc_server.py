@@ -1,0 +1,126 @@
+"""The gRPC server every service listens with: health, reflection, limits, error table."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable
+from contextlib import closing
+from pathlib import Path
+from typing import Final, TypeVar
+
+import grpc.aio
+from google.protobuf.descriptor import ServiceDescriptor
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection
+
+from services.shared.rpc.channel import MESSAGE_LIMITS
+from services.shared.rpc.errors import ErrorInterceptor
+from services.shared.runtime.faults import StartRefused
+
+S = TypeVar("S")
+
+UNIX_PREFIX: Final = "unix:"
+
+UNIX_PATH_LIMIT: Final = 100
+"""Longest path of a unix socket in bytes; the kernel's limit is 104 to 108."""
+
+KEEPALIVE_OPTIONS: Final = (
+    # Two servers on one port would share its connections silently.
+    ("grpc.so_reuseport", 0),
+    # Clients ping idle links every 20 s (`rpc.channel`); a server counts faster pings as abuse.
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+)
+
+
+class RpcServer:
+    """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
+
+    def __init__(self) -> None:
+        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS])
+        self._health = health.aio.HealthServicer()
+        self._guard: asyncio.Task[None] | None = None
+        self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+
+    def add(self, register: Callable[[S, grpc.aio.Server], None], servicer: S, descriptor: ServiceDescriptor) -> None:
+        """`register` is the generated `add_…_to_server`; the descriptor names the service for health and reflection."""
+        register(servicer, self._server)
+        self._names.append(descriptor.full_name)
+
+    def listen(self, address: str) -> int:
+        """Listen on `host:port` (0 is any port) or `unix:/path`; the result is the port (1 for a unix socket)."""
+        if address.startswith(UNIX_PREFIX):
+            _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
+        else:
+            _check_port(address)
+        try:
+            return self._server.add_insecure_port(address)
+        except RuntimeError as problem:
+            raise StartRefused(f"cannot listen on {address}: {problem}") from problem
+
+    async def start(self) -> None:
+        reflection.enable_server_reflection(self._names, self._server)
+        await self.set_serving(False)
+        await self._server.start()
+        self._guard = asyncio.create_task(self._stop_at_loop_end(), name="rpc-server-guard")
+
+    async def set_serving(self, serving: bool) -> None:
+        """What health checks are told, for the server as a whole and for each service."""
+        states = health_pb2.HealthCheckResponse
+        for name in ("", *self._names):
+            await self._health.set(name, states.SERVING if serving else states.NOT_SERVING)
+
+    async def stop(self, grace_s: float) -> None:
+        """Refuse new calls, give running ones `grace_s`, then cancel them."""
+        if self._guard is None:
+            return
+        self._guard, guard = None, self._guard
+        guard.cancel()
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace_s)
+
+    async def _stop_at_loop_end(self) -> None:
+        """A start that fails later on never calls `stop`; gRPC must still be stopped while its loop lives."""
+        try:
+            await asyncio.Event().wait()
+        finally:
+            if self._guard is not None:
+                await self._server.stop(None)
+
+
+def split_address(address: str) -> tuple[str, int]:
+    """The host and port of `host:port`, `[v6]:port` or `:port` (every interface)."""
+    host, colon, port = address.rpartition(":")
+    if not colon or not port.isdigit() or int(port) > 65_535:
+        raise StartRefused(f"cannot listen on {address!r}: not host:port or unix:/path")
+    return host.strip("[]"), int(port)
+
+
+def _check_port(address: str) -> None:
+    # gRPC says only that binding failed, so the reason is found out here.
+    host, port = split_address(address)
+    try:
+        found = socket.getaddrinfo(host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        family, kind, protocol, _, where = found[0]
+        with closing(socket.socket(family, kind, protocol)) as probe:
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(where)
+    except OSError as problem:
+        raise StartRefused(f"cannot listen on {address}: {(problem.strerror or str(problem)).lower()}") from problem
+
+
+def _check_unix_socket(path: Path) -> None:
+    if len(bytes(path)) > UNIX_PATH_LIMIT:
+        raise StartRefused(f"cannot listen on {path}: longer than {UNIX_PATH_LIMIT} bytes, choose a shorter path")
+    if not path.parent.is_dir():
+        raise StartRefused(f"cannot listen on {path}: its directory does not exist")
+    with closing(socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)) as probe:
+        try:
+            probe.connect(str(path))
+        except OSError:
+            # Nobody answers: the file is absent, or left by a killed process.
+            path.unlink(missing_ok=True)
+        else:
+            raise StartRefused(f"cannot listen on {path}: another process answers there")

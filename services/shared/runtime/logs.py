@@ -1,0 +1,48 @@
+"""Structured logs on stderr, as lines for people or as JSON."""
+
+from __future__ import annotations
+
+import logging
+import sys
+from typing import Final, cast
+
+import structlog
+from structlog.typing import FilteringBoundLogger, Processor
+
+Log = FilteringBoundLogger
+
+LEVELS: Final = ("debug", "info", "warning", "error")
+
+
+def configure_logs(service: str, *, level: str, as_json: bool) -> None:
+    """Call once, at the start of the process. Lines of libraries that use `logging` come out the same way."""
+    render: list[Processor]
+    if as_json:
+        render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
+    else:
+        render = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+    threshold = logging.getLevelNamesMapping()[level.upper()]
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            *render,
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(threshold),
+        logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
+        cache_logger_on_first_use=False,
+    )
+    structlog.contextvars.bind_contextvars(service=service)
+    root = logging.getLogger()
+    root.handlers[:] = [_IntoStructlog(level=max(threshold, logging.WARNING))]
+
+
+def get_log(part: str, **fields: object) -> Log:
+    """A logger whose lines carry `part` (the module's role) and the given fields."""
+    return cast("Log", structlog.get_logger(part=part, **fields))
+
+
+class _IntoStructlog(logging.Handler):
+    def emit(self, record: logging.LogRecord) -> None:
+        get_log(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)

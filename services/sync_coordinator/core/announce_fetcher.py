@@ -1,0 +1,326 @@
+"""Turns announced and propagated blocks into imports (geth `eth/fetcher/fetcher.go` of 1.8).
+
+The stages of a hash, in order; it is in at most one of the first four, and nothing else moves it:
+
+    announced -> fetching (header asked) -> fetched (header here) -> completing (body asked) -> queued -> importing
+"""
+
+from __future__ import annotations
+
+import heapq
+import itertools
+import random
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
+from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
+from services.sync_coordinator.core.fetcher_actions import (
+    BlockOutcome,
+    DropFetchPeer,
+    FetchBodies,
+    FetcherAction,
+    FetchHeader,
+    ImportFetched,
+)
+
+ARRIVE_TIMEOUT_S: Final = 0.5
+"""How long an announced block may still arrive by propagation before we ask for it."""
+
+GATHER_SLACK_S: Final = 0.1
+"""Announces this much younger than the due one are asked for with it; bodies are gathered this long."""
+
+FETCH_TIMEOUT_S: Final = 5.0
+"""A request unanswered for so long is forgotten; slow peers are not punished for being asked."""
+
+ANNOUNCES_PER_PEER: Final = 256
+"""Announces one peer may have open; more is a memory attack, not a busy peer."""
+
+BLOCKS_PER_PEER: Final = 64
+"""Blocks one peer may have queued; more is a memory attack."""
+
+DISTANCE_BELOW_HEAD: Final = 7
+"""A block further below our head cannot matter any more, not even as an uncle."""
+
+DISTANCE_ABOVE_HEAD: Final = 32
+"""A block further above our head is the downloader's work."""
+
+HELD_RETRY_S: Final = 5.0
+"""How often a block that is slightly in the future is tried again."""
+
+HELD_BLOCKS: Final = 256
+"""Blocks from the near future that are held; the oldest gives way."""
+
+EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
+"""A body without transactions and uncles."""
+
+
+@dataclass(slots=True)
+class _Announced:
+    """A hash somebody announced: since when, and by whom with which number."""
+
+    heard_at: float
+    announcers: dict[PeerId, int]
+
+
+@dataclass(slots=True)
+class _Asked:
+    """A hash whose header or body is on its way: from whom, since when. `header` once it is here."""
+
+    peer: PeerId
+    number: int
+    since: float
+    request_id: int = 0
+    header: Header | None = None
+
+
+class AnnounceFetcher:
+    """See the module's text. Pure: callers pass `now` and carry out the returned actions.
+
+    `head_number` and `has_block` look at our chain: the head's number, and whether a block is imported.
+    """
+
+    def __init__(
+        self,
+        head_number: Callable[[], int],
+        has_block: Callable[[BlockHash], bool],
+        next_id: Callable[[], int],
+        rng: random.Random,
+    ) -> None:
+        self._head_number = head_number
+        self._has_block = has_block
+        self._next_id = next_id
+        self._rng = rng
+        self._announced: dict[BlockHash, _Announced] = {}
+        self._fetching: dict[BlockHash, _Asked] = {}
+        self._fetched: dict[BlockHash, _Asked] = {}
+        self._completing: dict[BlockHash, _Asked] = {}
+        self._queue: list[tuple[int, int, Block, PeerId]] = []
+        self._queued: dict[BlockHash, PeerId] = {}
+        self._importing: dict[BlockHash, tuple[Block, PeerId]] = {}
+        self._held: dict[BlockHash, tuple[Block, PeerId]] = {}
+        self._retry_at: float | None = None
+        self._open_announces: Counter[PeerId] = Counter()
+        self._open_blocks: Counter[PeerId] = Counter()
+        self._sequence = itertools.count()
+        self.refused_announces = 0
+        self.refused_blocks = 0
+
+    # Input from peers
+
+    def on_announce(self, peer: PeerId, announce: Announce, now: float) -> list[FetcherAction]:
+        """A peer says that a block exists that is unknown to us."""
+        block_hash, number = announce
+        if not self._near_head(number) or self._has_block(block_hash):
+            return []
+        if block_hash in self._queued or self._stage_after_announced(block_hash) is not None:
+            return []
+        entry = self._announced.get(block_hash)
+        if entry is not None and peer in entry.announcers:
+            return []
+        if self._open_announces[peer] >= ANNOUNCES_PER_PEER:
+            self.refused_announces += 1
+            return []
+        self._open_announces[peer] += 1
+        if entry is None:
+            self._announced[block_hash] = entry = _Announced(now, {})
+        entry.announcers[peer] = number
+        return []
+
+    def on_block(self, peer: PeerId, block: Block, now: float) -> list[FetcherAction]:
+        """A peer propagated a whole block, whose body matches its header."""
+        del now
+        self._forget_fetch(block.header.hash)
+        self._enqueue(peer, block)
+        return self._import_ready()
+
+    def on_headers(self, request_id: int, headers: Sequence[Header], now: float) -> list[FetcherAction]:
+        """The answer to a FetchHeader; one that is late, or not what was asked, is ignored."""
+        block_hash = next((key for key, asked in self._fetching.items() if asked.request_id == request_id), None)
+        if block_hash is None:
+            return []
+        asked = self._fetching.pop(block_hash)
+        header = headers[0] if len(headers) == 1 and headers[0].hash == block_hash else None
+        if header is None or self._has_block(block_hash):
+            self._open_announces_less(asked.peer)
+            return []
+        if header.number != asked.number:
+            self._open_announces_less(asked.peer)
+            explanation = f"announced block {asked.number} 0x{block_hash.hex()}, whose header says {header.number}"
+            return [DropFetchPeer(asked.peer, explanation)]
+        if header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH:
+            self._open_announces_less(asked.peer)
+            self._enqueue(asked.peer, Block(header, EMPTY_BODY_RLP))
+            return self._import_ready()
+        self._fetched[block_hash] = _Asked(asked.peer, asked.number, now, header=header)
+        return []
+
+    def on_bodies(self, request_id: int, bodies: Sequence[Body], now: float) -> list[FetcherAction]:
+        """The answer to a FetchBodies: each body is matched to a header by its two roots."""
+        del now
+        open_hashes = [key for key, asked in self._completing.items() if asked.request_id == request_id]
+        for body in bodies:
+            for block_hash in open_hashes:
+                header = self._completing[block_hash].header
+                assert header is not None
+                if (header.transactions_root, header.uncles_hash) == (body.transactions_root, body.uncles_hash):
+                    asked = self._completing.pop(block_hash)
+                    open_hashes.remove(block_hash)
+                    self._open_announces_less(asked.peer)
+                    self._enqueue(asked.peer, Block(header, body.body_rlp))
+                    break
+        for block_hash in open_hashes:
+            self._open_announces_less(self._completing.pop(block_hash).peer)
+        return self._import_ready()
+
+    def on_request_lost(self, request_id: int) -> None:
+        """A request will not be answered: the hash may be announced, and asked for, again."""
+        for stage in (self._fetching, self._completing):
+            for block_hash in [key for key, asked in stage.items() if asked.request_id == request_id]:
+                self._open_announces_less(stage.pop(block_hash).peer)
+
+    def on_peer_left(self, peer: PeerId) -> None:
+        """Blocks it gave stay; what it announced or was asked for is forgotten."""
+        for block_hash in [key for key, entry in self._announced.items() if peer in entry.announcers]:
+            entry = self._announced[block_hash]
+            del entry.announcers[peer]
+            if not entry.announcers:
+                del self._announced[block_hash]
+        for stage in (self._fetching, self._fetched, self._completing):
+            for block_hash in [key for key, asked in stage.items() if asked.peer == peer]:
+                del stage[block_hash]
+        del self._open_announces[peer]
+
+    # Input from our side
+
+    def on_head_moved(self) -> list[FetcherAction]:
+        """Our head changed: blocks that waited for it may be imported now."""
+        return self._import_ready()
+
+    def on_imported(self, block_hash: BlockHash, outcome: BlockOutcome, now: float) -> list[FetcherAction]:
+        """What came of an ImportFetched."""
+        block, peer = self._importing.pop(block_hash)
+        actions: list[FetcherAction] = []
+        if outcome is BlockOutcome.IN_NEAR_FUTURE:
+            if len(self._held) >= HELD_BLOCKS:
+                del self._held[next(iter(self._held))]
+            self._held[block_hash] = (block, peer)
+            if self._retry_at is None:
+                self._retry_at = now + HELD_RETRY_S
+        elif outcome is BlockOutcome.INVALID:
+            actions.append(DropFetchPeer(peer, f"gave the invalid block {block.header.number} 0x{block_hash.hex()}"))
+        return actions + self._import_ready()
+
+    def next_wakeup(self) -> float | None:
+        """Earliest time `on_wakeup` has work, or None; the edge owns the timer."""
+        due = [entry.heard_at + ARRIVE_TIMEOUT_S for entry in self._announced.values()]
+        due += [asked.since + FETCH_TIMEOUT_S for asked in self._fetching.values()]
+        due += [asked.since + GATHER_SLACK_S for asked in self._fetched.values()]
+        due += [asked.since + FETCH_TIMEOUT_S for asked in self._completing.values()]
+        if self._retry_at is not None:
+            due.append(self._retry_at)
+        return min(due, default=None)
+
+    def on_wakeup(self, now: float) -> list[FetcherAction]:
+        for stage in (self._fetching, self._completing):
+            for block_hash in [key for key, asked in stage.items() if asked.since + FETCH_TIMEOUT_S <= now]:
+                self._open_announces_less(stage.pop(block_hash).peer)
+        actions = self._ask_headers(now) + self._ask_bodies(now)
+        if self._retry_at is not None and self._retry_at <= now:
+            self._retry_at = None
+            held, self._held = self._held, {}
+            for block, peer in held.values():
+                self._enqueue(peer, block)
+            actions += self._import_ready()
+        return actions
+
+    # Stages
+
+    def _ask_headers(self, now: float) -> list[FetcherAction]:
+        oldest = min((entry.heard_at for entry in self._announced.values()), default=now)
+        if oldest + ARRIVE_TIMEOUT_S > now:
+            return []
+        actions: list[FetcherAction] = []
+        gathered = ARRIVE_TIMEOUT_S - GATHER_SLACK_S
+        due = [key for key, entry in self._announced.items() if entry.heard_at + gathered <= now]
+        for block_hash in due:
+            entry = self._announced.pop(block_hash)
+            peer = self._rng.choice(list(entry.announcers))
+            for announcer in entry.announcers:
+                if announcer != peer:
+                    self._open_announces_less(announcer)
+            if self._has_block(block_hash):
+                self._open_announces_less(peer)
+                continue
+            request_id = self._next_id()
+            self._fetching[block_hash] = _Asked(peer, entry.announcers[peer], now, request_id)
+            actions.append(FetchHeader(request_id, peer, block_hash))
+        return actions
+
+    def _ask_bodies(self, now: float) -> list[FetcherAction]:
+        oldest = min((asked.since for asked in self._fetched.values()), default=now)
+        if oldest + GATHER_SLACK_S > now:
+            return []
+        by_peer: dict[PeerId, list[BlockHash]] = {}
+        for block_hash, asked in self._fetched.items():
+            by_peer.setdefault(asked.peer, []).append(block_hash)
+        actions: list[FetcherAction] = []
+        for peer, hashes in by_peer.items():
+            request_id = self._next_id()
+            for block_hash in hashes:
+                asked = self._fetched.pop(block_hash)
+                asked.since, asked.request_id = now, request_id
+                self._completing[block_hash] = asked
+            actions.append(FetchBodies(request_id, peer, hashes))
+        return actions
+
+    def _enqueue(self, peer: PeerId, block: Block) -> None:
+        block_hash, number = block.header.hash, block.header.number
+        if block_hash in self._queued or block_hash in self._importing or self._has_block(block_hash):
+            return
+        if not self._near_head(number) or self._open_blocks[peer] >= BLOCKS_PER_PEER:
+            self.refused_blocks += 1
+            return
+        self._open_blocks[peer] += 1
+        self._queued[block_hash] = peer
+        heapq.heappush(self._queue, (number, next(self._sequence), block, peer))
+
+    def _import_ready(self) -> list[FetcherAction]:
+        """Hand over, in number order, what our head has come close to; forget what it left behind."""
+        head = self._head_number()
+        actions: list[FetcherAction] = []
+        while self._queue and self._queue[0][0] <= head + 1:
+            number, _, block, peer = heapq.heappop(self._queue)
+            block_hash = block.header.hash
+            del self._queued[block_hash]
+            self._open_blocks[peer] -= 1
+            if not self._open_blocks[peer]:
+                del self._open_blocks[peer]
+            if number + DISTANCE_BELOW_HEAD < head or self._has_block(block_hash):
+                continue
+            self._importing[block_hash] = (block, peer)
+            actions.append(ImportFetched(block, peer))
+        return actions
+
+    def _near_head(self, number: int) -> bool:
+        return -DISTANCE_BELOW_HEAD <= number - self._head_number() <= DISTANCE_ABOVE_HEAD
+
+    def _stage_after_announced(self, block_hash: BlockHash) -> _Asked | None:
+        return self._fetching.get(block_hash) or self._fetched.get(block_hash) or self._completing.get(block_hash)
+
+    def _forget_fetch(self, block_hash: BlockHash) -> None:
+        """The block is here: nothing is left to ask for."""
+        entry = self._announced.pop(block_hash, None)
+        for announcer in entry.announcers if entry is not None else ():
+            self._open_announces_less(announcer)
+        for stage in (self._fetching, self._fetched, self._completing):
+            asked = stage.pop(block_hash, None)
+            if asked is not None:
+                self._open_announces_less(asked.peer)
+
+    def _open_announces_less(self, peer: PeerId) -> None:
+        self._open_announces[peer] -= 1
+        if self._open_announces[peer] <= 0:
+            del self._open_announces[peer]

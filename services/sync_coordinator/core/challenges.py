@@ -1,0 +1,116 @@
+"""Questions a new peer must answer: its DAO fork block, and the whitelisted blocks (geth `eth/handler.go`)."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.shared.ethwire.types import BlockHash, Header, PeerId
+
+DAO_CHALLENGE_TIMEOUT_S: Final = 15.0
+"""A peer that has not answered by then is dropped (geth `daoChallengeTimeout`)."""
+
+DAO_FORK_EXTRA_DATA: Final = bytes.fromhex("64616f2d686172642d666f726b")
+"""Extra-data of the DAO fork block on the side that took the fork: "dao-hard-fork" (EIP-779)."""
+
+
+@dataclass(frozen=True, slots=True)
+class AskHeader:
+    """Ask `peer` for the one header with this number."""
+
+    request_id: int
+    peer: PeerId
+    number: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChallengeFailed:
+    """Drop the peer. `timed_out`: useless peer; else a wrong answer: subprotocol error."""
+
+    peer: PeerId
+    timed_out: bool
+    explanation: str
+
+
+ChallengeAction = AskHeader | ChallengeFailed
+
+
+@dataclass(frozen=True, slots=True)
+class DaoFork:
+    """The DAO fork as the network configures it, and our total difficulty there once we have that block."""
+
+    block: int
+    support: bool
+
+
+class Challenges:
+    """The open challenges of all peers. Pure: callers pass `now` and carry out the actions."""
+
+    def __init__(
+        self, dao_fork: DaoFork | None, whitelist: Mapping[int, BlockHash], next_id: Callable[[], int]
+    ) -> None:
+        self._dao_fork = dao_fork
+        self._whitelist = whitelist
+        self._next_id = next_id
+        self._open: dict[int, tuple[PeerId, int]] = {}
+        self._dao_due: dict[PeerId, float] = {}
+
+    def on_peer_joined(self, peer: PeerId, now: float) -> list[ChallengeAction]:
+        actions: list[ChallengeAction] = []
+        if self._dao_fork is not None:
+            self._dao_due[peer] = now + DAO_CHALLENGE_TIMEOUT_S
+            actions.append(self._ask(peer, self._dao_fork.block))
+        actions += [self._ask(peer, number) for number in self._whitelist]
+        return actions
+
+    def on_peer_left(self, peer: PeerId) -> None:
+        self._dao_due.pop(peer, None)
+        self._open = {request_id: entry for request_id, entry in self._open.items() if entry[0] != peer}
+
+    def on_headers(
+        self, request_id: int, headers: Sequence[Header], *, peer_reaches_fork: bool
+    ) -> list[ChallengeAction]:
+        """Judge an answer. `peer_reaches_fork`: we hold the DAO block and the peer claims to be at least as heavy."""
+        entry = self._open.pop(request_id, None)
+        if entry is None:
+            return []
+        peer, number = entry
+        answer = headers[0] if headers else None
+        problem = None
+        if self._dao_fork is not None and number == self._dao_fork.block and peer in self._dao_due:
+            del self._dao_due[peer]
+            problem = self._judge_dao(self._dao_fork, answer, peer_reaches_fork=peer_reaches_fork)
+        if problem is None and answer is not None:
+            problem = self._judge_whitelist(number, answer)
+        return [] if problem is None else [ChallengeFailed(peer, timed_out=False, explanation=problem)]
+
+    def next_wakeup(self) -> float | None:
+        return min(self._dao_due.values(), default=None)
+
+    def on_wakeup(self, now: float) -> list[ChallengeAction]:
+        late = [peer for peer, due in self._dao_due.items() if due <= now]
+        for peer in late:
+            del self._dao_due[peer]
+        explanation = f"the DAO challenge was not answered in {DAO_CHALLENGE_TIMEOUT_S:.0f} s"
+        return [ChallengeFailed(peer, timed_out=True, explanation=explanation) for peer in late]
+
+    def _ask(self, peer: PeerId, number: int) -> AskHeader:
+        request_id = self._next_id()
+        self._open[request_id] = (peer, number)
+        return AskHeader(request_id, peer, number)
+
+    def _judge_dao(self, fork: DaoFork, answer: Header | None, *, peer_reaches_fork: bool) -> str | None:
+        if answer is None:
+            return "no DAO fork block, though its total difficulty is past it" if peer_reaches_fork else None
+        if answer.number != fork.block:
+            return f"block {answer.number} in answer to the DAO challenge for block {fork.block}"
+        if (answer.extra_data == DAO_FORK_EXTRA_DATA) != fork.support:
+            return "its DAO fork block is of the other side of the fork"
+        return None
+
+    def _judge_whitelist(self, number: int, answer: Header) -> str | None:
+        wanted = self._whitelist.get(number)
+        if wanted is None or (answer.number == number and answer.hash == wanted):
+            return None
+        return f"whitelisted block {number} is 0x{answer.hash.hex()} there, 0x{wanted.hex()} here"

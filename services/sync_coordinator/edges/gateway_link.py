@@ -1,0 +1,170 @@
+"""The GatewayLink service: reads what gateways send, turns it into values, and tells `GatewayEvents`."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import defaultdict
+from collections.abc import AsyncIterator
+from typing import Any, TypeVar
+
+import grpc
+import structlog
+from blocksync.v1 import common_pb2, gateway_link_pb2, gateway_link_pb2_grpc
+
+from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
+from services.shared.rpc.outbox import Outbox
+from services.sync_coordinator.core.peer_set import Peer
+from services.sync_coordinator.edges.gateway_events import GatewayEvents
+from services.sync_coordinator.edges.gateway_links import CONTROL_QUEUE_BYTES, GatewayLink, GatewayLinks
+
+_Item = TypeVar("_Item")
+_log = structlog.get_logger("gateway-link")
+
+
+class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
+    """Translates; every decision is made behind `events`."""
+
+    def __init__(self, links: GatewayLinks, events: GatewayEvents) -> None:
+        self._links = links
+        self._events = events
+
+    async def Control(
+        self, request_iterator: AsyncIterator[gateway_link_pb2.ControlRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[gateway_link_pb2.ControlResponse]:
+        first = await anext(aiter(request_iterator), None)
+        if first is None or first.WhichOneof("content") != "hello":
+            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first Control message must be a GatewayHello")
+            return
+        hello = first.hello
+        outbox: Outbox[gateway_link_pb2.ControlResponse] = Outbox(CONTROL_QUEUE_BYTES)
+        link = GatewayLink(hello.gateway_id, PeerId(hello.node_id), hello.enode, outbox)
+        self._links.attach(link)
+        self._events.gateway_attached(link, [_peer(details, link.gateway_id) for details in hello.peers])
+        reader = asyncio.create_task(self._read_control(link, request_iterator), name=f"control-{link.gateway_id}")
+        try:
+            async for message in outbox:
+                yield message
+        finally:
+            reader.cancel()
+            if self._links.detach(link):
+                self._events.gateway_detached(link)
+
+    async def _read_control(self, link: GatewayLink, messages: AsyncIterator[gateway_link_pb2.ControlRequest]) -> None:
+        try:
+            async for message in messages:
+                self._take_control(link, message)
+        finally:
+            link.outbox.close()
+
+    def _take_control(self, link: GatewayLink, message: gateway_link_pb2.ControlRequest) -> None:
+        match message.WhichOneof("content"):
+            case "admit_peer":
+                self._events.admission_asked(link, message.admit_peer)
+            case "peer_joined":
+                self._events.peer_joined(_peer(message.peer_joined.peer, link.gateway_id))
+            case "peer_left":
+                left = message.peer_left
+                self._events.peer_left(PeerId(left.node_id), link.gateway_id, left.explanation)
+            case "request_lost":
+                self._events.request_lost(message.request_lost.request_id)
+            case "dial_failed":
+                self._events.dial_failed(message.dial_failed.enode, message.dial_failed.explanation)
+            case other:
+                _log.warning("unexpected control message", gateway=link.gateway_id, content=other)
+
+    async def Bulk(
+        self, request_iterator: AsyncIterator[gateway_link_pb2.BulkRequest], context: grpc.aio.ServicerContext
+    ) -> AsyncIterator[gateway_link_pb2.BulkResponse]:
+        parts = ReplyParts()
+        async for message in request_iterator:
+            match message.WhichOneof("content"):
+                case "headers":
+                    self._take_headers(message.headers, parts)
+                case "bodies":
+                    self._take_bodies(message.bodies, parts)
+                case "block":
+                    self._take_block(message.block)
+                case "announces":
+                    announces = [Announce(BlockHash(a.block_hash), a.number) for a in message.announces.announces]
+                    self._events.blocks_announced(PeerId(message.announces.node_id), announces)
+                case "hello":
+                    pass
+                case other:
+                    _log.warning("unexpected bulk message", content=other)
+        for nothing in ():
+            yield nothing
+
+    def _take_headers(self, reply: gateway_link_pb2.HeadersReply, parts: ReplyParts) -> None:
+        peer = PeerId(reply.node_id)
+        hashes = reply.hashes
+        try:
+            headers = [
+                decode_header(header_rlp, BlockHash(hashes[at * 32 : at * 32 + 32]))
+                for at, header_rlp in enumerate(reply.headers_rlp)
+            ]
+        except MalformedRlp as fault:
+            parts.forget(reply.request_id)
+            self._events.reply_unreadable(reply.request_id, peer, f"BlockHeaders: {fault}")
+            return
+        whole = parts.add(reply.request_id, headers, is_last=reply.last_part)
+        if whole is not None:
+            self._events.headers_arrived(reply.request_id, peer, whole)
+
+    def _take_bodies(self, reply: gateway_link_pb2.BodiesReply, parts: ReplyParts) -> None:
+        roots = reply.roots
+        bodies = [
+            Body(body_rlp, roots[at * 64 : at * 64 + 32], roots[at * 64 + 32 : at * 64 + 64])
+            for at, body_rlp in enumerate(reply.bodies_rlp)
+        ]
+        whole = parts.add(reply.request_id, bodies, is_last=reply.last_part)
+        if whole is not None:
+            self._events.bodies_arrived(reply.request_id, PeerId(reply.node_id), whole)
+
+    def _take_block(self, message: gateway_link_pb2.PropagatedBlock) -> None:
+        peer = PeerId(message.node_id)
+        try:
+            header = decode_header(message.header_rlp, BlockHash(message.block_hash))
+        except MalformedRlp as fault:
+            self._events.reply_unreadable(0, peer, f"NewBlock: {fault}")
+            return
+        if message.roots != header.transactions_root + header.uncles_hash:
+            self._events.reply_unreadable(0, peer, f"NewBlock {header.number}: the body is not the header's")
+            return
+        total_difficulty = int.from_bytes(message.total_difficulty)
+        self._events.block_propagated(peer, Block(header, message.body_rlp), total_difficulty)
+
+
+class ReplyParts:
+    """Puts replies together that were cut into parts; parts of one reply follow each other on the stream."""
+
+    def __init__(self) -> None:
+        self._open: defaultdict[int, list[Any]] = defaultdict(list)
+
+    def add(self, request_id: int, items: list[_Item], *, is_last: bool) -> list[_Item] | None:
+        """The whole reply once its last part is here."""
+        if not is_last:
+            self._open[request_id] += items
+            return None
+        before = self._open.pop(request_id, None)
+        return items if before is None else before + items
+
+    def forget(self, request_id: int) -> None:
+        self._open.pop(request_id, None)
+
+
+def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:
+    return Peer(
+        node_id=PeerId(details.node_id),
+        gateway_id=gateway_id,
+        eth_version=details.eth_version,
+        head_hash=BlockHash(details.head_hash),
+        total_difficulty=int.from_bytes(details.total_difficulty),
+        client_name=details.client_name,
+        remote_address=details.remote_address,
+        p2p_version=details.p2p_version,
+        inbound=details.inbound,
+        static=details.static,
+        trusted=details.trusted,
+    )

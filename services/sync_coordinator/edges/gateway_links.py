@@ -1,0 +1,97 @@
+"""The coordinator's side of its streams to gateways: what goes out, and who is attached."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from blocksync.v1 import gateway_link_pb2
+
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.types import BlockHash, PeerId
+from services.shared.rpc.convert import headers_query_to_proto, reason_to_proto
+from services.shared.rpc.outbox import Outbox
+
+CONTROL_QUEUE_BYTES: Final = 4 * 1024 * 1024
+"""What may wait for one gateway's Control stream. Over it the link is cut: the gateway dials again and a new
+snapshot makes both sides agree, which a lost status or verdict would not."""
+
+_log = structlog.get_logger("gateway-link")
+
+
+@dataclass(slots=True, eq=False)
+class GatewayLink:
+    """One attached gateway."""
+
+    gateway_id: str
+    node_id: PeerId
+    enode: str
+    outbox: Outbox[gateway_link_pb2.ControlResponse]
+
+    def send(self, message: gateway_link_pb2.ControlResponse) -> None:
+        if not self.outbox.put(message, message.ByteSize()):
+            _log.warning("gateway too slow, link cut", gateway=self.gateway_id)
+            self.outbox.close()
+
+
+class GatewayLinks:
+    """All attached gateways by id, and every message the coordinator sends them."""
+
+    def __init__(self) -> None:
+        self._links: dict[str, GatewayLink] = {}
+
+    def __iter__(self) -> Iterator[GatewayLink]:
+        return iter(self._links.values())
+
+    def attach(self, link: GatewayLink) -> None:
+        """A second stream of one gateway ends the first: the first is a connection that died unnoticed."""
+        former = self._links.get(link.gateway_id)
+        if former is not None:
+            former.outbox.close()
+        self._links[link.gateway_id] = link
+
+    def detach(self, link: GatewayLink) -> bool:
+        """False when another stream of the same gateway has already taken its place."""
+        if self._links.get(link.gateway_id) is not link:
+            return False
+        del self._links[link.gateway_id]
+        return True
+
+    def request_headers(self, gateway_id: str, peer: PeerId, request_id: int, query: GetBlockHeaders) -> bool:
+        """Ask a peer for headers; False when its gateway is gone."""
+        request = gateway_link_pb2.PeerRequest(
+            request_id=request_id, node_id=peer, headers=headers_query_to_proto(query)
+        )
+        return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
+
+    def request_bodies(self, gateway_id: str, peer: PeerId, request_id: int, hashes: Sequence[BlockHash]) -> bool:
+        """Ask a peer for block bodies; False when its gateway is gone."""
+        wanted = gateway_link_pb2.HashList(hashes=b"".join(hashes))
+        request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer, bodies=wanted)
+        return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
+
+    def drop_peer(self, gateway_id: str, peer: PeerId, reason: DisconnectReason, explanation: str) -> None:
+        drop = gateway_link_pb2.DropPeer(node_id=peer, reason=reason_to_proto(reason), explanation=explanation)
+        self._send(gateway_id, gateway_link_pb2.ControlResponse(drop_peer=drop))
+
+    def send_dial_plan(self, gateway_id: str, enodes: Iterable[str], gateway_node_ids: Iterable[PeerId]) -> None:
+        plan = gateway_link_pb2.DialPlan(static_enodes=enodes, gateway_node_ids=gateway_node_ids)
+        self._send(gateway_id, gateway_link_pb2.ControlResponse(dial_plan=plan))
+
+    def send_verdict(self, gateway_id: str, verdict: gateway_link_pb2.AdmitVerdict) -> None:
+        self._send(gateway_id, gateway_link_pb2.ControlResponse(admit_verdict=verdict))
+
+    def send_status_to_all(self, status: gateway_link_pb2.LocalStatus) -> None:
+        message = gateway_link_pb2.ControlResponse(local_status=status)
+        for link in self._links.values():
+            link.send(message)
+
+    def _send(self, gateway_id: str, message: gateway_link_pb2.ControlResponse) -> bool:
+        link = self._links.get(gateway_id)
+        if link is None:
+            return False
+        link.send(message)
+        return True
