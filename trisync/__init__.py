@@ -1,0 +1,1 @@
+"""What users run and import: the `trisync` command and a typed client of the operator API."""

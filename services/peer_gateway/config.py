@@ -5,10 +5,10 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.runtime.faults import ConfigInvalid
-from services.shared.runtime.logs import LEVELS
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -76,14 +76,14 @@ class GatewayConfig:
     metrics_host: str = "127.0.0.1"
     """Address that /metrics is served on."""
 
-    metrics_port: int | None = None
-    """Port that /metrics is served on; 0 is any free one, without it there is no /metrics."""
+    metrics_port: int = 0
+    """Port that /metrics is served on; 0 is any free one."""
 
     run_dir: Path | None = None
     """Directory for the file that tells that the gateway is up, and where."""
 
-    log_level: str = "info"
-    """debug, info, warning or error."""
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
 
     log_json: bool = False
     """Write logs as JSON, one object a line."""
@@ -93,25 +93,32 @@ class GatewayConfig:
 
     def __post_init__(self) -> None:
         for name in ("port", "metrics_port"):
-            value = getattr(self, name)
-            if value is not None and not 0 <= value <= 65_535:
-                raise ConfigInvalid(f"{name}={value} is not a port, 0 to 65535 are")
-        for name in ("handshake_timeout", "read_timeout", "ping_interval", "write_timeout", "dial_timeout"):
-            if getattr(self, name) <= 0:
-                raise ConfigInvalid(f"{name}={getattr(self, name)} must be more than 0 seconds")
+            _check(0 <= getattr(self, name) <= 65_535, f"{_flag(name)} {getattr(self, name)} is not a port")
+        for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
+            _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")
         for name in ("redial_after", "question_patience"):
-            if getattr(self, name) < 0:
-                raise ConfigInvalid(f"{name}={getattr(self, name)} must not be below 0 seconds")
-        if self.pending_peers < 1:
-            raise ConfigInvalid(f"pending_peers={self.pending_peers} must be at least 1")
-        if self.maxpeers is not None and self.maxpeers < 0:
-            raise ConfigInvalid(f"maxpeers={self.maxpeers} must not be below 0")
-        if self.gateway_id is not None and not re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.gateway_id):
-            raise ConfigInvalid(f"gateway_id={self.gateway_id!r} must be 1 to 64 letters, digits, dots, dashes")
-        if self.log_level not in LEVELS:
-            raise ConfigInvalid(f"log_level={self.log_level!r} is not one of {', '.join(LEVELS)}")
+            _check(getattr(self, name) >= 0, f"{_flag(name)} {getattr(self, name)} must not be below 0 seconds")
+        _check(
+            self.ping_interval < self.read_timeout,
+            f"--read-timeout {self.read_timeout} must be more than --ping-interval {self.ping_interval}",
+        )
+        _check(self.pending_peers >= 1, f"--pending-peers {self.pending_peers} must be at least 1")
+        _check(self.maxpeers is None or self.maxpeers >= 0, f"--maxpeers {self.maxpeers} must not be below 0")
+        _check(
+            self.gateway_id is None or re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.gateway_id) is not None,
+            f"--gateway-id {self.gateway_id!r} must be 1 to 64 letters, digits, dots, dashes or underscores",
+        )
         for url in self.trusted_peer:
             try:
                 parse_enode(url)
             except EnodeInvalid as problem:
-                raise ConfigInvalid(f"trusted_peer: {problem}") from problem
+                raise ConfigInvalid(f"--trusted-peer: {problem}") from problem
+
+
+def _check(holds: bool, otherwise: str) -> None:
+    if not holds:
+        raise ConfigInvalid(otherwise)
+
+
+def _flag(field: str) -> str:
+    return "--" + field.replace("_", "-")

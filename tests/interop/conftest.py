@@ -8,8 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack
+from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
@@ -55,37 +54,36 @@ def peer_script(node: str) -> Path:
     return fresh.replace(script)
 
 
-@pytest.fixture
-def start_peer(node: str, peer_script: Path) -> Iterator[Callable[..., JsPeer]]:
-    """Starts peers that hold the real chain; each is ended with the test."""
-    with ExitStack() as peers:
+@pytest.fixture(scope="session")
+def js_peer(node: str, peer_script: Path) -> Callable[..., JsPeer]:
+    """Starts a peer that holds the real chain: `with js_peer("listen", "--eth", "62") as js`."""
 
-        def start(mode: str, *options: str) -> JsPeer:
-            command = [node, str(peer_script), mode, "--chain", str(CHAIN_FILE), *options]
-            return peers.enter_context(JsPeer(command))
+    def start(mode: str, *options: str) -> JsPeer:
+        return JsPeer([node, str(peer_script), mode, "--chain", str(CHAIN_FILE), *options])
 
-        yield start
+    return start
 
 
 def _install(target: Path) -> None:
     """Installs what the lock names. `target` appears only when it is complete."""
     CACHE.mkdir(exist_ok=True)
-    with tempfile.TemporaryDirectory(dir=CACHE) as scratch:
+    with tempfile.TemporaryDirectory(dir=CACHE, prefix="interop-") as scratch:
+        unfinished = Path(scratch) / "unfinished"
+        unfinished.mkdir()
         for name in INSTALL_FILES:
-            shutil.copyfile(HERE / name, Path(scratch) / name)
-        npm = shutil.which("npm") or "npm"
-        try:
-            ended = subprocess.run(
-                [npm, "ci", "--prefer-offline"], cwd=scratch, capture_output=True, text=True, timeout=INSTALL_TIMEOUT_S
-            )
-        except subprocess.TimeoutExpired:
-            pytest.skip(f"npm did not install the interop packages in {INSTALL_TIMEOUT_S} s")
-        if OFFLINE.search(ended.stderr):
-            pytest.skip("npm cannot reach its registry, which the npm interop tests need once")
-        assert ended.returncode == 0, ended.stderr
-        complete = Path(scratch) / "complete"
-        complete.mkdir()
-        for part in (*INSTALL_FILES, "node_modules"):
-            (Path(scratch) / part).rename(complete / part)
+            shutil.copyfile(HERE / name, unfinished / name)
+        _run_npm(unfinished)
         if not target.exists():
-            complete.rename(target)
+            unfinished.rename(target)
+
+
+def _run_npm(directory: Path) -> None:
+    command = [shutil.which("npm") or "npm", "ci", "--prefer-offline"]
+    try:
+        subprocess.run(command, cwd=directory, capture_output=True, text=True, check=True, timeout=INSTALL_TIMEOUT_S)
+    except subprocess.TimeoutExpired:
+        pytest.skip(f"npm did not install the packages of the npm interop tests in {INSTALL_TIMEOUT_S} s")
+    except subprocess.CalledProcessError as failed:
+        if OFFLINE.search(failed.stderr):
+            pytest.skip("npm cannot reach its registry; the npm interop tests need it once")
+        pytest.fail(f"npm ci failed:\n{failed.stderr}", pytrace=False)

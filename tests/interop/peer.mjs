@@ -25,7 +25,6 @@ import { keccak256 } from 'ethereum-cryptography/keccak.js';
 import { secp256k1 } from 'ethereum-cryptography/secp256k1.js';
 
 const HOST = '127.0.0.1';
-const VERSIONS = { 62: ETH.eth62, 63: ETH.eth63 };
 const CODES = {
   STATUS: 0x00,
   NEW_BLOCK_HASHES: 0x01,
@@ -50,7 +49,7 @@ const { positionals, values: options } = parseArgs({
   allowPositionals: true,
   options: {
     chain: { type: 'string' }, // gzip of concatenated block RLP, from genesis on
-    eth: { type: 'string', multiple: true, default: ['63'] },
+    eth: { type: 'string', multiple: true, default: ['63'] }, // each version to offer
     'network-id': { type: 'string', default: '1' },
     'total-difficulty': { type: 'string' }, // this and the two hashes: default from the chain
     'head-hash': { type: 'string' },
@@ -111,7 +110,7 @@ const status = {
 };
 
 const rlpx = new RLPx(options['private-key'] ? fromHex(options['private-key']) : secp256k1.utils.randomPrivateKey(), {
-  capabilities: options.eth.map((version) => VERSIONS[version]),
+  capabilities: options.eth.map((version) => ETH[`eth${version}`]),
   common: createCustomCommon({ chainId: Number(options['network-id']) }, Mainnet),
   maxPeers: 1,
   timeout: CONNECT_TIMEOUT_MS,

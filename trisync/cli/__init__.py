@@ -1,0 +1,50 @@
+"""The `trisync` command: one module per group of commands.
+
+Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (bad usage).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+
+import typer
+from typer.exceptions import TyperException
+
+from trisync.cli import chain_commands, operator_commands, up
+from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
+
+app = typer.Typer(
+    name="trisync",
+    help="Ethereum's block-synchronisation protocol manager as three services.",
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command("up")(up.up)
+app.command("init")(chain_commands.init)
+app.command("import")(chain_commands.import_)
+app.command("export")(chain_commands.export)
+app.command("verify")(chain_commands.verify)
+app.command("status")(operator_commands.status)
+app.command("peers")(operator_commands.peers)
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command; the result is the exit code."""
+    try:
+        code = app(args=argv, prog_name="trisync", standalone_mode=False)
+    except CommandFailed as failure:
+        return _fail(str(failure), failure.exit_code)
+    except TyperException as problem:
+        return _fail(problem.format_message(), problem.exit_code)
+    except (KeyboardInterrupt, typer.Abort):
+        return _fail("interrupted", FAILED)
+    return code if isinstance(code, int) else 0
+
+
+def _fail(message: str, code: int) -> int:
+    hint = "; see --help" if code == BAD_USAGE and "--help" not in message else ""
+    print(f"trisync: {message}{hint}", file=sys.stderr, flush=True)
+    return code

@@ -1,0 +1,1 @@
+"""Pure decisions: no loop, clock, socket or log. Chance is an argument."""

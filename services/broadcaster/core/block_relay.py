@@ -130,15 +130,12 @@ class BlockRelay:
         self._known.forget_peer(peer)
         return True
 
-    def mark_known(self, gateway: GatewayId, peer: PeerId, block_hashes: Iterable[BlockHash]) -> bool:
+    def mark_known(self, gateway: GatewayId, peer: PeerId, block_hashes: Sequence[BlockHash]) -> bool:
         """The peer sent or announced these blocks; False when the gateway does not have the peer."""
         if self._gateway_of.get(peer) != gateway:
             return False
         self._known.mark_all(peer, block_hashes)
         return True
-
-    def has_peer(self, gateway: GatewayId, peer: PeerId) -> bool:
-        return self._gateway_of.get(peer) == gateway
 
     def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> Propagation:
         """Choose who gets the whole block. `origins` are the peers it came from: they have it."""

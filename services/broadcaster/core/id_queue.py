@@ -13,7 +13,7 @@ COMPACT_AT: Final = 256
 class IdQueue:
     """Numbers below 2**32 in the order they were pushed, four bytes each.
 
-    A deque costs twice that; with 1,000 peers and tens of thousands of entries each this is what the process is made of.
+    A deque costs twice that; with 1,000 peers and thousands of entries each this is what the process is made of.
     """
 
     __slots__ = ("_ids", "_start")

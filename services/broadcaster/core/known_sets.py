@@ -3,29 +3,29 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterable
+from collections.abc import Sequence
 from typing import Final
 
 from services.broadcaster.core.id_queue import IdQueue
+from services.broadcaster.core.most_first import MostFirst
 from services.shared.ethwire.types import PeerId
 
 BLOCK_HASHES_PER_PEER: Final = 1024
 """Known block hashes kept for each peer, as every known client does: hours of blocks, for 4 KiB."""
 
 DISTINCT_BLOCK_HASHES: Final = 65_536
-"""Distinct block hashes over all peers, about 20 MB. Peers of one chain share theirs, so only made-up hashes get here."""
+"""Distinct block hashes over all peers, under 30 MB. Peers of one chain share theirs; only made-up hashes get here."""
 
 
 class _KnownPeer:
     """One peer's place in the index. `bit` is its own bit in every set of knowers."""
 
-    __slots__ = ("bit", "peer", "queue", "unshared")
+    __slots__ = ("bit", "peer", "queue")
 
     def __init__(self, peer: PeerId, slot: int) -> None:
         self.peer = peer
         self.bit = 1 << slot
         self.queue = IdQueue()
-        self.unshared = 0
 
 
 class KnownSets:
@@ -34,7 +34,8 @@ class KnownSets:
     A hash is stored once, under a small number, with its knowers as one integer that has a bit for each peer. Each
     peer has only the queue of its numbers, oldest first. A hash marked again keeps its age. Forgetting is always
     safe: it costs a duplicate. Two limits hold at any time: hashes per peer (its oldest goes), and distinct hashes
-    over all peers (the peer with the most hashes that nobody else knows loses its oldest).
+    over all peers (the peer with the most hashes that nobody else knows loses its oldest; where there is no such hash,
+    the peers take turns).
 
     Caller's duty: `mark` and `forget_peer` only for peers that were added.
     """
@@ -46,6 +47,8 @@ class KnownSets:
         self._peers: dict[PeerId, _KnownPeer] = {}
         self._slots: list[_KnownPeer | None] = []
         self._free_slots: list[int] = []
+        self._unshared = MostFirst()
+        self._turn = 0
         self._everyone = 0
         self._ids: dict[bytes, int] = {}
         self._hashes: list[bytes] = []
@@ -74,6 +77,7 @@ class KnownSets:
             self._slots.append(None)
         known_peer = _KnownPeer(peer, slot)
         self._slots[slot] = self._peers[peer] = known_peer
+        self._unshared.add(slot)
         self._everyone |= known_peer.bit
 
     def forget_peer(self, peer: PeerId) -> None:
@@ -82,6 +86,7 @@ class KnownSets:
             self._forget_oldest(known_peer)
         slot = known_peer.bit.bit_length() - 1
         self._slots[slot] = None
+        self._unshared.remove(slot)
         heapq.heappush(self._free_slots, slot)
         self._everyone ^= known_peer.bit
 
@@ -99,9 +104,9 @@ class KnownSets:
         known_peer.queue.push(ident)
         return True
 
-    def mark_all(self, peer: PeerId, known_hashes: Iterable[bytes]) -> int:
-        """Mark several hashes, oldest first; returns how many were new."""
-        return sum([self.mark(peer, known_hash) for known_hash in known_hashes])
+    def mark_all(self, peer: PeerId, known_hashes: Sequence[bytes]) -> int:
+        """Mark several hashes, oldest first; returns how many were new. Of too many only the latest are looked at."""
+        return sum([self.mark(peer, known_hash) for known_hash in known_hashes[-self._per_peer_limit :]])
 
     def knows(self, peer: PeerId, known_hash: bytes) -> bool:
         ident = self._ids.get(known_hash)
@@ -122,7 +127,7 @@ class KnownSets:
 
     def _store(self, known_hash: bytes) -> int:
         while len(self._ids) >= self._distinct_limit:
-            self._forget_oldest(max(self._peers.values(), key=lambda peer: (peer.unshared, len(peer.queue))))
+            self._forget_oldest(self._next_to_forget())
         if self._free_ids:
             ident = self._free_ids.pop()
             self._hashes[ident] = known_hash
@@ -142,16 +147,22 @@ class KnownSets:
             self._hashes[ident] = b""
             self._free_ids.append(ident)
 
+    def _next_to_forget(self) -> _KnownPeer:
+        place = self._unshared.highest()
+        while place is None:
+            self._turn = (self._turn + 1) % len(self._slots)
+            candidate = self._slots[self._turn]
+            if candidate is not None and candidate.queue:
+                place = self._turn
+        known_peer = self._slots[place]
+        assert known_peer is not None, "only peers in the index have hashes"
+        return known_peer
+
     def _set_knowers(self, ident: int, knowers: int) -> None:
         """Change who knows a hash and keep count, for the one peer that was or is alone with it."""
         before = self._knowers[ident]
         if before and not before & (before - 1):
-            self._count_unshared(before, -1)
+            self._unshared.change(before.bit_length() - 1, -1)
         if knowers and not knowers & (knowers - 1):
-            self._count_unshared(knowers, 1)
+            self._unshared.change(knowers.bit_length() - 1, 1)
         self._knowers[ident] = knowers
-
-    def _count_unshared(self, bit: int, change: int) -> None:
-        known_peer = self._slots[bit.bit_length() - 1]
-        assert known_peer is not None, "a bit in a set of knowers belongs to a peer in the index"
-        known_peer.unshared += change

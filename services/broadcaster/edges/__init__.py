@@ -1,0 +1,1 @@
+"""gRPC in and out: translate, hand to the core, carry out what it decides."""

@@ -107,10 +107,7 @@ def encode_hello(hello: Hello) -> bytes:
 def decode_hello(payload: bytes) -> Hello:
     """Read a Hello; further list items and trailing bytes are ignored (EIP-8). Raises MalformedBaseMessage."""
     try:
-        start, end = list_span(payload, 0, len(payload))
-        items = split_items(payload, start, end)
-        if len(items) < 5:
-            raise MalformedRlp(f"{len(items)} fields, 5 are needed")
+        items = _hello_items(payload)
         return Hello(
             uint_payload(items[0], max_bytes=8),
             string_payload(items[1]).decode(errors="replace"),
@@ -120,6 +117,14 @@ def decode_hello(payload: bytes) -> Hello:
         )
     except MalformedRlp as fault:
         raise MalformedBaseMessage("Hello", str(fault)) from fault
+
+
+def _hello_items(payload: bytes) -> list[bytes]:
+    start, end = list_span(payload, 0, len(payload))
+    items = split_items(payload, start, end)
+    if len(items) < 5:
+        raise MalformedRlp(f"{len(items)} fields, 5 are needed")
+    return items
 
 
 def _decode_capability(encoded: bytes) -> Capability:

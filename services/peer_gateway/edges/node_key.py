@@ -44,8 +44,10 @@ def _make(path: Path) -> PrivateKey:
     key = generate_key(os.urandom)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        with os.fdopen(os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
-            file.write(key.to_hex().rjust(64, "0"))
+        unfinished = path.with_name(f"{path.name}.{os.getpid()}.part")
+        with os.fdopen(os.open(unfinished, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600), "w") as file:
+            file.write(key.secret.hex())
+        unfinished.replace(path)
     except OSError as problem:
         raise StartRefused(f"cannot write the node key {path}: {(problem.strerror or str(problem)).lower()}") from None
     return key

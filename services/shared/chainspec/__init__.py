@@ -2,5 +2,5 @@
 
 `spec` is the fork schedule, `genesis` turns geth's genesis JSON into block 0 and that schedule,
 `networks` looks up the seven built-in ones, `enode` reads and writes node URLs. Built-in networks are
-files in `builtin/` in the very format a user would write; their allocations are read only when asked for.
+files in `builtin/`, whose `genesis` is what a user would write; allocations are read only when asked for.
 """

@@ -22,7 +22,7 @@ from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_
 from services.shared.ethwire.roots import trie_root
 from services.shared.ethwire.types import BlockHash, Header
 
-__all__ = ["Genesis", "GenesisInvalid", "genesis_from_json", "load_genesis", "parse_genesis"]
+__all__ = ["Genesis", "GenesisInvalid", "genesis_from_json", "load_genesis", "parse_genesis", "read_json"]
 
 DEFAULT_GAS_LIMIT: Final = 4_712_388
 """What a gas limit of 0 in the file stands for (geth `GenesisGasLimit`)."""
@@ -50,15 +50,20 @@ def load_genesis(path: Path) -> Genesis:
 
 def parse_genesis(file: str, content: bytes) -> Genesis:
     """Like `load_genesis`, from bytes; `file` is what errors call it."""
+    return genesis_from_json(file, read_json(file, content))
+
+
+def read_json(file: str, content: bytes) -> object:
+    """Parse JSON, plain or gzipped. Raises GenesisInvalid."""
     try:
         if content[:2] == b"\x1f\x8b":
             content = gzip.decompress(content)
-        genesis = json.loads(content)
+        parsed: object = json.loads(content)
     except (OSError, EOFError, zlib.error) as error:
         raise GenesisInvalid(file, "", None, f"is not a whole gzip file: {error}") from error
     except (ValueError, RecursionError) as error:
         raise GenesisInvalid(file, "", None, f"is not JSON: {error}") from error
-    return genesis_from_json(file, genesis)
+    return parsed
 
 
 def genesis_from_json(file: str, content: object) -> Genesis:
@@ -101,7 +106,7 @@ def genesis_from_json(file: str, content: object) -> Genesis:
 def _state_root(alloc: JsonFields) -> bytes:
     """Root of the secure trie of all accounts: keys are the hashes of the addresses."""
     accounts: dict[bytes, bytes] = {}
-    for key in alloc.keys():
+    for key in alloc:
         address = from_hex(key)
         if address is None or len(address) != 20:
             raise alloc.fault(key, "its key must be an address of 40 hex digits")

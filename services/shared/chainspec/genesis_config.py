@@ -2,6 +2,7 @@
 
 The names are geth's. Where besu or core-geth call the same rule by another name, as they do for
 Ethereum Classic, that name works too; keys that say nothing about headers are ignored, as in geth.
+A file without forks is a chain under Frontier's rules for ever.
 """
 
 from __future__ import annotations
@@ -39,7 +40,6 @@ FORK_KEYS: Final[dict[str, tuple[str, ...]]] = {
 
 def spec_from_config(config: JsonFields) -> ChainSpec:
     """Raises GenesisInvalid."""
-    config.require("chainId")
     forks = {field: config.optional_uint(*keys) for field, keys in FORK_KEYS.items()}
     clique = config.section("clique")
     seal_engine: SealEngine = "clique" if "clique" in config else "ethash"

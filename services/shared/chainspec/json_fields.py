@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 _DECIMAL: Final = re.compile("[0-9]{1,100}")
@@ -43,9 +43,9 @@ class JsonFields:
         """The fields with their keys in lower case."""
         return self._content.items()
 
-    def keys(self) -> Iterable[str]:
+    def __iter__(self) -> Iterator[str]:
         """The keys in lower case."""
-        return self._content.keys()
+        return iter(self._content)
 
     def fault(self, key: str, rule: str) -> GenesisInvalid:
         """The error to raise when this field breaks `rule`."""
@@ -100,6 +100,20 @@ class JsonFields:
         if content is None or len(content) != size:
             raise self.fault(key, f"must be {2 * size} hex digits")
         return content
+
+    def text(self, key: str) -> str:
+        value = self._content.get(key.lower())
+        if not isinstance(value, str):
+            raise self.fault(key, "must be a text")
+        return value
+
+    def texts(self, key: str) -> list[str]:
+        """A list of texts; an absent one is empty."""
+        value = self._content.get(key.lower())
+        texts = [] if value is None else value
+        if not isinstance(texts, list) or not all(isinstance(text, str) for text in texts):
+            raise self.fault(key, "must be a list of texts")
+        return texts
 
     def _path(self, key: str) -> str:
         return f"{self._place}.{key}" if self._place else key

@@ -24,7 +24,7 @@ class ChainSpec:
     """
 
     chain_id: int
-    """Signs transactions (EIP-155); not the network id of the Status message."""
+    """Signs transactions (EIP-155); not the network id of the Status message. 0: the network names none."""
 
     seal_engine: SealEngine = "ethash"
     clique_period_s: int = CLIQUE_PERIOD_S

@@ -76,7 +76,7 @@ class RpcServer:
         """Refuse new calls, give running ones `grace_s`, then cancel them."""
         if self._guard is None:
             return
-        self._guard, guard = None, self._guard
+        guard, self._guard = self._guard, None
         guard.cancel()
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace_s)

@@ -80,6 +80,7 @@ class AnnounceFetcher:
     """See the module's text. Pure: callers pass `now` and carry out the returned actions.
 
     `head_number` and `has_block` look at our chain: the head's number, and whether a block is imported.
+    Without `with_bodies` (light mode) no body is asked for, and blocks fetched by announce have an empty one.
     """
 
     def __init__(
@@ -88,7 +89,10 @@ class AnnounceFetcher:
         has_block: Callable[[BlockHash], bool],
         next_id: Callable[[], int],
         rng: random.Random,
+        *,
+        with_bodies: bool = True,
     ) -> None:
+        self._with_bodies = with_bodies
         self._head_number = head_number
         self._has_block = has_block
         self._next_id = next_id
@@ -150,7 +154,8 @@ class AnnounceFetcher:
             self._open_announces_less(asked.peer)
             explanation = f"announced block {asked.number} 0x{block_hash.hex()}, whose header says {header.number}"
             return [DropFetchPeer(asked.peer, explanation)]
-        if header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH:
+        is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
+        if is_empty or not self._with_bodies:
             self._open_announces_less(asked.peer)
             self._enqueue(asked.peer, Block(header, EMPTY_BODY_RLP))
             return self._import_ready()

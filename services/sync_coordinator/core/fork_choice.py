@@ -126,11 +126,15 @@ def extend_blocks(
 
 
 def roll_back(view: ChainView, headers: Sequence[Header]) -> ChainUpdate:
-    """The update that forgets `headers`, the newest of a chain in number order; blocks with a body stay.
+    """The update that forgets `headers`, the newest of one chain; unknown ones do not count, those with a body stay.
 
     The header head falls back to the parent of what was forgotten, or to a better head that blocks back.
     """
-    forgotten = [header for header in headers if not view.has_body(header.hash)]
+    forgotten = sorted(
+        (header for header in headers if view.total_difficulty(header.hash) is not None),
+        key=lambda header: header.number,
+    )
+    forgotten = [header for header in forgotten if not view.has_body(header.hash)]
     heads = view.heads()
     gone = {header.hash for header in forgotten}
     if heads.header.hash not in gone:

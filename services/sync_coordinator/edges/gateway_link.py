@@ -22,6 +22,8 @@ from services.sync_coordinator.edges.gateway_links import CONTROL_QUEUE_BYTES, G
 _Item = TypeVar("_Item")
 _log = structlog.get_logger("gateway-link")
 
+Context = grpc.aio.ServicerContext[Any, Any]
+
 
 class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
     """Translates; every decision is made behind `events`."""
@@ -31,7 +33,7 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         self._events = events
 
     async def Control(
-        self, request_iterator: AsyncIterator[gateway_link_pb2.ControlRequest], context: grpc.aio.ServicerContext
+        self, request_iterator: AsyncIterator[gateway_link_pb2.ControlRequest], context: Context
     ) -> AsyncIterator[gateway_link_pb2.ControlResponse]:
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("content") != "hello":
@@ -75,7 +77,7 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
                 _log.warning("unexpected control message", gateway=link.gateway_id, content=other)
 
     async def Bulk(
-        self, request_iterator: AsyncIterator[gateway_link_pb2.BulkRequest], context: grpc.aio.ServicerContext
+        self, request_iterator: AsyncIterator[gateway_link_pb2.BulkRequest], context: Context
     ) -> AsyncIterator[gateway_link_pb2.BulkResponse]:
         parts = ReplyParts()
         async for message in request_iterator:
@@ -93,8 +95,9 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
                     pass
                 case other:
                     _log.warning("unexpected bulk message", content=other)
-        for nothing in ():
-            yield nothing
+        # A generator without a message: nothing flows back but the end of the stream.
+        for message_back in list[gateway_link_pb2.BulkResponse]():
+            yield message_back
 
     def _take_headers(self, reply: gateway_link_pb2.HeadersReply, parts: ReplyParts) -> None:
         peer = PeerId(reply.node_id)

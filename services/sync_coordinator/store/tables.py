@@ -6,6 +6,7 @@
 | total_difficulty | number + hash | big-endian, no leading zeros |
 | numbers | hash | number (8 bytes) |
 | canonical | number | hash |
+| state | hash | a state entry: trie node or code |
 | meta | a name | schema version, genesis hash, one hash per head |
 
 Keys start with the number, so that importing a chain appends.
@@ -15,7 +16,7 @@ from __future__ import annotations
 
 import enum
 from collections.abc import Mapping
-from typing import Final
+from typing import Final, TypeAlias
 
 import lmdb
 
@@ -43,10 +44,11 @@ class Table(enum.Enum):
     TOTAL_DIFFICULTY = b"total_difficulty"
     NUMBERS = b"numbers"
     CANONICAL = b"canonical"
+    STATE = b"state"
 
 
 Tables = Mapping[Table, lmdb._Database]
-Transaction = lmdb.Transaction[bytes]
+Transaction: TypeAlias = "lmdb.Transaction[bytes]"
 
 
 def number_key(number: int) -> bytes:

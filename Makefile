@@ -1,0 +1,90 @@
+# `make sync` and `make test` set everything up by themselves; a second run starts at once.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMPS := $(VENV)/stamps
+LOCK := requirements/lock.txt
+PROTOS := $(wildcard protos/blocksync/v1/*.proto)
+PYTHON ?=
+
+PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
+LOCK_OPTIONS := --quiet --extra dev --strip-extras --generate-hashes --allow-unsafe \
+	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
+
+# A variable set for the caller's Python must not reach ours.
+unexport PYTHONPATH PYTHONHOME
+
+.PHONY: help setup sync test lint format protos lock bench clean
+
+help: ## this list
+	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+
+setup: $(STAMPS)/ready ## virtual environment, dependencies, generated gRPC code
+
+sync: $(STAMPS)/ready ## the main job: real mainnet blocks from one stack to another
+	@$(BIN)/python -m trisync.cli.demo
+
+test: $(STAMPS)/ready ## lint, formatting, types, and every test
+	@echo "lint, formatting and types …"
+	@$(BIN)/ruff check --quiet .
+	@$(BIN)/ruff format --quiet --check .
+	@$(BIN)/mypy
+	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+lint: $(STAMPS)/ready ## lint, formatting and types only
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+
+format: $(STAMPS)/ready ## rewrite the sources in the project's format
+	@$(BIN)/ruff check --fix-only --quiet .
+	@$(BIN)/ruff format .
+
+protos: $(STAMPS)/dependencies ## generate the gRPC code again
+	@$(BIN)/python protos/generate.py
+	@touch $(STAMPS)/protos
+
+lock: $(STAMPS)/python ## pin all dependencies again, with hashes
+	@$(PIP) install "pip-tools>=7.4"
+	@$(BIN)/python -m piptools compile $(LOCK_OPTIONS) $(LOCK_ARGS) --output-file $(LOCK) pyproject.toml
+
+bench: $(STAMPS)/ready ## measure the sync of the bench chain
+	@$(BIN)/python -m bench.sync
+
+clean: ## remove everything that was made
+	rm -rf $(VENV) .cache .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	rm -f protos/blocksync/v1/*_pb2*.py*
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+$(STAMPS)/python:
+	@python="$$(sh tools/find_python.sh "$(PYTHON)")"; \
+	echo "set-up: $(VENV) with $$("$$python" --version)"; \
+	"$$python" -m venv --clear $(VENV) || { \
+		echo "set-up: $$python cannot make a virtual environment; install its venv package (Debian: python3-venv)" >&2; \
+		exit 1; \
+	}
+	@mkdir -p $(STAMPS)
+	@touch $@
+
+$(STAMPS)/dependencies: $(STAMPS)/python $(LOCK) tools/build_ethash.sh
+	@sh tools/build_ethash.sh $(BIN)/python $(LOCK)
+	@echo "set-up: dependencies from $(LOCK)"
+	@$(PIP) install --require-hashes -r $(LOCK)
+	@touch $@
+
+$(STAMPS)/project: $(STAMPS)/dependencies pyproject.toml
+	@$(PIP) install --no-deps --no-build-isolation --editable .
+	@touch $@
+
+$(STAMPS)/protos: $(STAMPS)/dependencies $(PROTOS) protos/generate.py
+	@echo "set-up: gRPC code from protos/"
+	@$(BIN)/python protos/generate.py
+	@touch $@
+
+$(STAMPS)/ready: $(STAMPS)/project $(STAMPS)/protos
+	@touch $@

@@ -1,0 +1,75 @@
+"""The coordinator's chain as far as the broadcaster has heard."""
+
+from __future__ import annotations
+
+import enum
+from dataclasses import dataclass
+
+from services.shared.ethwire.types import BlockHash
+
+
+@dataclass(frozen=True, slots=True)
+class Head:
+    """A block with the total difficulty of the chain that ends in it."""
+
+    block_hash: BlockHash
+    number: int
+    total_difficulty: int
+
+
+@dataclass(frozen=True, slots=True)
+class ChainSnapshot:
+    """What a stream of the chain starts with."""
+
+    network_id: int
+    genesis_hash: BlockHash
+    head: Head
+    accepts_transactions: bool
+
+
+class SnapshotNews(enum.Enum):
+    """What a snapshot tells beside the head."""
+
+    FIRST = "first"
+    SAME_CHAIN = "same chain"
+    OTHER_CHAIN = "other chain"
+
+
+class FollowedChain:
+    """Network, head, and whether transactions are accepted; kept while the coordinator is away.
+
+    Every stream starts with a snapshot, and only then moves. A move out of order is refused with ValueError.
+    """
+
+    def __init__(self) -> None:
+        self._state: ChainSnapshot | None = None
+        self._following = False
+
+    @property
+    def head(self) -> Head | None:
+        return self._state.head if self._state else None
+
+    @property
+    def accepts_transactions(self) -> bool:
+        """Nothing is accepted before the coordinator says so: before its first sync is done."""
+        return self._state is not None and self._state.accepts_transactions
+
+    @property
+    def following(self) -> bool:
+        """Whether a stream is up and its snapshot has come."""
+        return self._following
+
+    def on_snapshot(self, snapshot: ChainSnapshot) -> SnapshotNews:
+        before, self._state, self._following = self._state, snapshot, True
+        if before is None:
+            return SnapshotNews.FIRST
+        same = (before.network_id, before.genesis_hash) == (snapshot.network_id, snapshot.genesis_hash)
+        return SnapshotNews.SAME_CHAIN if same else SnapshotNews.OTHER_CHAIN
+
+    def on_moved(self, head: Head, *, accepts_transactions: bool) -> None:
+        if self._state is None or not self._following:
+            raise ValueError("the head moved before the stream's snapshot")
+        self._state = ChainSnapshot(self._state.network_id, self._state.genesis_hash, head, accepts_transactions)
+
+    def on_stream_ended(self) -> None:
+        self._following = False

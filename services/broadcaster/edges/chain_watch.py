@@ -1,0 +1,87 @@
+"""Follows the coordinator's chain over its WatchChain stream, for as long as the broadcaster runs."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final
+
+import grpc.aio
+from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+from services.broadcaster.core.followed_chain import FollowedChain, SnapshotNews
+from services.broadcaster.edges.contract import head_from_proto, snapshot_from_proto
+from services.broadcaster.metrics import BroadcasterMetrics
+from services.shared.rpc.channel import Backoff, open_channel
+from services.shared.rpc.errors import InvalidRequest
+from services.shared.runtime.logs import get_log
+
+SNAPSHOT_TIMEOUT_S: Final = 10.0
+"""The snapshot is the stream's first message and costs the coordinator nothing."""
+
+
+class ChainWatch:
+    """One stream at a time, and the next after a back-off. Logs when it is lost and found, not each attempt."""
+
+    def __init__(self, coordinator: str, chain: FollowedChain, metrics: BroadcasterMetrics, backoff: Backoff) -> None:
+        self._coordinator, self._chain, self._metrics, self._backoff = coordinator, chain, metrics, backoff
+        self._log = get_log("chain-watch")
+        self._told_away = False
+        self._followed_before = False
+
+    async def run(self) -> None:
+        """Run as a task; cancel it to end."""
+        async with open_channel(self._coordinator) as channel:
+            stub = coordinator_pb2_grpc.ChainWatchServiceStub(channel)
+            while True:
+                reason = await self._follow(stub)
+                self._on_ended(reason)
+                await asyncio.sleep(self._backoff.next_delay_s())
+
+    async def _follow(self, stub: coordinator_pb2_grpc.ChainWatchServiceAsyncStub) -> str:
+        """Follow one stream to its end; returns why it ended."""
+        stream = stub.WatchChain(coordinator_pb2.WatchChainRequest())
+        try:
+            async with asyncio.timeout(SNAPSHOT_TIMEOUT_S) as waiting:
+                async for message in stream:
+                    waiting.reschedule(None)
+                    self._take(message)
+        except TimeoutError:
+            return f"no snapshot within {SNAPSHOT_TIMEOUT_S:.0f} s"
+        except grpc.aio.AioRpcError as error:
+            return error.details() or error.code().name
+        except (InvalidRequest, ValueError) as problem:
+            return f"the contract is broken: {problem}"
+        finally:
+            stream.cancel()
+        return "the coordinator ended the stream"
+
+    def _take(self, message: coordinator_pb2.WatchChainResponse) -> None:
+        match message.WhichOneof("content"):
+            case "snapshot":
+                self._on_snapshot(message.snapshot)
+            case "moved":
+                head = head_from_proto(message.moved.head)
+                self._chain.on_moved(head, accepts_transactions=message.moved.accepts_transactions)
+                self._metrics.head_number.set(head.number)
+            case _:
+                raise InvalidRequest("a message without content")
+
+    def _on_snapshot(self, message: coordinator_pb2.ChainSnapshot) -> None:
+        snapshot = snapshot_from_proto(message)
+        news = self._chain.on_snapshot(snapshot)
+        self._backoff.reset()
+        self._told_away, self._followed_before = False, True
+        self._metrics.following_chain.set(1)
+        self._metrics.head_number.set(snapshot.head.number)
+        if news is SnapshotNews.OTHER_CHAIN:
+            self._log.warning("the coordinator is on another chain than before", network_id=snapshot.network_id)
+        self._log.info("following the chain", coordinator=self._coordinator, head=snapshot.head.number)
+
+    def _on_ended(self, reason: str) -> None:
+        self._chain.on_stream_ended()
+        self._metrics.following_chain.set(0)
+        self._metrics.chain_stream_failures.inc()
+        if not self._told_away:
+            self._told_away = True
+            log = self._log.warning if self._followed_before else self._log.info
+            log("not following the chain, trying again", coordinator=self._coordinator, reason=reason)

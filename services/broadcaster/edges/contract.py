@@ -1,0 +1,76 @@
+"""Between the broadcaster's contract messages and its types. A broken contract raises InvalidRequest."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from blocksync.v1 import broadcast_pb2, common_pb2, coordinator_pb2
+
+from services.broadcaster.core.block_relay import JoinedPeer, RelayBlock, SendAnnounce, SendBlock
+from services.broadcaster.core.followed_chain import ChainSnapshot, Head
+from services.shared.ethwire.types import PeerId
+from services.shared.rpc.convert import (
+    announces_to_proto,
+    big_from_bytes,
+    big_to_bytes,
+    block_hash_from_proto,
+    peer_id_from_proto,
+    split_hashes,
+)
+from services.shared.rpc.errors import InvalidRequest
+
+
+def joined_peer_from_proto(message: broadcast_pb2.BroadcastPeer) -> JoinedPeer:
+    return JoinedPeer(peer_id_from_proto(message.node_id), split_hashes(message.known_blocks))
+
+
+def peer_ids_from_proto(node_ids: Iterable[bytes]) -> list[PeerId]:
+    return [peer_id_from_proto(node_id) for node_id in node_ids]
+
+
+def relay_block_from_proto(message: broadcast_pb2.PropagateRequest) -> RelayBlock:
+    """Without total difficulty (its parent is unknown) a block is not for peers."""
+    if not message.header_rlp or not message.body_rlp:
+        raise InvalidRequest("a block to propagate needs its header and its body")
+    total_difficulty = big_from_bytes(message.total_difficulty)
+    if not total_difficulty:
+        raise InvalidRequest("a block to propagate needs its total difficulty")
+    return RelayBlock(
+        block_hash_from_proto(message.block_hash),
+        message.number,
+        message.header_rlp,
+        message.body_rlp,
+        total_difficulty,
+    )
+
+
+def send_block_to_proto(send: SendBlock) -> broadcast_pb2.AttachResponse:
+    block = send.block
+    return broadcast_pb2.AttachResponse(
+        send_block=broadcast_pb2.SendBlock(
+            node_ids=send.peers,
+            header_rlp=block.header_rlp,
+            body_rlp=block.body_rlp,
+            block_hash=block.block_hash,
+            total_difficulty=big_to_bytes(block.total_difficulty),
+        )
+    )
+
+
+def send_announce_to_proto(send: SendAnnounce) -> broadcast_pb2.AttachResponse:
+    return broadcast_pb2.AttachResponse(
+        send_announces=broadcast_pb2.SendAnnounces(node_ids=send.peers, announces=announces_to_proto([send.announce]))
+    )
+
+
+def head_from_proto(message: common_pb2.ChainHead) -> Head:
+    return Head(block_hash_from_proto(message.block_hash), message.number, big_from_bytes(message.total_difficulty))
+
+
+def snapshot_from_proto(message: coordinator_pb2.ChainSnapshot) -> ChainSnapshot:
+    return ChainSnapshot(
+        message.network_id,
+        block_hash_from_proto(message.genesis_hash),
+        head_from_proto(message.head),
+        message.accepts_transactions,
+    )

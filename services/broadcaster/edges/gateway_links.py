@@ -1,0 +1,147 @@
+"""The attached gateways: one queue each, filled with what the relay decides."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Iterable, Sequence
+from typing import Final, Literal
+
+from blocksync.v1 import broadcast_pb2
+
+from services.broadcaster.core.block_relay import (
+    BlockRelay,
+    GatewayId,
+    JoinedPeer,
+    RelayBlock,
+    SendAnnounce,
+    SendBlock,
+)
+from services.broadcaster.edges.contract import send_announce_to_proto, send_block_to_proto
+from services.broadcaster.metrics import BroadcasterMetrics
+from services.shared.ethwire.types import Announce, BlockHash, PeerId
+from services.shared.rpc.errors import LinkReplaced, NotReady, ReaderTooSlow, RpcError
+from services.shared.rpc.outbox import Outbox
+from services.shared.runtime.logs import get_log
+
+EndCause = Literal["left", "replaced", "too_slow", "invalid", "lost", "stopping"]
+"""Why a gateway's stream ended; the label in metrics and logs."""
+
+SendKind = Literal["propagate", "announce"]
+
+CALM_CAUSES: Final = frozenset({"left", "stopping"})
+"""Ends that are part of normal running."""
+
+
+class GatewayLink:
+    """One gateway's stream: what waits for its writer, and how it ended."""
+
+    def __init__(self, gateway: GatewayId, limit_bytes: int) -> None:
+        self.gateway = gateway
+        self.outbox: Outbox[broadcast_pb2.AttachResponse] = Outbox(limit_bytes)
+        self.error: RpcError | None = None
+        self._ended = asyncio.Event()
+
+    @property
+    def is_ended(self) -> bool:
+        return self._ended.is_set()
+
+    async def ended(self) -> None:
+        """Return when the stream is to be closed; raise when the gateway is to hear why."""
+        await self._ended.wait()
+        if self.error is not None:
+            raise self.error
+
+    def end(self, error: RpcError | None) -> None:
+        self.error = error
+        self._ended.set()
+        self.outbox.close()
+
+
+class GatewayLinks:
+    """Feeds the relay with what gateways say and carries out what it decides.
+
+    A gateway has one link, its newest. A link that ended changes nothing any more. Nothing here waits: a gateway
+    whose queue is full is cut off at once, and comes back with a snapshot of what its peers really have.
+    """
+
+    def __init__(self, relay: BlockRelay, metrics: BroadcasterMetrics, queue_limit_bytes: int) -> None:
+        self._relay, self._metrics, self._queue_limit_bytes = relay, metrics, queue_limit_bytes
+        self._links: dict[GatewayId, GatewayLink] = {}
+        self._log = get_log("gateways")
+        metrics.watch_peers(lambda: relay.gateways, lambda: relay.peers, lambda: relay.distinct_blocks)
+
+    def attach(self, gateway: GatewayId, peers: Sequence[JoinedPeer]) -> GatewayLink:
+        before = self._links.get(gateway)
+        if before is not None:
+            self.end(before, "replaced", LinkReplaced(f"gateway {gateway} opened a newer stream"))
+        link = self._links[gateway] = GatewayLink(gateway, self._queue_limit_bytes)
+        self._relay.attach(gateway, peers)
+        self._log.info("gateway attached", gateway=gateway, peers=len(peers))
+        return link
+
+    def end(self, link: GatewayLink, cause: EndCause, error: RpcError | None = None) -> None:
+        """Close a link and forget its peers; of two ends the first counts."""
+        if link.is_ended:
+            return
+        link.end(error)
+        del self._links[link.gateway]
+        self._relay.detach(link.gateway)
+        self._metrics.gateway_cuts.labels(cause).inc()
+        log = self._log.info if cause in CALM_CAUSES else self._log.warning
+        log("gateway detached", gateway=link.gateway, cause=cause)
+
+    def end_all(self) -> None:
+        for link in list(self._links.values()):
+            self.end(link, "stopping", NotReady("the broadcaster is stopping"))
+
+    def join(self, link: GatewayLink, joined: JoinedPeer) -> None:
+        self._relay.join(link.gateway, joined)
+
+    def leave(self, link: GatewayLink, peer: PeerId) -> None:
+        if not self._relay.leave(link.gateway, peer):
+            self._metrics.unknown_peers.inc()
+
+    def mark_known(self, link: GatewayLink, peer: PeerId, block_hashes: Sequence[BlockHash]) -> None:
+        if not self._relay.mark_known(link.gateway, peer, block_hashes):
+            self._metrics.unknown_peers.inc()
+
+    def refuse_transactions(self, count: int) -> None:
+        """Nothing is accepted: there is no pool to take transactions."""
+        self._metrics.transactions_not_accepted.inc(count)
+
+    def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> tuple[int, int]:
+        """Send a block to its fan-out; returns to how many peers, and how many lacked it."""
+        with self._metrics.decision_seconds.labels("propagate").time():
+            propagation = self._relay.propagate(block, origins)
+            sent = sum([self._carry_out(send) for send in propagation.sends])
+        self._metrics.blocks.labels("propagate").inc()
+        return sent, propagation.lacking
+
+    def announce(self, announce: Announce, origins: Iterable[PeerId]) -> int:
+        """Tell all peers that lack a block of it; returns how many."""
+        with self._metrics.decision_seconds.labels("announce").time():
+            sent = sum([self._carry_out(send) for send in self._relay.announce(announce, origins)])
+        self._metrics.blocks.labels("announce").inc()
+        return sent
+
+    def _carry_out(self, send: SendBlock | SendAnnounce) -> int:
+        """Queue a send for its gateway; returns how many peers it is for, 0 when the gateway had to be cut off."""
+        match send:
+            case SendBlock():
+                return self._put(send.gateway, "propagate", send_block_to_proto(send), len(send.peers))
+            case SendAnnounce():
+                return self._put(send.gateway, "announce", send_announce_to_proto(send), len(send.peers))
+
+    def _put(self, gateway: GatewayId, kind: SendKind, message: broadcast_pb2.AttachResponse, peers: int) -> int:
+        link = self._links[gateway]
+        size_bytes = message.ByteSize()
+        if not link.outbox.put(message, size_bytes):
+            self._metrics.dropped_sends.labels(kind).inc(peers)
+            waiting = link.outbox.bytes_queued
+            self.end(
+                link, "too_slow", ReaderTooSlow(f"{waiting} bytes wait for gateway {gateway}, and no room for more")
+            )
+            return 0
+        self._metrics.gateway_bytes.labels(kind).inc(size_bytes)
+        self._metrics.peer_sends.labels(kind).inc(peers)
+        return peers

@@ -1,0 +1,92 @@
+"""The gateways' side of the contract: one Attach stream each."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Final
+
+import grpc.aio
+from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc
+
+from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.edges.contract import joined_peer_from_proto
+from services.broadcaster.edges.gateway_links import GatewayLink, GatewayLinks
+from services.shared.rpc.convert import peer_id_from_proto, split_hashes
+from services.shared.rpc.errors import InvalidRequest, RequestTimedOut
+
+HELLO_TIMEOUT_S: Final = 10.0
+"""A gateway sends its hello with the opening of the stream; one that does not is not a gateway."""
+
+Context = grpc.aio.ServicerContext[broadcast_pb2.AttachRequest, broadcast_pb2.AttachResponse]
+
+
+class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
+    """Reads a gateway's messages into the links, and writes what is queued for it."""
+
+    def __init__(self, links: GatewayLinks) -> None:
+        self._links = links
+
+    # A coroutine that writes to the context, not a generator: a write that is stuck can then be given up.
+    async def Attach(  # type: ignore[override]
+        self, request_iterator: AsyncIterator[broadcast_pb2.AttachRequest], context: Context
+    ) -> None:
+        requests = aiter(request_iterator)
+        hello = await _read_hello(requests)
+        peers = [joined_peer_from_proto(peer) for peer in hello.peers]
+        link = self._links.attach(GatewayId(hello.gateway_id), peers)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                reading = tasks.create_task(self._read(link, requests), name=f"read {link.gateway}")
+                writing = tasks.create_task(_write(link, context), name=f"write {link.gateway}")
+                await link.ended()
+                reading.cancel()
+                writing.cancel()
+        finally:
+            self._links.end(link, "lost")
+
+    async def _read(self, link: GatewayLink, requests: AsyncIterator[broadcast_pb2.AttachRequest]) -> None:
+        async for request in requests:
+            if link.is_ended:
+                return
+            try:
+                self._take(link, request)
+            except InvalidRequest as problem:
+                self._links.end(link, "invalid", problem)
+        self._links.end(link, "left")
+
+    def _take(self, link: GatewayLink, request: broadcast_pb2.AttachRequest) -> None:
+        match request.WhichOneof("content"):
+            case "peer_joined":
+                self._links.join(link, joined_peer_from_proto(request.peer_joined.peer))
+            case "peer_left":
+                self._links.leave(link, peer_id_from_proto(request.peer_left.node_id))
+            case "known_blocks":
+                known = request.known_blocks
+                self._links.mark_known(link, peer_id_from_proto(known.node_id), split_hashes(known.hashes))
+            case "transactions":
+                self._links.refuse_transactions(len(request.transactions.transactions_rlp))
+            case "hello":
+                raise InvalidRequest("a second hello on one stream")
+            case _:
+                raise InvalidRequest("a message without content")
+
+
+async def _read_hello(requests: AsyncIterator[broadcast_pb2.AttachRequest]) -> broadcast_pb2.BroadcastHello:
+    try:
+        async with asyncio.timeout(HELLO_TIMEOUT_S):
+            first = await anext(requests, None)
+    except TimeoutError:
+        raise RequestTimedOut(f"no hello within {HELLO_TIMEOUT_S:.0f} s") from None
+    if first is None or first.WhichOneof("content") != "hello":
+        raise InvalidRequest("the first message must be a hello")
+    if not first.hello.gateway_id:
+        raise InvalidRequest("a hello must name its gateway")
+    return first.hello
+
+
+async def _write(link: GatewayLink, context: Context) -> None:
+    # The headers tell the gateway that it is attached, long before there is anything to send.
+    await context.send_initial_metadata(())
+    async for response in link.outbox:
+        await context.write(response)

@@ -1,0 +1,156 @@
+"""What was asked of one peer, so that each reply can be told whose question it answers.
+
+eth/62 and eth/63 have no request ids, but known clients answer a peer's questions of each kind in the
+order asked, empty answers included. So the oldest outstanding question of the kind is the one answered,
+and the content must agree.
+"""
+
+from __future__ import annotations
+
+from collections import deque
+from collections.abc import Mapping, Sequence
+from typing import Final, NamedTuple
+
+from services.peer_gateway.core.penalties import REASON_OF, Cause
+from services.shared.ethwire.faults import MalformedRlp, PeerFault
+from services.shared.ethwire.messages import (
+    BlockBodies,
+    BlockHeaders,
+    GetBlockBodies,
+    GetBlockHeaders,
+    GetNodeData,
+    GetReceipts,
+    NodeData,
+    Receipts,
+)
+from services.shared.ethwire.rlp_slices import item_span, string_payload, uint_payload, whole_list
+
+MAX_OUTSTANDING: Final = 64
+"""Questions of one kind that may wait for one peer, those nobody waits for any more included. An honest
+peer has a few; one that reaches this has stopped answering."""
+
+Request = GetBlockHeaders | GetBlockBodies | GetReceipts | GetNodeData
+Reply = BlockHeaders | BlockBodies | Receipts | NodeData
+
+ANSWER_OF: Final[Mapping[type[Request], type[Reply]]] = {
+    GetBlockHeaders: BlockHeaders,
+    GetBlockBodies: BlockBodies,
+    GetReceipts: Receipts,
+    GetNodeData: NodeData,
+}
+"""Which message answers which."""
+
+_FIXED_FIELDS_BYTES: Final = 33 + 33 + 21 + 33 * 3 + 259
+"""Parent hash to bloom: header fields whose sizes never vary. Difficulty and number follow."""
+
+_HASH_BYTES: Final = 32
+
+
+class TooManyOutstanding(Exception):
+    """The peer already owes `MAX_OUTSTANDING` replies of this kind: the question was not noted."""
+
+
+class ReplyMismatch(PeerFault):
+    """A reply that does not answer the question whose turn it is."""
+
+    disconnect_reason = REASON_OF[Cause.REPLY_MISMATCH]
+
+    def __init__(self, request: Request, problem: str) -> None:
+        super().__init__(f"the reply to {type(request).__name__} does not answer it: {problem}")
+        self.request, self.problem = request, problem
+
+
+class Asked(NamedTuple):
+    """One question: the coordinator's id for it, what was asked, and when."""
+
+    request_id: int
+    request: Request
+    asked_at: float
+
+
+class RequestBook:
+    """The questions one peer owes an answer to, first in first out for each kind.
+
+    A question whose asker gave up keeps its place until it is answered, else every later reply would be
+    taken for the one before it.
+    """
+
+    def __init__(self) -> None:
+        self._owed: dict[type[Reply], deque[Asked]] = {kind: deque() for kind in ANSWER_OF.values()}
+
+    def ask(self, request_id: int, request: Request, now: float) -> None:
+        """Note a question, in the order they are sent. Raises TooManyOutstanding; then it must not be sent."""
+        kind = ANSWER_OF[type(request)]
+        if len(self._owed[kind]) >= MAX_OUTSTANDING:
+            raise TooManyOutstanding(f"the peer owes {MAX_OUTSTANDING} {kind.__name__} already")
+        self._owed[kind].append(Asked(request_id, request, now))
+
+    def answer(self, reply: Reply) -> Asked | None:
+        """The question that `reply` answers, struck out; None when it was not asked for.
+
+        Caller's duty: to call this in the order replies arrive, and to `confirm` the content.
+        """
+        owed = self._owed[type(reply)]
+        return owed.popleft() if owed else None
+
+    def outstanding(self) -> Sequence[Asked]:
+        """All questions without an answer: lost, once the peer is gone."""
+        return [asked for owed in self._owed.values() for asked in owed]
+
+
+def confirm(request: Request, items: Sequence[bytes], digests: bytes) -> None:
+    """Check that a reply's items can be the answer to `request`. Raises ReplyMismatch.
+
+    `digests` are the hashes of headers and node data, joined; bodies and receipts are judged by their
+    roots where the headers are known. An empty reply always can be.
+    """
+    match request:
+        case GetBlockHeaders():
+            _confirm_headers(request, items, digests)
+        case GetBlockBodies(hashes) | GetReceipts(hashes):
+            _confirm_count(request, len(items), len(hashes))
+        case GetNodeData(hashes):
+            _confirm_count(request, len(items), len(hashes))
+            wanted = set(hashes)
+            for index in range(len(items)):
+                if digests[index * _HASH_BYTES : (index + 1) * _HASH_BYTES] not in wanted:
+                    raise ReplyMismatch(request, f"item {index} has a hash that was not asked for")
+
+
+def _confirm_count(request: Request, received: int, asked: int) -> None:
+    if received > asked:
+        raise ReplyMismatch(request, f"{received} items, {asked} were asked for")
+
+
+def _confirm_headers(request: GetBlockHeaders, headers_rlp: Sequence[bytes], hashes: bytes) -> None:
+    """Start, distance and, where nothing is skipped, parent links are those asked for."""
+    _confirm_count(request, len(headers_rlp), request.amount)
+    step = -request.skip - 1 if request.reverse else request.skip + 1
+    is_linked = request.skip == 0
+    before_hash = before_parent = b""
+    expected = 0
+    for index, header_rlp in enumerate(headers_rlp):
+        block_hash = hashes[index * _HASH_BYTES : (index + 1) * _HASH_BYTES]
+        parent_hash, number = _parent_and_number(request, header_rlp)
+        if index == 0:
+            expected = number if isinstance(request.origin, bytes) else request.origin
+            if isinstance(request.origin, bytes) and block_hash != request.origin:
+                raise ReplyMismatch(request, f"it starts at block {block_hash[:8].hex()}…, not at the one asked for")
+        elif is_linked and (before_parent != block_hash if request.reverse else parent_hash != before_hash):
+            raise ReplyMismatch(request, f"header {index} does not link to the one before it")
+        if number != expected:
+            raise ReplyMismatch(request, f"header {index} has number {number}, not {expected}")
+        expected += step
+        before_hash, before_parent = block_hash, parent_hash
+
+
+def _parent_and_number(request: Request, header_rlp: bytes) -> tuple[bytes, int]:
+    """The two fields that place a header, read without decoding the others."""
+    try:
+        start, end = whole_list(header_rlp)
+        parent_hash = string_payload(header_rlp[start : start + 1 + _HASH_BYTES])
+        number_start = item_span(header_rlp, start + _FIXED_FIELDS_BYTES, end)[1]
+        number_end = item_span(header_rlp, number_start, end)[1]
+        return parent_hash, uint_payload(header_rlp[number_start:number_end], max_bytes=8)
+    except MalformedRlp as problem:
+        raise ReplyMismatch(request, f"an item is not a header: {problem}") from problem

@@ -1,0 +1,117 @@
+"""The stream to the broadcaster: what peers have, and what to send them (DESIGN decision 5)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable, Sequence
+from typing import Final, Protocol, assert_never
+
+import grpc.aio
+from blocksync.v1 import broadcast_pb2 as wire
+from blocksync.v1 import broadcast_pb2_grpc
+
+from services.peer_gateway.edges.link import CriticalOutbox, LinkKeeper, LinkLost, responses
+from services.peer_gateway.metrics import GatewayMetrics
+from services.shared.ethwire.types import BlockHash, PeerId
+from services.shared.rpc.errors import InvalidRequest
+from services.shared.runtime.logs import get_log
+
+QUEUE_BYTES: Final = 8 * 1024 * 1024
+"""What may wait for the broadcaster; over it for long, the link is cut."""
+
+TRANSACTIONS_QUEUE_BYTES: Final = 4 * 1024 * 1024
+"""Over this, transactions are dropped: they come again, from other peers."""
+
+
+class BroadcastCommands(Protocol):
+    """What the broadcaster has a gateway send. None of these waits."""
+
+    def on_send_block(self, command: wire.SendBlock) -> None: ...
+
+    def on_send_announces(self, command: wire.SendAnnounces) -> None: ...
+
+    def on_send_transactions(self, command: wire.SendTransactions) -> None: ...
+
+
+class BroadcasterLink:
+    """Keeps the stream open. While it is down nothing is kept: the next session begins with a snapshot."""
+
+    def __init__(self, channel: grpc.aio.Channel, keeper: LinkKeeper, metrics: GatewayMetrics) -> None:
+        self._stub = broadcast_pb2_grpc.BroadcastLinkServiceStub(channel)
+        self._keeper, self._metrics = keeper, metrics
+        self._queue: CriticalOutbox[wire.AttachRequest] | None = None
+        self._log = get_log("broadcaster-link")
+        metrics.watch_queue("broadcast", lambda: self._queue.outbox.bytes_queued if self._queue else 0)
+
+    async def run(self, hello: Callable[[], wire.BroadcastHello], commands: BroadcastCommands) -> None:
+        """Keep the link open until cancelled. `hello` takes the snapshot that starts each session."""
+        await self._keeper.keep_open(lambda: self._run_session(hello, commands))
+
+    def peer_joined(self, peer: wire.BroadcastPeer) -> None:
+        self._put(wire.AttachRequest(peer_joined=wire.BroadcastPeerJoined(peer=peer)))
+
+    def peer_left(self, node_id: PeerId) -> None:
+        self._put(wire.AttachRequest(peer_left=wire.BroadcastPeerLeft(node_id=node_id)))
+
+    def known_blocks(self, node_id: PeerId, hashes: Iterable[BlockHash]) -> None:
+        """The peer sent, or announced, these blocks."""
+        self._put(wire.AttachRequest(known_blocks=wire.KnownBlocks(node_id=node_id, hashes=b"".join(hashes))))
+
+    def transactions(self, node_id: PeerId, transactions_rlp: Sequence[bytes]) -> None:
+        if self._queue is None:
+            self._metrics.drop("transactions", "link-down", len(transactions_rlp))
+        elif self._queue.outbox.bytes_queued > TRANSACTIONS_QUEUE_BYTES:
+            self._metrics.drop("transactions", "queue-full", len(transactions_rlp))
+        else:
+            content = wire.PeerTransactions(node_id=node_id, transactions_rlp=transactions_rlp)
+            self._put(wire.AttachRequest(transactions=content))
+
+    def _put(self, message: wire.AttachRequest) -> None:
+        if self._queue is not None:
+            self._queue.put(message, message.ByteSize())
+
+    async def _run_session(self, hello: Callable[[], wire.BroadcastHello], commands: BroadcastCommands) -> None:
+        queue: CriticalOutbox[wire.AttachRequest] = CriticalOutbox(QUEUE_BYTES)
+        greeting = wire.AttachRequest(hello=hello())
+        queue.put(greeting, greeting.ByteSize())
+        self._queue = queue
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._attach(queue, commands), name="broadcaster-stream")
+                tasks.create_task(queue.fail_when_cut(), name="broadcaster-queue")
+        finally:
+            self._queue = None
+            queue.close()
+
+    async def _attach(self, queue: CriticalOutbox[wire.AttachRequest], commands: BroadcastCommands) -> None:
+        call = self._stub.Attach(queue.outbox)
+        try:
+            await _connected(call)
+            self._keeper.came_up()
+            async for message in responses(call):
+                try:
+                    self._on_response(message, commands)
+                except InvalidRequest as problem:
+                    raise LinkLost(f"the broadcaster broke the contract: {problem}") from problem
+        finally:
+            call.cancel()
+
+    def _on_response(self, message: wire.AttachResponse, commands: BroadcastCommands) -> None:
+        match kind := message.WhichOneof("content"):
+            case "send_block":
+                commands.on_send_block(message.send_block)
+            case "send_announces":
+                commands.on_send_announces(message.send_announces)
+            case "send_transactions":
+                commands.on_send_transactions(message.send_transactions)
+            case None:
+                self._log.warning("the broadcaster said something this gateway does not know")
+            case _:
+                assert_never(kind)
+
+
+async def _connected(call: grpc.aio.StreamStreamCall[wire.AttachRequest, wire.AttachResponse]) -> None:
+    try:
+        await call.wait_for_connection()
+    except grpc.aio.AioRpcError as problem:
+        raise LinkLost(f"{problem.code().name.lower().replace('_', ' ')}: {problem.details()}") from problem

@@ -1,0 +1,152 @@
+"""What the coordinator and the broadcaster tell this gateway to do, carried out."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from blocksync.v1 import broadcast_pb2
+from blocksync.v1 import gateway_link_pb2 as wire
+
+from services.peer_gateway.core.dial_schedule import DialSchedule
+from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.edges.dialler import Dialler
+from services.peer_gateway.edges.parts import Parts
+from services.peer_gateway.edges.roster import JoinedPeer
+from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
+from services.shared.ethwire.eth_messages import encode_message
+from services.shared.ethwire.messages import (
+    EthMessage,
+    GetBlockBodies,
+    GetBlockHeaders,
+    GetNodeData,
+    GetReceipts,
+    NewBlock,
+    NewBlockHashes,
+    Status,
+    Transactions,
+)
+from services.shared.ethwire.types import PeerId
+from services.shared.rpc.convert import (
+    announces_from_proto,
+    big_from_bytes,
+    block_hash_from_proto,
+    headers_query_from_proto,
+    peer_id_from_proto,
+    reason_from_proto,
+    split_hashes,
+)
+from services.shared.rpc.errors import InvalidRequest
+from services.shared.runtime.logs import get_log
+
+COMMON_VERSION = 62
+"""Blocks, announces and transactions are the same bytes in every version, so they are encoded once."""
+
+
+class CoordinatorOrders:
+    """Implements `CoordinatorCommands`."""
+
+    def __init__(self, parts: Parts, schedule: DialSchedule, dialler: Dialler) -> None:
+        self._parts, self._schedule, self._dialler = parts, schedule, dialler
+        self._log = get_log("orders")
+
+    def on_local_status(self, status: wire.LocalStatus) -> None:
+        self._parts.standing.set_status(
+            Status(
+                protocol_version=0,
+                network_id=status.network_id,
+                total_difficulty=big_from_bytes(status.total_difficulty),
+                head_hash=block_hash_from_proto(status.head_hash),
+                genesis_hash=block_hash_from_proto(status.genesis_hash),
+            )
+        )
+
+    def on_peer_request(self, request: wire.PeerRequest, session: int) -> None:
+        peer = self._parts.roster.get(peer_id_from_proto(request.node_id))
+        if peer is None:
+            why: str | None = "the peer is gone"
+        else:
+            question = _request_from_proto(request)
+            why = peer.ask(question, request.request_id, session)
+            if why is None:
+                self._parts.metrics.messages.labels("out", type(question).__name__).inc()
+        if why is not None:
+            lost = wire.RequestLost(request_id=request.request_id, explanation=why)
+            self._parts.coordinator.tell(wire.ControlRequest(request_lost=lost))
+
+    def on_drop_peer(self, command: wire.DropPeer) -> None:
+        peer = self._parts.roster.get(peer_id_from_proto(command.node_id))
+        if peer is not None:
+            peer.disconnect(reason_from_proto(command.reason), command.explanation)
+
+    def on_dial_plan(self, plan: wire.DialPlan) -> None:
+        standing = self._parts.standing
+        standing.siblings = frozenset(map(peer_id_from_proto, plan.gateway_node_ids))
+        self._schedule.set_plan(self._readable(plan.static_enodes), standing.siblings | {standing.own_id})
+        self._dialler.wake()
+
+    def _readable(self, urls: Iterable[str]) -> list[Enode]:
+        nodes = []
+        for url in urls:
+            try:
+                nodes.append(parse_enode(url))
+            except EnodeInvalid as problem:
+                self._log.warning("a node of the dial plan is left out", why=str(problem))
+        return nodes
+
+
+class BroadcasterOrders:
+    """Implements `BroadcastCommands`: encodes once, sends to many. A peer that lags behind is left out, counted."""
+
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    def on_send_block(self, command: broadcast_pb2.SendBlock) -> None:
+        block_hash = block_hash_from_proto(command.block_hash)
+        difficulty = big_from_bytes(command.total_difficulty)
+        lacking: list[JoinedPeer] = []
+        for peer in self._peers(command.node_ids):
+            if block_hash in peer.known_blocks:
+                self._parts.metrics.drop("block", "known-to-peer")
+            else:
+                lacking.append(peer)
+        for peer in self._send(NewBlock(command.header_rlp, command.body_rlp, difficulty), lacking):
+            peer.known_blocks.add([block_hash])
+
+    def on_send_announces(self, command: broadcast_pb2.SendAnnounces) -> None:
+        announces = announces_from_proto(command.announces)
+        for peer in self._send(NewBlockHashes(announces), self._peers(command.node_ids)):
+            peer.known_blocks.add(announce.block_hash for announce in announces)
+
+    def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
+        self._send(Transactions(list(command.transactions_rlp)), self._peers(command.node_ids))
+
+    def _peers(self, node_ids: Iterable[bytes]) -> list[JoinedPeer]:
+        found = [self._parts.roster.get(PeerId(node_id)) for node_id in node_ids]
+        return [peer for peer in found if peer is not None]
+
+    def _send(self, message: EthMessage, peers: Iterable[JoinedPeer]) -> list[JoinedPeer]:
+        """The peers that it was sent to."""
+        code, payload = encode_message(COMMON_VERSION, message)
+        name = type(message).__name__
+        reached = []
+        for peer in peers:
+            if peer.keeps_up and peer.send(code, payload):
+                self._parts.metrics.messages.labels("out", name).inc()
+                reached.append(peer)
+            else:
+                self._parts.metrics.drop(name, "slow-peer")
+        return reached
+
+
+def _request_from_proto(request: wire.PeerRequest) -> Request:
+    match request.WhichOneof("query"):
+        case "headers":
+            return headers_query_from_proto(request.headers)
+        case "bodies":
+            return GetBlockBodies(split_hashes(request.bodies.hashes))
+        case "receipts":
+            return GetReceipts(split_hashes(request.receipts.hashes))
+        case "node_data":
+            return GetNodeData([*split_hashes(request.node_data.hashes)])
+        case _:
+            raise InvalidRequest("a peer request without a query")

@@ -1,0 +1,67 @@
+"""Carries out the dial schedule."""
+
+from __future__ import annotations
+
+import asyncio
+
+from blocksync.v1 import gateway_link_pb2 as wire
+
+from services.peer_gateway.core.dial_schedule import DialSchedule
+from services.peer_gateway.edges.connections import Connections
+from services.peer_gateway.edges.parts import Parts
+from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.types import PeerId
+from services.shared.runtime.logs import get_log
+
+
+class Dialler:
+    """Owns the schedule's timer; one task for each dial under way."""
+
+    def __init__(self, schedule: DialSchedule, connections: Connections, parts: Parts) -> None:
+        self._schedule, self._connections, self._parts = schedule, connections, parts
+        self._changed = asyncio.Event()
+        self._log = get_log("dialler")
+
+    def wake(self) -> None:
+        """The schedule may have something due: its plan changed."""
+        self._changed.set()
+
+    def on_connected(self, node_id: PeerId) -> None:
+        self._schedule.on_connected(node_id)
+
+    def on_disconnected(self, node_id: PeerId) -> None:
+        self._schedule.on_disconnected(node_id)
+        self.wake()
+
+    async def run(self) -> None:
+        """Dial what is due until cancelled."""
+        loop = asyncio.get_running_loop()
+        async with asyncio.TaskGroup() as dials:
+            while True:
+                self._changed.clear()
+                for node in self._schedule.due(loop.time()):
+                    dials.create_task(self._dial(node), name="dial")
+                await self._wait(self._schedule.next_wakeup())
+
+    async def _wait(self, until: float | None) -> None:
+        try:
+            async with asyncio.timeout_at(until):
+                await self._changed.wait()
+        except TimeoutError:
+            return
+
+    async def _dial(self, node: Enode) -> None:
+        try:
+            static = self._schedule.is_static(node.node_id)
+            await self._connections.dial(node, static=static, timeout_s=self._parts.config.dial_timeout)
+            self._parts.metrics.dials.labels("connected").inc()
+        except (OSError, TimeoutError) as problem:
+            self._parts.metrics.dials.labels("unreachable").inc()
+            timed_out = isinstance(problem, TimeoutError)
+            why = "no answer in time" if timed_out else (problem.strerror or str(problem)).lower()
+            self._log.info("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
+            failed = wire.DialFailed(enode=str(node), explanation=why)
+            self._parts.coordinator.tell(wire.ControlRequest(dial_failed=failed))
+        finally:
+            self._schedule.on_dial_ended(node.node_id, asyncio.get_running_loop().time())
+            self.wake()

@@ -1,0 +1,91 @@
+"""What a joined peer says, and who is told of it."""
+
+from __future__ import annotations
+
+from typing import assert_never
+
+from blocksync.v1 import common_pb2
+from blocksync.v1 import gateway_link_pb2 as wire
+
+from services.peer_gateway.core.known_blocks import KnownBlocks
+from services.peer_gateway.core.reply_decoding import body_digest
+from services.peer_gateway.edges.parts import Parts
+from services.peer_gateway.edges.questions import Questions
+from services.peer_gateway.edges.replies import Replies
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.messages import (
+    BlockBodies,
+    BlockHeaders,
+    EthMessage,
+    GetBlockBodies,
+    GetBlockHeaders,
+    GetNodeData,
+    GetReceipts,
+    NewBlock,
+    NewBlockHashes,
+    NodeData,
+    Receipts,
+    Status,
+    Transactions,
+)
+from services.shared.ethwire.types import Announce, PeerId
+from services.shared.rpc.convert import announces_to_proto, big_from_bytes, big_to_bytes
+
+
+class PeerMessages:
+    """Handed one message at a time, in order. `details` is kept up to date with the peer's head."""
+
+    def __init__(self, parts: Parts, details: common_pb2.PeerDetails, replies: Replies, questions: Questions) -> None:
+        self._parts, self._details = parts, details
+        self._replies, self._questions = replies, questions
+        self._node_id = PeerId(details.node_id)
+        self.known_blocks = KnownBlocks()
+
+    async def on_message(self, message: EthMessage) -> None:
+        """Work on one message. Raises PeerFault for one that breaks a rule."""
+        self._parts.metrics.messages.labels("in", type(message).__name__).inc()
+        match message:
+            case BlockHeaders() | BlockBodies() | Receipts() | NodeData():
+                await self._replies.on_reply(message)
+            case GetBlockHeaders() | GetBlockBodies() | GetReceipts() | GetNodeData():
+                await self._questions.put(message)
+            case NewBlockHashes(announces):
+                await self._on_announces(announces)
+            case NewBlock():
+                await self._on_block(message)
+            case Transactions(transactions_rlp):
+                self._parts.broadcaster.transactions(self._node_id, transactions_rlp)
+            case Status():
+                raise AssertionError("the eth session lets no second Status through")
+            case _:
+                assert_never(message)
+
+    async def _on_announces(self, announces: list[Announce]) -> None:
+        if not announces:
+            return
+        hashes = [announce.block_hash for announce in announces]
+        self.known_blocks.add(hashes)
+        self._parts.broadcaster.known_blocks(self._node_id, hashes)
+        told = wire.Announces(node_id=self._node_id, announces=announces_to_proto(announces))
+        if not await self._parts.coordinator.deliver(wire.BulkRequest(announces=told)):
+            self._parts.metrics.drop("announces", "bulk-full-or-down")
+
+    async def _on_block(self, message: NewBlock) -> None:
+        header = decode_header(message.header_rlp)
+        self.known_blocks.add([header.hash])
+        self._parts.broadcaster.known_blocks(self._node_id, [header.hash])
+        # Whoever sends a block surely has its parent, and that one's total difficulty (SPEC section 2).
+        before = max(0, message.total_difficulty - header.difficulty)
+        if before > big_from_bytes(self._details.total_difficulty):
+            self._details.total_difficulty = big_to_bytes(before)
+            self._details.head_hash = header.parent_hash
+        block = wire.PropagatedBlock(
+            node_id=self._node_id,
+            header_rlp=message.header_rlp,
+            body_rlp=message.body_rlp,
+            block_hash=header.hash,
+            roots=body_digest(message.body_rlp),
+            total_difficulty=big_to_bytes(message.total_difficulty),
+        )
+        if not await self._parts.coordinator.deliver(wire.BulkRequest(block=block)):
+            self._parts.metrics.drop("block", "bulk-full-or-down")

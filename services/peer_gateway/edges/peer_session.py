@@ -1,0 +1,285 @@
+"""One connection's life above the transport: admission, Status, membership, goodbye."""
+
+from __future__ import annotations
+
+import asyncio
+import enum
+from collections.abc import Callable
+from typing import Final, assert_never
+
+from blocksync.v1 import common_pb2
+from blocksync.v1 import gateway_link_pb2 as wire
+
+from services.peer_gateway.core.connection import Connection
+from services.peer_gateway.core.eth_session import EthSession, StatusTimedOut
+from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
+from services.peer_gateway.core.known_blocks import KnownBlocks
+from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.edges.inbox import Inbox
+from services.peer_gateway.edges.parts import Parts
+from services.peer_gateway.edges.peer_messages import PeerMessages
+from services.peer_gateway.edges.questions import Questions
+from services.peer_gateway.edges.replies import Replies
+from services.peer_gateway.edges.roster import broadcast_peer
+from services.peer_gateway.edges.tcp import PeerSocket
+from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.messages import Status
+from services.shared.ethwire.types import PeerId
+from services.shared.rpc.convert import big_to_bytes, reason_to_proto
+from services.shared.runtime.logs import get_log
+
+SHOWN_NAME_CHARACTERS: Final = 80
+"""As much of a peer's client name as we repeat; the peer chose it."""
+
+REFUSALS: Final = {
+    wire.ADMISSION_TOO_MANY_PEERS: (DisconnectReason.TOO_MANY_PEERS, "all places are taken"),
+    wire.ADMISSION_ALREADY_CONNECTED: (DisconnectReason.ALREADY_CONNECTED, "it is connected already"),
+    wire.ADMISSION_SELF: (DisconnectReason.CONNECTED_TO_SELF, "it is one of our own gateways"),
+}
+"""What a peer is told that the coordinator does not admit."""
+
+
+class Stage(enum.Enum):
+    """How far a connection has come."""
+
+    TRANSPORT = "transport"
+    ADMISSION = "admission"
+    STATUS = "status"
+    JOINED = "joined"
+
+
+class _Refused(Exception):
+    """Our own decision not to go on with a peer that did nothing wrong."""
+
+    def __init__(self, reason: DisconnectReason, why: str) -> None:
+        super().__init__(why)
+        self.reason = reason
+
+
+class _Ended(Exception):
+    """The connection is over; whatever was being done for it stops."""
+
+
+class PeerSession:
+    """Owns one connection from its socket's opening to its close; a `JoinedPeer` in between.
+
+    `run` is its one task; what happens on the socket reaches it through futures and the inbox. A peer
+    holds its place in the coordinator's set from the question for admission until PeerLeft.
+    """
+
+    def __init__(
+        self,
+        parts: Parts,
+        connect: Callable[[float], Connection],
+        opened: Callable[[PeerSession], None],
+        *,
+        inbound: bool,
+        static: bool,
+    ) -> None:
+        self._parts, self._opened = parts, opened
+        self.inbound, self._static = inbound, static
+        self.socket = PeerSocket(connect, self, parts.metrics, parts.config.write_timeout)
+        self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading)
+        self._stage = Stage.TRANSPORT
+        self._node_id: PeerId | None = None
+        self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
+        self._ended = asyncio.Event()
+        self._end = Disconnected(None, by_us=False, detail="the connection was lost")
+        self._holds_place = False
+        self._details = common_pb2.PeerDetails()
+        self._messages: PeerMessages | None = None
+        self._replies: Replies | None = None
+        self.settled = asyncio.Event()
+        """Set once the handshakes are over, well or not."""
+        self._log = get_log("peer")
+
+    def on_open(self) -> None:
+        self._opened(self)
+
+    def on_event(self, event: Event) -> None:
+        match event:
+            case HandshakeDone(node_id):
+                self._node_id = node_id
+                self._log = get_log("peer", node=node_id.hex()[:16])
+            case Ready():
+                self._ready.set_result(event)
+            case EthMessage():
+                self._inbox.put(event)
+            case Disconnected():
+                self._end = event
+                self._ended.set()
+            case _:
+                assert_never(event)
+
+    async def run(self) -> None:
+        """From the opened socket to the closed one."""
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._fail_at_end(), name="peer-end")
+                tasks.create_task(self._live(tasks), name="peer-messages")
+        except* _Ended:
+            pass
+        except* _Refused as group:
+            refusal = group.exceptions[0]
+            assert isinstance(refusal, _Refused)
+            self.socket.disconnect(refusal.reason, str(refusal))
+        except* PeerFault as group:
+            fault = group.exceptions[0]
+            assert isinstance(fault, PeerFault)
+            self.socket.fail(fault)
+        except* Exception as group:  # noqa: BLE001 - a bug that one peer's message finds must not end all peers
+            self._log.error("a bug ends this connection", exc_info=group)
+            self.socket.disconnect(DisconnectReason.SUBPROTOCOL_ERROR, "a bug of ours")
+        finally:
+            self._leave()
+        await self.socket.closed
+
+    # What the rest of the gateway sees of a joined peer.
+
+    @property
+    def known_blocks(self) -> KnownBlocks:
+        assert self._messages is not None
+        return self._messages.known_blocks
+
+    @property
+    def keeps_up(self) -> bool:
+        return self.socket.drained.is_set()
+
+    def details(self) -> common_pb2.PeerDetails:
+        return self._details
+
+    def ask(self, request: Request, request_id: int, session: int) -> str | None:
+        assert self._replies is not None
+        return self._replies.ask(request, request_id, session)
+
+    def send(self, code: int, payload: bytes) -> bool:
+        return self.socket.send(code, payload)
+
+    def disconnect(self, reason: DisconnectReason, detail: str) -> None:
+        self.socket.disconnect(reason, detail)
+
+    async def _fail_at_end(self) -> None:
+        await self._ended.wait()
+        raise _Ended
+
+    async def _live(self, tasks: asyncio.TaskGroup) -> None:
+        ready = await self._ready
+        node_id = PeerId(ready.hello.node_id)
+        self._stage = Stage.ADMISSION
+        self._check_identity(node_id)
+        await self._get_admitted(node_id)
+        self._stage = Stage.STATUS
+        eth, status = await self._shake_hands(ready)
+        questions = Questions(self._parts.chain, self.socket, self._parts.config.question_patience)
+        messages = self._join(node_id, ready, status, questions)
+        tasks.create_task(questions.run(), name="peer-questions")
+        while True:
+            message = await self._inbox.get()
+            await messages.on_message(eth.receive(message.code, message.payload))
+
+    def _check_identity(self, node_id: PeerId) -> None:
+        standing = self._parts.standing
+        if node_id == standing.own_id or node_id in standing.siblings:
+            raise _Refused(*REFUSALS[wire.ADMISSION_SELF])
+        if node_id in self._parts.roster:
+            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
+        most = self._parts.config.maxpeers
+        if most is not None and len(self._parts.roster) >= most and node_id not in standing.trusted:
+            raise _Refused(*REFUSALS[wire.ADMISSION_TOO_MANY_PEERS])
+
+    async def _get_admitted(self, node_id: PeerId) -> None:
+        host, port = self.socket.remote_address
+        request = wire.AdmitPeer(
+            node_id=node_id,
+            inbound=self.inbound,
+            static=self._static,
+            trusted=node_id in self._parts.standing.trusted,
+            remote_address=f"{host}:{port}",
+        )
+        # From the question on: an answer that comes when the peer is gone must not leave a place taken.
+        self._holds_place = True
+        try:
+            async with asyncio.timeout(self._parts.config.handshake_timeout):
+                verdict = await self._parts.coordinator.admit(request)
+        except TimeoutError:
+            # The peer will come again later, as it does where all places are taken.
+            raise _Refused(DisconnectReason.TOO_MANY_PEERS, "the coordinator is away and gives no places") from None
+        if verdict != wire.ADMISSION_ADMITTED:
+            self._holds_place = False
+            raise _Refused(*REFUSALS[verdict])
+
+    async def _shake_hands(self, ready: Ready) -> tuple[EthSession, Status]:
+        ours = self._parts.standing.status
+        assert ours is not None, "nobody is dialled or listened to before the first status"
+        timeout_s = self._parts.config.handshake_timeout
+        eth = EthSession(ready.eth_version, ours, asyncio.get_running_loop().time(), timeout_s)
+        self.socket.send(*eth.opening)
+        try:
+            async with asyncio.timeout(timeout_s):
+                opening = await self._inbox.get()
+        except TimeoutError:
+            raise StatusTimedOut(timeout_s) from None
+        status = eth.receive(opening.code, opening.payload)
+        assert isinstance(status, Status), "the first message an eth session lets through is Status"
+        return eth, status
+
+    def _join(self, node_id: PeerId, ready: Ready, status: Status, questions: Questions) -> PeerMessages:
+        parts = self._parts
+        self._check_identity(node_id)
+        host, port = self.socket.remote_address
+        self._details = common_pb2.PeerDetails(
+            node_id=node_id,
+            client_name=ready.hello.client_name[:SHOWN_NAME_CHARACTERS],
+            remote_address=f"{host}:{port}",
+            inbound=self.inbound,
+            static=self._static,
+            trusted=node_id in parts.standing.trusted,
+            eth_version=ready.eth_version,
+            p2p_version=ready.hello.version,
+            head_hash=status.head_hash,
+            total_difficulty=big_to_bytes(status.total_difficulty),
+        )
+        self._replies = Replies(node_id, ready.eth_version, self.socket, parts.coordinator, parts.metrics)
+        self._messages = PeerMessages(parts, self._details, self._replies, questions)
+        self._stage = Stage.JOINED
+        parts.roster.add(node_id, self)
+        parts.metrics.peers.labels(str(ready.eth_version)).inc()
+        parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=self._details)))
+        parts.broadcaster.peer_joined(broadcast_peer(self))
+        self._log.info(
+            "peer joined",
+            client=self._details.client_name,
+            address=self._details.remote_address,
+            eth=ready.eth_version,
+            inbound=self.inbound,
+            peers=len(parts.roster),
+        )
+        self._count_handshake("joined")
+        self.settled.set()
+        return self._messages
+
+    def _leave(self) -> None:
+        """Undo what was done for this peer, and say once why it is gone."""
+        parts, end = self._parts, self._end
+        side = "us" if end.by_us else "them"
+        reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
+        parts.metrics.disconnects.labels(reason.name.lower() if end.reason is not None else "none", side).inc()
+        if self._holds_place and self._node_id is not None:
+            left = wire.PeerLeft(
+                node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
+            )
+            parts.coordinator.tell(wire.ControlRequest(peer_left=left))
+        if self._stage is Stage.JOINED and self._node_id is not None:
+            parts.roster.remove(self._node_id)
+            parts.metrics.peers.labels(str(self._details.eth_version)).dec()
+            parts.broadcaster.peer_left(self._node_id)
+            self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))
+        else:
+            # A stranger may come a thousand times a second; one that showed its key may not.
+            say = self._log.debug if self._node_id is None else self._log.info
+            say("peer not taken", stage=self._stage.value, by=side, why=end.detail)
+            self._count_handshake("refused" if end.by_us else "lost")
+        self.settled.set()
+
+    def _count_handshake(self, outcome: str) -> None:
+        self._parts.metrics.handshakes.labels(self._stage.value, outcome).inc()

@@ -1,0 +1,105 @@
+"""The way of a peer's reply to the coordinator: matched, hashed in slices, confirmed, sent in parts."""
+
+from __future__ import annotations
+
+import asyncio
+from typing import Final, NamedTuple
+
+from blocksync.v1 import gateway_link_pb2 as wire
+
+from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts, digest_slices
+from services.peer_gateway.core.request_book import Asked, Reply, Request, RequestBook, TooManyOutstanding, confirm
+from services.peer_gateway.edges.coordinator_link import CoordinatorLink
+from services.peer_gateway.edges.tcp import PeerSocket
+from services.peer_gateway.metrics import GatewayMetrics
+from services.shared.ethwire.eth_messages import encode_message
+from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from services.shared.ethwire.types import PeerId
+
+SESSION_SHIFT: Final = 64
+"""A question is noted under session << 64 | request id: ids are unique within a session of the link only."""
+
+
+class Replies:
+    """What the coordinator asks one peer, and what becomes of the answers."""
+
+    def __init__(
+        self, node_id: PeerId, eth_version: int, socket: PeerSocket, link: CoordinatorLink, metrics: GatewayMetrics
+    ) -> None:
+        self._node_id, self._eth_version = node_id, eth_version
+        self._socket, self._link, self._metrics = socket, link, metrics
+        self._book = RequestBook()
+
+    def ask(self, request: Request, request_id: int, session: int) -> str | None:
+        """Send a question; the result says why it could not be sent, if so."""
+        try:
+            code, payload = encode_message(self._eth_version, request)
+        except ValueError as problem:
+            return str(problem)
+        if not self._socket.is_writable:
+            return "the peer does not read what it is sent"
+        try:
+            self._book.ask(session << SESSION_SHIFT | request_id, request, asyncio.get_running_loop().time())
+        except TooManyOutstanding as problem:
+            return str(problem)
+        self._socket.send(code, payload)
+        return None
+
+    async def on_reply(self, reply: Reply) -> None:
+        """Take a reply, in the order of arrival. Raises PeerFault for one that breaks a rule."""
+        asked = self._book.answer(reply)
+        if asked is None:
+            self._metrics.drop("reply", "unasked")
+            return
+        if isinstance(reply, BlockBodies | Receipts):
+            # Judged by count alone, so before the work.
+            confirm(asked.request, reply[0], b"")
+        digests = await self._digests(reply)
+        if isinstance(reply, BlockHeaders | NodeData):
+            confirm(asked.request, reply[0], digests)
+        await self._deliver(reply, digests, asked)
+
+    async def _digests(self, reply: Reply) -> bytes:
+        slices: list[bytes] = []
+        for joined in digest_slices(reply):
+            if slices:
+                # Between two slices the other peers, the timers and the links have their turn.
+                await asyncio.sleep(0)
+            slices.append(joined)
+        return b"".join(slices)
+
+    async def _deliver(self, reply: Reply, digests: bytes, asked: Asked) -> None:
+        session, request_id = asked.request_id >> SESSION_SHIFT, asked.request_id & (1 << SESSION_SHIFT) - 1
+        parts = cut_parts(reply[0], digests)
+        for number, part in enumerate(parts):
+            place = _Place(request_id, self._node_id, number, number == len(parts) - 1)
+            if await self._link.deliver(_to_proto(type(reply), part, place), session):
+                continue
+            if not self._link.is_current(session):
+                self._metrics.drop("reply", "stale")
+                return
+            self._metrics.drop("reply", "bulk-full")
+            lost = wire.RequestLost(request_id=request_id, explanation="the link was full for too long")
+            self._link.tell(wire.ControlRequest(request_lost=lost))
+            return
+
+
+class _Place(NamedTuple):
+    """Where a part of a reply belongs."""
+
+    request_id: int
+    node_id: PeerId
+    part: int
+    last_part: bool
+
+
+def _to_proto(kind: type[Reply], part: ReplyPart, place: _Place) -> wire.BulkRequest:
+    where = place._asdict()
+    items, digests = part
+    if kind is BlockHeaders:
+        return wire.BulkRequest(headers=wire.HeadersReply(headers_rlp=items, hashes=digests, **where))
+    if kind is BlockBodies:
+        return wire.BulkRequest(bodies=wire.BodiesReply(bodies_rlp=items, roots=digests, **where))
+    if kind is Receipts:
+        return wire.BulkRequest(receipts=wire.ReceiptsReply(receipts_rlp=items, roots=digests, **where))
+    return wire.BulkRequest(node_data=wire.NodeDataReply(values=items, hashes=digests, **where))

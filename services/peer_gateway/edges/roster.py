@@ -1,0 +1,90 @@
+"""The peers of this gateway: one table, read by everything that sends or reports."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Protocol
+
+from blocksync.v1 import broadcast_pb2, common_pb2
+
+from services.peer_gateway.core.known_blocks import KnownBlocks
+from services.peer_gateway.core.request_book import Request
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.types import PeerId
+
+
+class JoinedPeer(Protocol):
+    """A peer after all handshakes, as the rest of the gateway sees it."""
+
+    @property
+    def known_blocks(self) -> KnownBlocks: ...
+
+    @property
+    def keeps_up(self) -> bool:
+        """Whether it reads what it is sent."""
+
+    def details(self) -> common_pb2.PeerDetails: ...
+
+    def ask(self, request: Request, request_id: int, session: int) -> str | None:
+        """Send a question of the coordinator; the result says why it could not be sent, if so."""
+
+    def send(self, code: int, payload: bytes) -> bool:
+        """Write one eth message; False when it was not taken."""
+
+    def disconnect(self, reason: DisconnectReason, detail: str) -> None: ...
+
+
+class RosterWatcher(Protocol):
+    """Whoever must know at once who is connected."""
+
+    def on_connected(self, node_id: PeerId) -> None: ...
+
+    def on_disconnected(self, node_id: PeerId) -> None: ...
+
+
+class Roster:
+    """At most one peer per node id."""
+
+    def __init__(self) -> None:
+        self._peers: dict[PeerId, JoinedPeer] = {}
+        self._watchers: list[RosterWatcher] = []
+
+    def watch(self, watcher: RosterWatcher) -> None:
+        self._watchers.append(watcher)
+
+    def __len__(self) -> int:
+        return len(self._peers)
+
+    def __contains__(self, node_id: PeerId) -> bool:
+        return node_id in self._peers
+
+    def __iter__(self) -> Iterator[JoinedPeer]:
+        return iter(list(self._peers.values()))
+
+    def get(self, node_id: PeerId) -> JoinedPeer | None:
+        return self._peers.get(node_id)
+
+    def add(self, node_id: PeerId, peer: JoinedPeer) -> None:
+        assert node_id not in self._peers, "one connection per node id"
+        self._peers[node_id] = peer
+        for watcher in self._watchers:
+            watcher.on_connected(node_id)
+
+    def remove(self, node_id: PeerId) -> None:
+        del self._peers[node_id]
+        for watcher in self._watchers:
+            watcher.on_disconnected(node_id)
+
+    def snapshot(self) -> list[common_pb2.PeerDetails]:
+        return [peer.details() for peer in self]
+
+    def broadcast_snapshot(self) -> list[broadcast_pb2.BroadcastPeer]:
+        return [broadcast_peer(peer) for peer in self]
+
+
+def broadcast_peer(peer: JoinedPeer) -> broadcast_pb2.BroadcastPeer:
+    """What the broadcaster is told of a peer."""
+    details = peer.details()
+    return broadcast_pb2.BroadcastPeer(
+        node_id=details.node_id, eth_version=details.eth_version, known_blocks=peer.known_blocks.joined()
+    )

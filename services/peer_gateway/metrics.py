@@ -1,0 +1,43 @@
+"""What a gateway counts. The help texts are the documentation."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from prometheus_client import CollectorRegistry, Counter, Gauge
+
+DIRECTIONS: Final = ("in", "out")
+
+
+class GatewayMetrics:
+    """One per process, touched only by edges."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        def counter(name: str, text: str, *labels: str) -> Counter:
+            return Counter(f"peer_gateway_{name}", text, labels, registry=registry)
+
+        def gauge(name: str, text: str, *labels: str) -> Gauge:
+            return Gauge(f"peer_gateway_{name}", text, labels, registry=registry)
+
+        self.connections = gauge("connections", "Open TCP connections to peers, by who dialled.", "direction")
+        self.peers = gauge("peers", "Peers that finished all handshakes, by eth version.", "version")
+        self.dials = counter("dials", "Dials that ended, by outcome: connected, or unreachable.", "outcome")
+        self.refused = counter("refused_connections", "Inbound connections closed before their handshake.", "cause")
+        self.handshakes = counter("handshakes", "Handshakes that ended, by stage and outcome.", "stage", "outcome")
+        self.disconnects = counter("disconnects", "Connections that ended, by reason and side.", "reason", "side")
+        self.bytes = counter("bytes", "Bytes that crossed peers' sockets.", "direction")
+        self.messages = counter("messages", "eth messages, by name.", "direction", "name")
+        self.dropped = counter("dropped", "What was dropped on purpose, by kind and cause.", "kind", "cause")
+        self.questions = counter("questions", "Peers' questions, by kind and outcome.", "kind", "outcome")
+        self.link_sessions = counter("link_sessions", "Links opened, by service at the other end.", "service")
+        self.link_up = gauge("link_up", "1 while the link to the service is up.", "service")
+        self._queues = gauge("queue_bytes", "Bytes waiting for the writer of a link.", "queue")
+
+    def watch_queue(self, name: str, bytes_queued: Callable[[], float]) -> None:
+        """Read a queue's size whenever metrics are collected."""
+        self._queues.labels(name).set_function(bytes_queued)
+
+    def drop(self, kind: str, cause: str, count: int = 1) -> None:
+        """Count something that was dropped; both words come from closed sets in the callers."""
+        self.dropped.labels(kind, cause).inc(count)

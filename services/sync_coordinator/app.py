@@ -1,0 +1,266 @@
+"""The coordinator's parts, put together."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import AsyncExitStack, asynccontextmanager
+from dataclasses import dataclass
+from typing import Final
+
+from blocksync.v1 import (
+    chain_reader_pb2,
+    chain_reader_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    gateway_link_pb2,
+    gateway_link_pb2_grpc,
+)
+from prometheus_client import CollectorRegistry
+
+from services.shared.chainspec.enode import parse_enode
+from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
+from services.shared.chainspec.networks import UnknownNetwork, network
+from services.shared.ethwire.types import BlockHash
+from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.shared.runtime.grpc_server import RpcServer
+from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
+from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
+from services.sync_coordinator.core.chain_rules import ChainRules
+from services.sync_coordinator.core.challenges import Challenges, DaoFork
+from services.sync_coordinator.core.downloader_config import DownloaderConfig
+from services.sync_coordinator.core.peer_set import PeerSet
+from services.sync_coordinator.core.reply_router import ReplyRouter
+from services.sync_coordinator.core.sync_actions import SyncMode
+from services.sync_coordinator.core.sync_cycle import SyncCycle
+from services.sync_coordinator.edges.block_import import BlockImport
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
+from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
+from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
+from services.sync_coordinator.edges.gateway_links import GatewayLinks
+from services.sync_coordinator.edges.operator_api import CoordinatorServicer
+from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
+from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
+from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
+from services.sync_coordinator.metrics import CoordinatorMetrics
+from services.sync_coordinator.node import NodeParts, SyncNode
+from services.sync_coordinator.store.chain_store import StoreRefused
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
+
+STOP_GRACE_S: Final = 0.5
+"""How long open calls may take to end at shutdown; streams of gateways end at once and are dialled again."""
+
+
+class _Stopped(Exception):
+    """Raised inside the TaskGroup when the service is told to stop, so that every task is cancelled."""
+
+
+async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
+    """Serve until `stop` is set. Raises StartRefused or ConfigInvalid when it cannot start.
+
+    A task that fails ends the service: the store has all that was committed, and a restart resumes there.
+    """
+    registry = CollectorRegistry()
+    async with AsyncExitStack() as stack:
+        chain = await stack.enter_async_context(_open_chain(config))
+        metrics_server = MetricsServer(registry)
+        metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
+        stack.push_async_callback(metrics_server.stop)
+        broadcaster = BroadcasterClient(config.broadcaster)
+        stack.push_async_callback(broadcaster.close)
+        server = RpcServer()
+        stack.push_async_callback(server.stop, STOP_GRACE_S)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
+                _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
+                await server.start()
+                await server.set_serving(True)
+                ready(
+                    {
+                        "grpc": addresses,
+                        "metrics": f"{config.metrics_host}:{metrics_port}",
+                        "genesis": f"0x{chain.genesis.header.hash.hex()}",
+                        "head": chain.store.heads().full_block.number,
+                    }
+                )
+                await _until(stop)
+        except* _Stopped:
+            pass
+
+
+async def _until(stop: asyncio.Event) -> None:
+    await stop.wait()
+    raise _Stopped
+
+
+@dataclass(frozen=True, slots=True)
+class _Chain:
+    """What is opened first, for it may be refused."""
+
+    genesis: Genesis
+    network_id: int
+    store: LmdbChainStore
+    rules: ChainRules
+    seals: SealCheck
+    seal_check: str
+
+
+@asynccontextmanager
+async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
+    try:
+        if config.network is not None:
+            genesis, default_id = network(config.network).genesis, network(config.network).network_id
+        else:
+            assert config.genesis is not None
+            genesis = load_genesis(config.genesis)
+            default_id = genesis.spec.chain_id
+        wanted = None if config.seal_check == "auto" else config.seal_check
+        seals = open_seal_check(genesis.spec, wanted, config.seal_workers or None)
+    except (GenesisInvalid, UnknownNetwork, SealCheckRefused) as problem:
+        raise ConfigInvalid(str(problem)) from problem
+    try:
+        store = LmdbChainStore.open(store_path(config.datadir), genesis.header)
+    except StoreRefused as problem:
+        raise StartRefused(str(problem)) from problem
+    try:
+        yield _Chain(
+            genesis=genesis,
+            network_id=config.networkid or default_id,
+            store=store,
+            rules=ChainRules(genesis.spec),
+            seals=seals,
+            seal_check=wanted or genesis.spec.seal_engine,
+        )
+    finally:
+        await seals.close()
+        store.close()
+
+
+def _assemble(
+    config: CoordinatorConfig,
+    chain: _Chain,
+    broadcaster: BroadcasterClient,
+    metrics: CoordinatorMetrics,
+    server: RpcServer,
+    tasks: asyncio.TaskGroup,
+) -> None:
+    """Tie the parts together and put their services on the server."""
+    mode = SyncMode(config.syncmode)
+    rng = random.Random()
+    store, spec = chain.store, chain.genesis.spec
+    # Parts that call back into the node, which is built last: the calls come only once gateways are attached.
+    block_import = BlockImport(store, chain.rules, chain.seals, on_commit=lambda update: node.committed(update))  # noqa: PLW0108 - node is bound later
+    peers, links, router, changes = PeerSet(config.maxpeers), GatewayLinks(), ReplyRouter(), ChangeSignal()
+    asker = PeerAsker(peers, links, router, metrics)
+    dao_fork = None if spec.dao_fork_block is None else DaoFork(spec.dao_fork_block, spec.dao_fork_support)
+    whitelist = {number: BlockHash(value) for number, value in parse_whitelist(config.whitelist).items()}
+    driver = SyncDriver(
+        SyncParts(
+            mode=mode,
+            config=DownloaderConfig(request_timeout_max_s=config.request_timeout),
+            cycle=SyncCycle(
+                min_peers=config.min_sync_peers,
+                force_cycle_s=config.force_sync_cycle,
+                now=asyncio.get_running_loop().time(),
+            ),
+            peers=peers,
+            router=router,
+            asker=asker,
+            store=store,
+            block_import=block_import,
+            metrics=metrics,
+            rng=rng,
+        ),
+        tasks,
+        on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
+        on_ended=lambda outcome: node.sync_ended(outcome),  # noqa: PLW0108 - node is bound later
+    )
+    import_parts = ImportParts(store, chain.rules, chain.seals, block_import)
+    is_light = mode is SyncMode.LIGHT
+    fetcher = AnnounceFetcher(
+        head_number=lambda: (store.heads().header if is_light else store.heads().full_block).number,
+        has_block=(lambda block_hash: store.header(block_hash) is not None) if is_light else store.has_body,
+        next_id=router.next_id,
+        rng=rng,
+        with_bodies=not is_light,
+    )
+    importing = LightImport(import_parts) if is_light else FetchImport(import_parts, broadcaster, tasks)
+    identity = NodeIdentity(
+        network_id=chain.network_id,
+        genesis_hash=chain.genesis.header.hash,
+        genesis_total_difficulty=chain.genesis.header.difficulty,
+        mode=mode,
+        seal_check=chain.seal_check,
+    )
+    board = StatusBoard(identity, store, peers, links, driver, metrics)
+    chain_watch = ChainWatchServicer(board.chain_snapshot)
+    node = SyncNode(
+        NodeParts(
+            mode=mode,
+            static_nodes=[parse_enode(url) for url in config.static_peer],
+            trusted=frozenset(parse_enode(url).node_id for url in config.trusted_peer),
+            peers=peers,
+            links=links,
+            router=router,
+            asker=asker,
+            challenges=Challenges(dao_fork, whitelist, router.next_id),
+            dao_block=spec.dao_fork_block,
+            driver=driver,
+            fetch=FetchDriver(fetcher, asker, importing, tasks, metrics),
+            broadcaster=broadcaster,
+            board=board,
+            changes=changes,
+            chain_watch=chain_watch,
+            metrics=metrics,
+        ),
+        tasks,
+    )
+    _add_services(
+        server,
+        GatewayLinkServicer(links, node),
+        ChainReaderServicer(store, metrics),
+        CoordinatorServicer(board, changes, peers, driver, store),
+        chain_watch,
+    )
+
+
+def _add_services(
+    server: RpcServer,
+    gateway_link: GatewayLinkServicer,
+    chain_reader: ChainReaderServicer,
+    coordinator: CoordinatorServicer,
+    chain_watch: ChainWatchServicer,
+) -> None:
+    server.add(
+        gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
+        gateway_link,
+        gateway_link_pb2.DESCRIPTOR.services_by_name["GatewayLinkService"],
+    )
+    server.add(
+        chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server,
+        chain_reader,
+        chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"],
+    )
+    server.add(
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server,
+        coordinator,
+        coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
+    )
+    server.add(
+        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server,
+        chain_watch,
+        coordinator_pb2.DESCRIPTOR.services_by_name["ChainWatchService"],
+    )
+
+
+def _bound_address(address: str, port: int) -> str:
+    """The address with the port that was bound, for one that asked for any."""
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

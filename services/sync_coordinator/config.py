@@ -1,0 +1,113 @@
+"""The coordinator's configuration, read once from flags and environment."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from services.shared.chainspec.enode import parse_enode
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class CoordinatorConfig:
+    """The sync coordinator: peer set, sync loop, downloader, fetcher, chain store."""
+
+    datadir: Path
+    """Directory of the chain store; made when it is not there."""
+
+    network: str | None = None
+    """A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor."""
+
+    genesis: Path | None = None
+    """A genesis file in geth's JSON format, instead of a built-in network."""
+
+    networkid: int | None = None
+    """Network id of the Status message; default: the built-in network's, or the genesis file's chain id."""
+
+    syncmode: Literal["full", "light"] = "full"
+    """full: headers and bodies; light: headers only."""
+
+    seal_check: Literal["auto", "ethash", "clique", "none"] = "auto"
+    """How seals are checked; auto: as the network's genesis says."""
+
+    seal_workers: int = 0
+    """Processes that check seals; 0: one per processor."""
+
+    listen: tuple[str, ...] = ("127.0.0.1:7450",)
+    """gRPC addresses to listen on, host:port or unix:/path, for gateways, broadcasters and operators."""
+
+    broadcaster: tuple[str, ...] = ()
+    """gRPC addresses of the broadcasters."""
+
+    static_peer: tuple[str, ...] = ()
+    """enode URLs that are always kept connected."""
+
+    trusted_peer: tuple[str, ...] = ()
+    """enode URLs that may connect above the limit of peers."""
+
+    whitelist: tuple[str, ...] = ()
+    """NUMBER=HASH: peers whose block of that number is another are dropped."""
+
+    maxpeers: int = 25
+    """Most peers, over all gateways."""
+
+    min_sync_peers: int = 5
+    """A new peer starts a sync once this many are connected (geth minDesiredPeerCount)."""
+
+    force_sync_cycle: float = 10.0
+    """Seconds after which a sync is tried whatever the number of peers (geth forceSyncCycle)."""
+
+    request_timeout: float = 60.0
+    """Longest wait in seconds for a peer's reply; the measured round trips may shorten it, never lengthen."""
+
+    metrics_host: str = "127.0.0.1"
+    """Where /metrics is served."""
+
+    metrics_port: int = 0
+    """Port of /metrics; 0: any free port."""
+
+    run_dir: Path | None = None
+    """Where the ready file coordinator.json is written."""
+
+    log_level: Literal["debug", "info", "warning", "error"] = "info"
+    """Least level that is logged."""
+
+    log_json: bool = False
+    """Log lines as JSON."""
+
+    stop_with_parent: bool = False
+    """Stop when the parent process ends."""
+
+    def __post_init__(self) -> None:
+        if (self.network is None) == (self.genesis is None):
+            raise ValueError("exactly one of --network and --genesis is needed")
+        if self.networkid is not None and not 0 < self.networkid < 2**64:
+            raise ValueError(f"--networkid {self.networkid} is not in 1..2^64-1")
+        if self.maxpeers < 1:
+            raise ValueError(f"--maxpeers {self.maxpeers} is not above 0")
+        if self.min_sync_peers < 1:
+            raise ValueError(f"--min-sync-peers {self.min_sync_peers} is not above 0")
+        if not self.force_sync_cycle > 0:
+            raise ValueError(f"--force-sync-cycle {self.force_sync_cycle} is not above 0")
+        if not 0 < self.request_timeout <= 60:
+            raise ValueError(f"--request-timeout {self.request_timeout} is not in 0..60")
+        if not 0 <= self.seal_workers <= 256:
+            raise ValueError(f"--seal-workers {self.seal_workers} is not in 0..256")
+        for url in (*self.static_peer, *self.trusted_peer):
+            parse_enode(url)
+        if not self.listen:
+            raise ValueError("--listen is needed at least once")
+        parse_whitelist(self.whitelist)
+
+
+def parse_whitelist(entries: tuple[str, ...]) -> dict[int, bytes]:
+    """NUMBER=HASH entries as a mapping. Raises ValueError that names the bad one."""
+    whitelist: dict[int, bytes] = {}
+    for entry in entries:
+        number, _, block_hash = entry.partition("=")
+        digits = block_hash.removeprefix("0x")
+        if not number.isdecimal() or len(digits) != 64 or not set(digits.lower()) <= set("0123456789abcdef"):
+            raise ValueError(f"--whitelist {entry!r} is not NUMBER=HASH with a hash of 64 hex digits")
+        whitelist[int(number)] = bytes.fromhex(digits)
+    return whitelist

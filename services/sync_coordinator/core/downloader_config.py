@@ -1,0 +1,103 @@
+"""The downloader's numbers (SPEC section 4). Defaults are geth's, from `eth/downloader` of 1.8, unless said."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from services.shared.ethwire.limits import MAX_BODIES_PER_REPLY, MAX_HEADERS_PER_REPLY
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class DownloaderConfig:
+    """Checked when built; share one between a node's `DownloadPeers` and its downloaders."""
+
+    headers_per_request: int = MAX_HEADERS_PER_REPLY
+    """Headers asked for at once, and the distance of two skeleton anchors."""
+
+    skeleton_anchors: int = 128
+    """Anchors of one skeleton: 128 x 192 headers are filled between two questions to the master."""
+
+    bodies_per_request: int = MAX_BODIES_PER_REPLY
+    """Bodies asked for at once, however fast the peer."""
+
+    fills_per_peer: int = 4
+    """Header fills one peer may have open (ours; geth 1): fills are small, the round trip is what costs."""
+
+    span_probes: int = 12
+    """Headers of the first look for the common ancestor."""
+
+    span_step_min: int = 2
+    """Smallest distance of two probes: heads mostly differ by a block or two."""
+
+    span_step_max: int = 16
+    """Largest distance of two probes: the master's last 192 blocks are looked at."""
+
+    max_fork_depth: int = 90_000
+    """A common ancestor this far below our head is refused: three epochs of 30,000."""
+
+    hold_back_headers: int = 2
+    """Newest headers of the tail left out while we are far from the head: mini-reorgs replace them."""
+
+    hold_back_distance: int = 48
+    """Within this many blocks of the master's newest header, everything is taken."""
+
+    tail_retry_s: float = 3.0
+    """When to ask again after all of a tail reply was held back."""
+
+    max_queued_headers: int = 32 * 1024
+    """Headers held that are not yet a block or with the importer: bounds memory, about 2 KB each."""
+
+    max_assembled_blocks: int = 8192
+    """Blocks that may be in the making between the last imported one and the newest body asked for."""
+
+    max_assembled_bytes: int = 64 * 1024 * 1024
+    """Encoded size of the blocks that wait for import or are being imported."""
+
+    import_batch: int = 2048
+    """Most blocks or headers in one batch. One batch is out at a time, and none waits to be filled."""
+
+    rollback_headers: int = 2048
+    """Newest headers of a failed light sync that are forgotten."""
+
+    lacking_per_peer: int = 4096
+    """Parts of one kind a peer is remembered not to have; the oldest are forgotten."""
+
+    lost_request_pause_s: float = 1.0
+    """How long a peer is spared after a request to it was lost on our side (ours)."""
+
+    rtt_min_s: float = 2.0
+    """Shortest round trip aimed at: batches below it would only add overhead."""
+
+    rtt_max_s: float = 20.0
+    """Longest round trip aimed at, and the first guess."""
+
+    request_timeout_max_s: float = 60.0
+    """No request may take longer, whatever the estimate."""
+
+    def __post_init__(self) -> None:
+        self._check("headers_per_request", 1, MAX_HEADERS_PER_REPLY)
+        self._check("skeleton_anchors", 1, MAX_HEADERS_PER_REPLY)
+        self._check("bodies_per_request", 1, MAX_BODIES_PER_REPLY)
+        self._check("span_probes", 2, MAX_HEADERS_PER_REPLY)
+        self._check("span_step_min", 1, self.span_step_max)
+        self._check("hold_back_headers", 0, self.headers_per_request - 1)
+        self._check("max_queued_headers", self.headers_per_request, None)
+        for field in (
+            "fills_per_peer",
+            "max_fork_depth",
+            "max_assembled_blocks",
+            "max_assembled_bytes",
+            "import_batch",
+            "rollback_headers",
+            "lacking_per_peer",
+        ):
+            self._check(field, 1, None)
+        if not 0 < self.rtt_min_s <= self.rtt_max_s:
+            raise ValueError(f"rtt_min_s={self.rtt_min_s} not in 0..rtt_max_s={self.rtt_max_s}")
+        if min(self.request_timeout_max_s, self.tail_retry_s, self.lost_request_pause_s) <= 0:
+            raise ValueError("request_timeout_max_s, tail_retry_s and lost_request_pause_s must be above 0")
+
+    def _check(self, field: str, least: int, most: int | None) -> None:
+        value: int = getattr(self, field)
+        if value < least or (most is not None and value > most):
+            raise ValueError(f"{field}={value} not in {least}..{'' if most is None else most}")

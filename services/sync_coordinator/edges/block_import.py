@@ -1,0 +1,250 @@
+"""Takes headers and blocks into the store: rules, seals, fork choice, commit.
+
+Work is cut into chunks. While one chunk's seals are checked by workers and its commit waits for the
+disk, the rules of the next one run on the event loop, in slices short enough for it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from typing import Final, NamedTuple, Protocol
+
+from services.shared.ethwire.hashing import EMPTY_LIST_HASH
+from services.shared.ethwire.types import Block, BlockHash, Header
+from services.sync_coordinator.core.chain_rules import ChainRules
+from services.sync_coordinator.core.checked_chunks import CheckedChunk, Family, chunks, decode_uncles, linked_runs
+from services.sync_coordinator.core.fork_choice import (
+    ChainUpdate,
+    Heads,
+    Reorg,
+    extend_blocks,
+    extend_headers,
+    roll_back,
+)
+from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.store.chain_store import ChainStore
+
+SLICE_S: Final = 0.003
+"""How long rules are checked before the event loop gets its turn."""
+
+
+class SealChecks(Protocol):
+    """Checks seals off the event loop; raises RuleBroken for the lowest bad number."""
+
+    async def check(self, headers: Sequence[Header]) -> None: ...
+
+
+class ImportOutcome(NamedTuple):
+    """What one import did. `known` entries were stored before and only counted."""
+
+    imported: int
+    known: int
+    heads: Heads
+    reorgs: Sequence[Reorg]
+
+
+class BlockImport:
+    """Imports one batch at a time, in the order of the calls.
+
+    What was valid before the first bad block is committed before RuleBroken is raised. After each commit
+    `on_commit` is called on the event loop, also when the import is being cancelled.
+    """
+
+    def __init__(
+        self,
+        store: ChainStore,
+        rules: ChainRules,
+        seals: SealChecks,
+        *,
+        clock: Callable[[], float] = time.time,
+        on_commit: Callable[[ChainUpdate], None] | None = None,
+    ) -> None:
+        self._store, self._rules, self._seals = store, rules, seals
+        self._clock, self._on_commit = clock, on_commit
+        self._turn = asyncio.Lock()
+        self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
+
+    def close(self) -> None:
+        """Waits for the commit under way. Caller's duty: no import runs or follows."""
+        self._writer.shutdown()
+
+    async def import_headers(self, headers: Sequence[Header]) -> ImportOutcome:
+        """Adds headers; the header head may move. Raises RuleBroken or StoreFailed."""
+        blocks = [Block(header, b"") for header in headers]
+        return await self._import(blocks, _HeaderImport(self._store))
+
+    async def import_blocks(
+        self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes] | None = None
+    ) -> ImportOutcome:
+        """Adds whole blocks; all three heads may move. Raises RuleBroken or StoreFailed.
+
+        Caller's duty: bodies and receipts have the roots that the headers promise.
+        """
+        return await self._import(blocks, _FullImport(self._store, receipts))
+
+    async def roll_back(self, headers: Sequence[Header]) -> None:
+        """Forgets `headers`, the newest of a chain in number order; those with bodies stay."""
+        async with self._turn:
+            if headers:
+                await self._commit(roll_back(self._store, headers))
+
+    async def _import(self, blocks: Sequence[Block], kind: _HeaderImport | _FullImport) -> ImportOutcome:
+        async with self._turn:
+            imported, known = 0, 0
+            reorgs: list[Reorg] = []
+
+            def count(update: ChainUpdate, size: int) -> None:
+                nonlocal imported
+                imported += size
+                if update.reorg is not None:
+                    reorgs.append(update.reorg)
+
+            for run in linked_runs(blocks):
+                new = _skip_known(run, kind)
+                known += len(run) - len(new)
+                if new:
+                    await self._import_run(new, kind, count)
+            return ImportOutcome(imported, known, self._store.heads(), reorgs)
+
+    async def _import_run(
+        self, run: Sequence[Block], kind: _HeaderImport | _FullImport, count: Callable[[ChainUpdate, int], None]
+    ) -> None:
+        """Rules of one chunk run while the chunk before is sealed and committed."""
+        family = Family(self._store)
+        parent = kind.parent_of(run[0].header)
+        under_way: asyncio.Task[None] | None = None
+        try:
+            for chunk in chunks(run):
+                checked = await self._check_rules(chunk, parent, kind, family)
+                if under_way is not None:
+                    await under_way
+                under_way = asyncio.create_task(self._seal_and_commit(checked, kind, count), name="seal-and-commit")
+                if checked.fault is not None:
+                    break
+                parent = chunk[-1].header
+            if under_way is not None:
+                await under_way
+        finally:
+            if under_way is not None:
+                under_way.cancel()
+                await asyncio.gather(under_way, return_exceptions=True)
+
+    async def _check_rules(
+        self, chunk: Sequence[Block], parent: Header, kind: _HeaderImport | _FullImport, family: Family
+    ) -> CheckedChunk:
+        now = self._clock()
+        uncles: dict[int, Sequence[Header]] = {}
+        slice_end = time.perf_counter() + SLICE_S
+        for index, block in enumerate(chunk):
+            header = block.header
+            try:
+                self._rules.check_header(header, parent, now=now)
+                if kind.has_bodies:
+                    own_uncles: Sequence[Header] = ()
+                    if header.uncles_hash != EMPTY_LIST_HASH:
+                        own_uncles = uncles[index] = decode_uncles(block)
+                        self._rules.check_uncles(header, own_uncles, family.ancestors_of(header))
+                    family.add(header, own_uncles)
+            except RuleBroken as fault:
+                uncles.pop(index, None)
+                return CheckedChunk(chunk[:index], uncles, fault)
+            parent = header
+            if time.perf_counter() > slice_end:
+                await asyncio.sleep(0)
+                slice_end = time.perf_counter() + SLICE_S
+        return CheckedChunk(chunk, uncles, None)
+
+    async def _seal_and_commit(
+        self, checked: CheckedChunk, kind: _HeaderImport | _FullImport, count: Callable[[ChainUpdate, int], None]
+    ) -> None:
+        """Commits what is valid, then raises the first fault."""
+        checked = await self._check_seals(checked)
+        if checked.blocks:
+            update = kind.extend(checked.blocks)
+            count(update, len(checked.blocks))
+            await self._commit(update)
+        if checked.fault is not None:
+            raise checked.fault
+
+    async def _check_seals(self, checked: CheckedChunk) -> CheckedChunk:
+        """`checked`, cut before the first block whose seal, or whose uncle's seal, is bad.
+
+        An uncle has a lower number than its block, so the lowest bad number need not lie in the first bad
+        block; what comes before a bad block is asked for again.
+        """
+        while checked.blocks:
+            try:
+                await self._seals.check(checked.sealed_headers())
+            except RuleBroken as fault:
+                checked = checked.cut(fault)
+            else:
+                break
+        return checked
+
+    async def _commit(self, update: ChainUpdate) -> None:
+        """A commit cannot be undone, so a cancelled import still waits for the one under way."""
+        write = asyncio.get_running_loop().run_in_executor(self._writer, self._store.commit, update)
+        cancelled: asyncio.CancelledError | None = None
+        while not write.done():
+            try:
+                await asyncio.shield(write)
+            except asyncio.CancelledError as error:
+                cancelled = error
+        write.result()
+        if self._on_commit is not None:
+            self._on_commit(update)
+        if cancelled is not None:
+            raise cancelled
+
+
+class _HeaderImport:
+    """How headers alone are looked up and added."""
+
+    has_bodies = False
+
+    def __init__(self, store: ChainStore) -> None:
+        self._store = store
+
+    def is_known(self, block_hash: BlockHash) -> bool:
+        return self._store.number_of(block_hash) is not None
+
+    def parent_of(self, header: Header) -> Header:
+        parent = self._store.header(header.parent_hash)
+        if parent is None:
+            raise broken(header, "parent", f"0x{header.parent_hash.hex()} is not known")
+        return parent
+
+    def extend(self, blocks: Sequence[Block]) -> ChainUpdate:
+        return extend_headers(self._store, [block.header for block in blocks])
+
+
+class _FullImport:
+    """How whole blocks are looked up and added."""
+
+    has_bodies = True
+
+    def __init__(self, store: ChainStore, receipts: Mapping[BlockHash, bytes] | None) -> None:
+        self._store, self._receipts = store, receipts
+
+    def is_known(self, block_hash: BlockHash) -> bool:
+        return self._store.has_body(block_hash)
+
+    def parent_of(self, header: Header) -> Header:
+        parent = self._store.header(header.parent_hash)
+        if parent is None or not self._store.has_body(header.parent_hash):
+            raise broken(header, "parent", f"0x{header.parent_hash.hex()} is not known")
+        return parent
+
+    def extend(self, blocks: Sequence[Block]) -> ChainUpdate:
+        return extend_blocks(self._store, blocks, self._receipts)
+
+
+def _skip_known(run: Sequence[Block], kind: _HeaderImport | _FullImport) -> Sequence[Block]:
+    """What follows the known part of a linked run: a child of something unknown is unknown."""
+    for index, block in enumerate(run):
+        if not kind.is_known(block.header.hash):
+            return run[index:]
+    return ()

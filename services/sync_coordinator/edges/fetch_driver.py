@@ -1,0 +1,186 @@
+"""Carries out what the announce fetcher decides: asks peers, checks and imports blocks, has them relayed."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final, assert_never
+
+import structlog
+
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.types import Announce, Block, Body, Header, PeerId
+from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
+from services.sync_coordinator.core.chain_rules import ChainRules
+from services.sync_coordinator.core.fetcher_actions import (
+    BlockOutcome,
+    DropFetchPeer,
+    FetchBodies,
+    FetcherAction,
+    FetchHeader,
+    ImportFetched,
+)
+from services.sync_coordinator.core.reply_router import Asker
+from services.sync_coordinator.core.rule_broken import RuleBroken
+from services.sync_coordinator.edges.block_import import BlockImport, SealChecks
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.wakeup import Wakeup
+from services.sync_coordinator.metrics import CoordinatorMetrics
+from services.sync_coordinator.store.chain_store import ChainStore
+
+ALLOWED_FUTURE_S: Final = 15
+"""A header may be this far ahead of our clock (geth `allowedFutureBlockTime`)."""
+
+HELD_FUTURE_S: Final = 30
+"""A block up to this far ahead is held and tried again; further ahead it is refused (geth `maxTimeFutureBlocks`)."""
+
+_log = structlog.get_logger("fetcher")
+
+
+@dataclass(frozen=True, slots=True)
+class ImportParts:
+    """What judging and importing a single block needs."""
+
+    store: ChainStore
+    rules: ChainRules
+    seals: SealChecks
+    block_import: BlockImport
+
+
+class FetchDriver:
+    """The edge around one `AnnounceFetcher`; imports run as tasks, one after the other in the importer."""
+
+    def __init__(
+        self,
+        fetcher: AnnounceFetcher,
+        asker: PeerAsker,
+        importing: FetchImport | LightImport,
+        tasks: asyncio.TaskGroup,
+        metrics: CoordinatorMetrics,
+    ) -> None:
+        self._fetcher = fetcher
+        self._asker = asker
+        self._importing = importing
+        self._tasks = tasks
+        self._metrics = metrics
+        self._loop = asyncio.get_running_loop()
+        self._wakeup = Wakeup(self._on_wakeup)
+
+    def on_announces(self, peer: PeerId, announces: Sequence[Announce]) -> None:
+        for announce in announces:
+            self._carry_out(self._fetcher.on_announce(peer, announce, self._loop.time()))
+
+    def on_block(self, peer: PeerId, block: Block) -> None:
+        self._carry_out(self._fetcher.on_block(peer, block, self._loop.time()))
+
+    def on_headers(self, request_id: int, headers: Sequence[Header]) -> None:
+        self._carry_out(self._fetcher.on_headers(request_id, headers, self._loop.time()))
+
+    def on_bodies(self, request_id: int, bodies: Sequence[Body]) -> None:
+        self._carry_out(self._fetcher.on_bodies(request_id, bodies, self._loop.time()))
+
+    def on_request_lost(self, request_id: int) -> None:
+        self._fetcher.on_request_lost(request_id)
+
+    def on_peer_left(self, peer: PeerId) -> None:
+        self._fetcher.on_peer_left(peer)
+
+    def on_head_moved(self) -> None:
+        self._carry_out(self._fetcher.on_head_moved())
+
+    def _on_wakeup(self) -> None:
+        self._carry_out(self._fetcher.on_wakeup(self._loop.time()))
+
+    def _carry_out(self, actions: Sequence[FetcherAction]) -> None:
+        for action in actions:
+            match action:
+                case FetchHeader(request_id, peer, block_hash):
+                    query = GetBlockHeaders(block_hash, 1, 0, reverse=False)
+                    if not self._asker.ask_headers(Asker.FETCHER, request_id, peer, query):
+                        self._fetcher.on_request_lost(request_id)
+                case FetchBodies(request_id, peer, hashes):
+                    if not self._asker.ask_bodies(Asker.FETCHER, request_id, peer, hashes):
+                        self._fetcher.on_request_lost(request_id)
+                case ImportFetched(block, peer):
+                    self._tasks.create_task(self._import(block, peer), name=f"import-{block.header.number}")
+                case DropFetchPeer(peer, explanation):
+                    self._asker.drop(peer, DisconnectReason.USELESS_PEER, "fetcher", explanation)
+                case _:
+                    assert_never(action)
+        self._metrics.fetcher_refused.labels("announces").set(self._fetcher.refused_announces)
+        self._metrics.fetcher_refused.labels("blocks").set(self._fetcher.refused_blocks)
+        self._wakeup.at(self._fetcher.next_wakeup())
+
+    async def _import(self, block: Block, peer: PeerId) -> None:
+        outcome = await self._importing.import_block(block, peer)
+        self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, self._loop.time()))
+
+
+class FetchImport:
+    """Takes one announced or propagated block from "here" to "imported, and the others know"."""
+
+    def __init__(self, parts: ImportParts, broadcaster: BroadcasterClient, tasks: asyncio.TaskGroup) -> None:
+        self._parts = parts
+        self._broadcaster = broadcaster
+        self._tasks = tasks
+
+    async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
+        """Header valid: propagate at once; then import; then announce. Never raises for a bad block."""
+        header, store = block.header, self._parts.store
+        parent = store.header(header.parent_hash)
+        parent_total_difficulty = store.total_difficulty(header.parent_hash)
+        if parent is None or parent_total_difficulty is None or not store.has_body(header.parent_hash):
+            return BlockOutcome.PARENT_UNKNOWN
+        early = future_outcome(header)
+        if early is not None:
+            return early
+        try:
+            self._parts.rules.check_header(header, parent, now=time.time())
+            await self._parts.seals.check([header])
+            total_difficulty = parent_total_difficulty + header.difficulty
+            # The relay must not wait for our import, nor our import for a slow broadcaster.
+            relay = self._broadcaster.propagate(block, total_difficulty, [peer])
+            self._tasks.create_task(relay, name=f"propagate-{header.number}")
+            await self._parts.block_import.import_blocks([block])
+        except RuleBroken as broken:
+            return refused(broken, peer)
+        announce = self._broadcaster.announce(Announce(header.hash, header.number), [peer])
+        self._tasks.create_task(announce, name=f"announce-{header.number}")
+        return BlockOutcome.IMPORTED
+
+
+class LightImport:
+    """What `FetchImport` is for a light node: the header alone; nobody is told, for we cannot serve its body."""
+
+    def __init__(self, parts: ImportParts) -> None:
+        self._parts = parts
+
+    async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
+        header = block.header
+        if self._parts.store.header(header.parent_hash) is None:
+            return BlockOutcome.PARENT_UNKNOWN
+        early = future_outcome(header)
+        if early is not None:
+            return early
+        try:
+            await self._parts.block_import.import_headers([header])
+        except RuleBroken as broken:
+            return refused(broken, peer)
+        return BlockOutcome.IMPORTED
+
+
+def future_outcome(header: Header) -> BlockOutcome | None:
+    """What to do with a block that is ahead of our clock; None when it is not."""
+    ahead_s = header.timestamp - time.time()
+    if ahead_s <= ALLOWED_FUTURE_S:
+        return None
+    return BlockOutcome.IN_NEAR_FUTURE if ahead_s <= HELD_FUTURE_S else BlockOutcome.REFUSED
+
+
+def refused(broken: RuleBroken, peer: PeerId) -> BlockOutcome:
+    _log.warning("fetched block refused", peer=peer.hex()[:16], why=str(broken))
+    return BlockOutcome.INVALID

@@ -1,0 +1,121 @@
+"""The Coordinator service: what operators ask and order."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any, Final
+
+import grpc
+from blocksync.v1 import common_pb2, coordinator_pb2, coordinator_pb2_grpc
+
+from services.shared.ethwire.types import BlockHash
+from services.shared.rpc.convert import big_to_bytes, block_hash_from_proto
+from services.shared.rpc.errors import InvalidRequest, UnknownBlock
+from services.sync_coordinator.core.peer_set import Peer, PeerSet
+from services.sync_coordinator.core.sync_cycle import SyncCause, SyncVerdict
+from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.status_board import StatusBoard, chain_head
+from services.sync_coordinator.edges.sync_driver import SyncDriver
+from services.sync_coordinator.store.chain_store import ChainStore
+
+WATCH_PERIOD_S: Final = 0.25
+"""A status stream sends at most four times a second, which is as fast as a person can read."""
+
+_RESULT_OF: Final = {
+    SyncVerdict.START: coordinator_pb2.START_SYNC_RESULT_STARTED,
+    SyncVerdict.BUSY: coordinator_pb2.START_SYNC_RESULT_BUSY,
+    SyncVerdict.NO_PEERS: coordinator_pb2.START_SYNC_RESULT_NO_PEERS,
+    SyncVerdict.NOT_ABOVE_OURS: coordinator_pb2.START_SYNC_RESULT_NOT_ABOVE_OURS,
+}
+
+Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Translates; the board, the peer set, the driver and the store answer."""
+
+    def __init__(
+        self, board: StatusBoard, changes: ChangeSignal, peers: PeerSet, driver: SyncDriver, store: ChainStore
+    ) -> None:
+        self._board = board
+        self._changes = changes
+        self._peers = peers
+        self._driver = driver
+        self._store = store
+
+    async def GetStatus(
+        self, request: coordinator_pb2.GetStatusRequest, context: Context
+    ) -> coordinator_pb2.GetStatusResponse:
+        return coordinator_pb2.GetStatusResponse(status=self._board.status())
+
+    async def WatchStatus(
+        self, request: coordinator_pb2.WatchStatusRequest, context: Context
+    ) -> AsyncIterator[coordinator_pb2.WatchStatusResponse]:
+        with self._changes.reader() as changed:
+            while True:
+                changed.clear()
+                yield coordinator_pb2.WatchStatusResponse(status=self._board.status())
+                await asyncio.sleep(WATCH_PERIOD_S)
+                await changed.wait()
+
+    async def ListPeers(
+        self, request: coordinator_pb2.ListPeersRequest, context: Context
+    ) -> coordinator_pb2.ListPeersResponse:
+        best = self._peers.best()
+        now = asyncio.get_running_loop().time()
+        entries = [_peer_entry(peer, now, is_best=peer is best) for peer in self._peers]
+        return coordinator_pb2.ListPeersResponse(peers=entries)
+
+    async def GetBlock(
+        self, request: coordinator_pb2.GetBlockRequest, context: Context
+    ) -> coordinator_pb2.GetBlockResponse:
+        block_hash = self._wanted_hash(request)
+        header = self._store.header(block_hash) if block_hash is not None else None
+        if header is None:
+            wanted = request.number if block_hash is None else f"0x{block_hash.hex()}"
+            raise UnknownBlock(f"block {wanted} is not stored")
+        return coordinator_pb2.GetBlockResponse(
+            head=chain_head(header, self._store.total_difficulty(header.hash) or 0),
+            header_rlp=header.header_rlp,
+            body_rlp=self._store.body_rlp(header.hash) or b"",
+            canonical=self._store.canonical_hash(header.number) == header.hash,
+        )
+
+    async def StartSync(
+        self, request: coordinator_pb2.StartSyncRequest, context: Context
+    ) -> coordinator_pb2.StartSyncResponse:
+        decision = self._driver.consider(SyncCause.OPERATOR, self._peers.best())
+        return coordinator_pb2.StartSyncResponse(result=_RESULT_OF[decision.verdict], explanation=decision.explanation)
+
+    def _wanted_hash(self, request: coordinator_pb2.GetBlockRequest) -> BlockHash | None:
+        match request.WhichOneof("block"):
+            case "number":
+                return self._store.canonical_hash(request.number)
+            case "block_hash":
+                return block_hash_from_proto(request.block_hash)
+            case _:
+                raise InvalidRequest("a block is named by number or by hash; neither is given")
+
+
+def _peer_entry(peer: Peer, now: float, *, is_best: bool) -> coordinator_pb2.PeerEntry:
+    details = common_pb2.PeerDetails(
+        node_id=peer.node_id,
+        client_name=peer.client_name,
+        remote_address=peer.remote_address,
+        inbound=peer.inbound,
+        static=peer.static,
+        trusted=peer.trusted,
+        eth_version=peer.eth_version,
+        p2p_version=peer.p2p_version,
+    )
+    return coordinator_pb2.PeerEntry(
+        details=details,
+        gateway_id=peer.gateway_id,
+        head_hash=peer.head_hash,
+        total_difficulty=big_to_bytes(peer.total_difficulty),
+        connected_seconds=int(now - peer.joined_at),
+        headers_delivered=peer.headers_delivered,
+        bodies_delivered=peer.bodies_delivered,
+        is_best=is_best,
+    )

@@ -1,0 +1,57 @@
+"""How the coordinator's parts ask peers for chain contents, and have them disconnected."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import structlog
+
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.types import BlockHash, PeerId
+from services.sync_coordinator.core.peer_set import PeerSet
+from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
+from services.sync_coordinator.edges.gateway_links import GatewayLinks
+from services.sync_coordinator.metrics import CoordinatorMetrics
+
+_log = structlog.get_logger("peers")
+
+
+class PeerAsker:
+    """Finds the gateway of a peer and notes who asked, so that the reply finds its way back."""
+
+    def __init__(self, peers: PeerSet, links: GatewayLinks, router: ReplyRouter, metrics: CoordinatorMetrics) -> None:
+        self._peers = peers
+        self._links = links
+        self._router = router
+        self._metrics = metrics
+
+    def ask_headers(self, asker: Asker, request_id: int, node_id: PeerId, query: GetBlockHeaders) -> bool:
+        """False when the peer is gone: then no reply and no loss will be reported for `request_id`."""
+        peer = self._peers.get(node_id)
+        if peer is None or not self._links.request_headers(peer.gateway_id, node_id, request_id, query):
+            return False
+        self._router.asked(request_id, asker, node_id)
+        self._metrics.requests.labels("headers").inc()
+        return True
+
+    def ask_bodies(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[BlockHash]) -> bool:
+        """False when the peer is gone, as in `ask_headers`."""
+        peer = self._peers.get(node_id)
+        if peer is None or not self._links.request_bodies(peer.gateway_id, node_id, request_id, hashes):
+            return False
+        self._router.asked(request_id, asker, node_id)
+        self._metrics.requests.labels("bodies").inc()
+        return True
+
+    def drop(self, node_id: PeerId, reason: DisconnectReason, cause: str, explanation: str) -> None:
+        """Have a peer disconnected; it leaves the peer set when its gateway reports it gone.
+
+        `cause` is one word of a closed set, for the metric; the explanation is for people.
+        """
+        peer = self._peers.get(node_id)
+        if peer is None:
+            return
+        self._metrics.peer_faults.labels(cause).inc()
+        _log.warning("peer dropped", peer=node_id.hex()[:16], client=peer.client_name, why=explanation)
+        self._links.drop_peer(peer.gateway_id, node_id, reason, explanation)

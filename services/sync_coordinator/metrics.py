@@ -1,0 +1,59 @@
+"""The coordinator's metrics, on an injected registry; touched only by edges."""
+
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+
+IMPORT_SECONDS_BUCKETS = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
+
+
+class CoordinatorMetrics:
+    """What an operator watches: heads, peers, syncs, imports, faults, serving."""
+
+    def __init__(self, registry: CollectorRegistry) -> None:
+        self.head_number = Gauge(
+            "coordinator_head_number", "Number of our newest header or full block.", ["head"], registry=registry
+        )
+        self.best_peer_number_known = Gauge(
+            "coordinator_highest_block", "Highest block that the running or last sync aims at.", registry=registry
+        )
+        self.peers = Gauge("coordinator_peers", "Peers over all gateways.", registry=registry)
+        self.gateways = Gauge("coordinator_gateways", "Attached gateways.", registry=registry)
+        self.admissions = Counter(
+            "coordinator_admissions", "Peers that asked to be admitted, by answer.", ["answer"], registry=registry
+        )
+        self.syncs = Counter("coordinator_syncs", "Syncs that ended, by outcome.", ["outcome"], registry=registry)
+        self.sync_verdicts = Counter(
+            "coordinator_sync_verdicts", "Times a sync was considered, by verdict.", ["verdict"], registry=registry
+        )
+        self.requests = Counter("coordinator_requests", "Requests to peers, by kind.", ["kind"], registry=registry)
+        self.replies = Counter(
+            "coordinator_replies",
+            "Replies that reached the coordinator, by kind and who had asked (stale: nobody any more).",
+            ["kind", "asker"],
+            registry=registry,
+        )
+        self.items = Counter("coordinator_items", "Headers and bodies received.", ["kind"], registry=registry)
+        self.imported_blocks = Counter(
+            "coordinator_imported", "Headers and blocks committed to the store.", ["kind"], registry=registry
+        )
+        self.import_seconds = Histogram(
+            "coordinator_import_seconds",
+            "Time from handing a batch to the import until it is on disk.",
+            ["kind"],
+            buckets=IMPORT_SECONDS_BUCKETS,
+            registry=registry,
+        )
+        self.reorgs = Counter("coordinator_reorgs", "Times our head left its chain.", registry=registry)
+        self.peer_faults = Counter(
+            "coordinator_peer_faults", "Peers dropped by the coordinator, by cause.", ["cause"], registry=registry
+        )
+        self.fetcher_refused = Gauge(
+            "coordinator_fetcher_refused",
+            "Announces and blocks over a peer's limit or too far from our head.",
+            ["kind"],
+            registry=registry,
+        )
+        self.served_bytes = Counter(
+            "coordinator_served_bytes", "Bytes of replies to peers' questions.", ["kind"], registry=registry
+        )

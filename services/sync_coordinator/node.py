@@ -1,0 +1,288 @@
+"""What happens when a gateway reports something: the one place where the coordinator's parts meet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import structlog
+from blocksync.v1 import coordinator_pb2, gateway_link_pb2
+
+from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
+from services.sync_coordinator.core.challenges import AskHeader, ChallengeAction, ChallengeFailed, Challenges
+from services.sync_coordinator.core.dial_plan import plan_dials
+from services.sync_coordinator.core.fork_choice import ChainUpdate
+from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
+from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
+from services.sync_coordinator.core.sync_actions import SyncMode, SyncOutcome
+from services.sync_coordinator.core.sync_cycle import SyncCause
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.fetch_driver import FetchDriver
+from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
+from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.status_board import StatusBoard
+from services.sync_coordinator.edges.sync_driver import SyncDriver
+from services.sync_coordinator.edges.wakeup import Wakeup
+from services.sync_coordinator.metrics import CoordinatorMetrics
+
+STATUS_PERIOD_S: Final = 0.5
+"""Gateways hear of a moved head at most this often: they need it for handshakes, not for every batch."""
+
+_log = structlog.get_logger("node")
+
+_ADMISSION_TO_PROTO: Final = {
+    Admission.ADMITTED: gateway_link_pb2.ADMISSION_ADMITTED,
+    Admission.TOO_MANY_PEERS: gateway_link_pb2.ADMISSION_TOO_MANY_PEERS,
+    Admission.ALREADY_CONNECTED: gateway_link_pb2.ADMISSION_ALREADY_CONNECTED,
+    Admission.SELF: gateway_link_pb2.ADMISSION_SELF,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NodeParts:
+    """Everything a `SyncNode` ties together."""
+
+    mode: SyncMode
+    static_nodes: Sequence[Enode]
+    trusted: frozenset[PeerId]
+    peers: PeerSet
+    links: GatewayLinks
+    router: ReplyRouter
+    asker: PeerAsker
+    challenges: Challenges
+    dao_block: int | None
+    driver: SyncDriver
+    fetch: FetchDriver
+    broadcaster: BroadcasterClient
+    board: StatusBoard
+    changes: ChangeSignal
+    chain_watch: ChainWatchServicer
+    metrics: CoordinatorMetrics
+
+
+class SyncNode:
+    """Implements `GatewayEvents`. Every method returns at once; what takes time runs as a task elsewhere."""
+
+    def __init__(self, parts: NodeParts, tasks: asyncio.TaskGroup) -> None:
+        self._parts = parts
+        self._tasks = tasks
+        self._loop = asyncio.get_running_loop()
+        self._challenge_wakeup = Wakeup(self._wake_challenges)
+        self._status_wakeup = Wakeup(self._send_status)
+        self._status_due = False
+
+    # Gateways
+
+    def gateway_attached(self, link: GatewayLink, peers: Sequence[Peer]) -> None:
+        _log.info("gateway attached", gateway=link.gateway_id, enode=link.enode, peers=len(peers))
+        for peer in peers:
+            peer.joined_at = self._loop.time()
+            peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+        change = self._parts.peers.attach_gateway(link.gateway_id, link.node_id, peers)
+        link.send(gateway_link_pb2.ControlResponse(local_status=self._parts.board.local_status()))
+        self._send_dial_plans()
+        for peer in change.left:
+            self._forget_peer(peer.node_id)
+        for peer in change.duplicates:
+            self._parts.links.drop_peer(
+                link.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
+            )
+        for peer in change.joined:
+            self._welcome(peer)
+        self._changed()
+
+    def gateway_detached(self, link: GatewayLink) -> None:
+        left = self._parts.peers.detach_gateway(link.gateway_id)
+        _log.warning("gateway detached", gateway=link.gateway_id, peers_lost=len(left))
+        for peer in left:
+            self._forget_peer(peer.node_id)
+        self._send_dial_plans()
+        self._changed()
+
+    def _send_dial_plans(self) -> None:
+        links = self._parts.links
+        plans = plan_dials(self._parts.static_nodes, [link.gateway_id for link in links])
+        for gateway_id, nodes in plans.items():
+            enodes = [str(node) for node in nodes]
+            links.send_dial_plan(gateway_id, enodes, self._parts.peers.gateway_node_ids)
+
+    # Peers
+
+    def admission_asked(self, link: GatewayLink, question: gateway_link_pb2.AdmitPeer) -> None:
+        node_id = PeerId(question.node_id)
+        trusted = question.trusted or node_id in self._parts.trusted
+        admission = self._parts.peers.admit(node_id, trusted=trusted, now=self._loop.time())
+        self._parts.metrics.admissions.labels(admission.name.lower()).inc()
+        verdict = gateway_link_pb2.AdmitVerdict(ticket=question.ticket, admission=_ADMISSION_TO_PROTO[admission])
+        self._parts.links.send_verdict(link.gateway_id, verdict)
+
+    def peer_joined(self, peer: Peer) -> None:
+        peer.joined_at = self._loop.time()
+        peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+        if not self._parts.peers.join(peer):
+            self._parts.links.drop_peer(
+                peer.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
+            )
+            return
+        self._welcome(peer)
+        self._changed()
+
+    def peer_left(self, node_id: PeerId, gateway_id: str, explanation: str) -> None:
+        peer = self._parts.peers.leave(node_id, gateway_id)
+        if peer is None:
+            return
+        _log.debug("peer left", peer=node_id.hex()[:16], gateway=gateway_id, why=explanation)
+        self._forget_peer(node_id)
+        self._changed()
+
+    def dial_failed(self, enode: str, explanation: str) -> None:
+        _log.info("dial failed", enode=f"{enode[:24]}…{enode[-22:]}", why=explanation)
+
+    def _welcome(self, peer: Peer) -> None:
+        """What SPEC section 2 owes a new peer, in its order; the downloader may use it from now on."""
+        now = self._loop.time()
+        self._challenge(self._parts.challenges.on_peer_joined(peer.node_id, now))
+        self._parts.driver.on_peer_joined(peer)
+
+    def _forget_peer(self, node_id: PeerId) -> None:
+        self._parts.router.peer_left(node_id)
+        self._parts.challenges.on_peer_left(node_id)
+        self._parts.fetch.on_peer_left(node_id)
+        self._parts.driver.on_peer_left(node_id)
+
+    # Replies
+
+    def headers_arrived(self, request_id: int, peer: PeerId, headers: Sequence[Header]) -> None:
+        asker = self._parts.router.take(request_id, peer)
+        self._count_reply("headers", asker, len(headers))
+        entry = self._parts.peers.get(peer)
+        if entry is not None:
+            entry.headers_delivered += len(headers)
+        match asker:
+            case Asker.CHALLENGE:
+                reaches_fork = self._reaches_dao_fork(peer)
+                self._challenge(self._parts.challenges.on_headers(request_id, headers, peer_reaches_fork=reaches_fork))
+            case Asker.FETCHER:
+                self._parts.fetch.on_headers(request_id, headers)
+            case Asker.DOWNLOADER:
+                self._parts.driver.on_headers(request_id, headers)
+
+    def bodies_arrived(self, request_id: int, peer: PeerId, bodies: Sequence[Body]) -> None:
+        asker = self._parts.router.take(request_id, peer)
+        self._count_reply("bodies", asker, len(bodies))
+        entry = self._parts.peers.get(peer)
+        if entry is not None:
+            entry.bodies_delivered += len(bodies)
+        match asker:
+            case Asker.FETCHER:
+                self._parts.fetch.on_bodies(request_id, bodies)
+            case Asker.DOWNLOADER:
+                self._parts.driver.on_bodies(request_id, bodies)
+
+    def reply_unreadable(self, request_id: int, peer: PeerId, explanation: str) -> None:
+        self._parts.asker.drop(peer, DisconnectReason.SUBPROTOCOL_ERROR, "malformed", explanation)
+        if request_id:
+            self.request_lost(request_id)
+
+    def request_lost(self, request_id: int) -> None:
+        match self._parts.router.lost(request_id):
+            case Asker.FETCHER:
+                self._parts.fetch.on_request_lost(request_id)
+            case Asker.DOWNLOADER:
+                self._parts.driver.on_request_lost(request_id)
+
+    def _count_reply(self, kind: str, asker: Asker | None, items: int) -> None:
+        self._parts.metrics.replies.labels(kind, asker.value if asker is not None else "stale").inc()
+        self._parts.metrics.items.labels(kind).inc(items)
+
+    # Blocks
+
+    def block_propagated(self, peer: PeerId, block: Block, total_difficulty: int) -> None:
+        """The peer surely has the parent; whether it has the block's descendants' chain is only its claim."""
+        header = block.header
+        self._parts.fetch.on_block(peer, block)
+        true_total_difficulty = total_difficulty - header.difficulty
+        if self._parts.peers.raise_head(peer, header.parent_hash, true_total_difficulty):
+            if true_total_difficulty > self._parts.driver.our_total_difficulty():
+                self._parts.driver.consider(SyncCause.NEW_BLOCK, self._parts.peers.get(peer))
+            self._changed()
+
+    def blocks_announced(self, peer: PeerId, announces: Sequence[Announce]) -> None:
+        self._parts.fetch.on_announces(peer, announces)
+
+    # Our own chain
+
+    def sync_ended(self, outcome: SyncOutcome) -> None:
+        """Announce the new head; after a failure try the next kept peer at once, others on the forced cycle."""
+        if outcome.fault is None:
+            if self._parts.mode is not SyncMode.LIGHT:
+                self._tasks.create_task(self._announce_head(), name="announce-head")
+        else:
+            best = self._parts.peers.best()
+            if best is not None and (best.static or best.trusted) and best.node_id != outcome.progress.master:
+                self._parts.driver.consider(SyncCause.STATIC_PEER_JOINED, best)
+        self.progressed()
+
+    def committed(self, update: ChainUpdate) -> None:
+        """After every commit: tell broadcasters, gateways and operators, and let waiting blocks in."""
+        if update.reorg is not None:
+            self._parts.metrics.reorgs.inc()
+            reorg = update.reorg
+            _log.warning("reorg", depth=reorg.depth, old=reorg.old_head.number, new=reorg.new_head.number)
+        self._parts.fetch.on_head_moved()
+        moved = coordinator_pb2.ChainMoved(
+            head=self._parts.board.full_block_head(), accepts_transactions=self._parts.board.accepts_transactions
+        )
+        self._parts.chain_watch.publish(moved)
+        self.progressed()
+
+    def progressed(self) -> None:
+        """Something an operator may want to see changed."""
+        if not self._status_due:
+            self._status_due = True
+            self._status_wakeup.at(self._loop.time() + STATUS_PERIOD_S)
+        self._parts.changes.notify()
+
+    def _send_status(self) -> None:
+        self._status_due = False
+        self._parts.board.observe()
+        self._parts.links.send_status_to_all(self._parts.board.local_status())
+
+    async def _announce_head(self) -> None:
+        head = self._parts.board.full_block_head()
+        count = await self._parts.broadcaster.announce(Announce(BlockHash(head.block_hash), head.number))
+        _log.info("head announced", number=head.number, peers=count)
+
+    def _changed(self) -> None:
+        self._parts.board.observe()
+        self._parts.changes.notify()
+
+    # Challenges
+
+    def _challenge(self, actions: Sequence[ChallengeAction]) -> None:
+        for action in actions:
+            match action:
+                case AskHeader(request_id, peer, number):
+                    query = GetBlockHeaders(number, 1, 0, reverse=False)
+                    self._parts.asker.ask_headers(Asker.CHALLENGE, request_id, peer, query)
+                case ChallengeFailed(peer, timed_out, explanation):
+                    reason = DisconnectReason.USELESS_PEER if timed_out else DisconnectReason.SUBPROTOCOL_ERROR
+                    self._parts.asker.drop(peer, reason, "challenge", explanation)
+        self._challenge_wakeup.at(self._parts.challenges.next_wakeup())
+
+    def _wake_challenges(self) -> None:
+        self._challenge(self._parts.challenges.on_wakeup(self._loop.time()))
+
+    def _reaches_dao_fork(self, node_id: PeerId) -> bool:
+        """Whether we hold the DAO fork block, and this peer claims at least its total difficulty."""
+        peer = self._parts.peers.get(node_id)
+        fork = self._parts.dao_block
+        fork_total_difficulty = self._parts.driver.canonical_total_difficulty(fork) if fork is not None else None
+        return peer is not None and fork_total_difficulty is not None and peer.total_difficulty >= fork_total_difficulty

@@ -1,0 +1,122 @@
+"""Opening the LMDB environment of a store: what is checked before it may be read, and how a new one is made."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+from typing import Final
+
+import lmdb
+
+from services.shared.ethwire.types import Block, Header
+from services.sync_coordinator.core.fork_choice import ChainUpdate, Heads
+from services.sync_coordinator.store.chain_store import StoreRefused
+from services.sync_coordinator.store.data_file import check_data_file
+from services.sync_coordinator.store.tables import (
+    GENESIS_KEY,
+    SCHEMA_KEY,
+    SCHEMA_VERSION,
+    Table,
+    Tables,
+    write_genesis,
+)
+from services.sync_coordinator.store.writer_lock import LOCK_NAME
+
+DATA_NAME: Final = "data.mdb"
+OWN_NAMES: Final = frozenset({DATA_NAME, "lock.mdb", LOCK_NAME})
+"""Files of a store; any other in its directory makes it foreign."""
+
+EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
+"""The genesis block's body."""
+
+
+def check_directory(path: Path, *, must_exist: bool) -> None:
+    """The directory is a store, or empty, or can be made; else StoreRefused."""
+    if path.exists() and not path.is_dir():
+        raise StoreRefused(f"{path}: the store cannot be opened: it is not a directory")
+    names = {entry.name for entry in path.iterdir()} if path.exists() else set()
+    foreign = sorted(names - OWN_NAMES)
+    if foreign:
+        raise StoreRefused(f"{path}: the directory is not a trisync store: it holds {foreign[0]}")
+    if DATA_NAME in names:
+        return
+    if must_exist:
+        raise _nothing_here(path)
+    path.mkdir(parents=True, exist_ok=True)
+
+
+def open_environment(
+    path: Path, genesis: Header | None, *, read_only: bool, map_bytes: int
+) -> tuple[lmdb.Environment, Tables]:
+    """The environment and tables of the store at `path`, made when nothing is there yet.
+
+    Raises StoreRefused, OSError or lmdb.Error. Caller's duty: the writer lock, unless `read_only`.
+    """
+    if (path / DATA_NAME).exists():
+        check_data_file(path / DATA_NAME)
+    env = lmdb.open(
+        str(path),
+        map_size=map_bytes,
+        readonly=read_only,
+        max_dbs=len(Table),
+        max_spare_txns=2,
+        create=False,
+        readahead=False,
+    )
+    try:
+        with suppress(lmdb.ReadonlyError):
+            env.reader_check()
+        tables = _check_contents(path, env, genesis) or _create(path, env, None if read_only else genesis)
+    except BaseException:
+        env.close()
+        raise
+    return env, tables
+
+
+def _check_contents(path: Path, env: lmdb.Environment, genesis: Header | None) -> Tables | None:
+    """The tables of a store of this schema and genesis; None when nothing was stored yet."""
+    with env.begin() as txn:
+        names = {bytes(key) for key, _ in txn.cursor()}
+    if names - {table.value for table in Table}:
+        raise StoreRefused(f"{path}: the directory is not a trisync store: it is another program's LMDB file")
+    if Table.META.value not in names:
+        return None
+    meta = env.open_db(Table.META.value, create=False)
+    with env.begin(db=meta) as txn:
+        schema, own_genesis = txn.get(SCHEMA_KEY), txn.get(GENESIS_KEY)
+    if schema is None:
+        return None
+    if int(schema) != SCHEMA_VERSION:
+        raise StoreRefused(
+            f"{path}: the store has schema {int(schema)}, this trisync knows {SCHEMA_VERSION}; use the newer trisync"
+        )
+    if own_genesis is None or names != {table.value for table in Table}:
+        raise StoreRefused(f"{path}: the store is damaged: a table or its genesis is missing")
+    if genesis is not None and own_genesis != genesis.hash:
+        raise StoreRefused(
+            f"{path}: genesis mismatch: the store has 0x{own_genesis.hex()}, this network's is 0x{genesis.hash.hex()}"
+        )
+    return {table: env.open_db(table.value, create=False) for table in Table}
+
+
+def _create(path: Path, env: lmdb.Environment, genesis: Header | None) -> Tables:
+    """Makes the tables and the genesis block; a process killed meanwhile leaves what counts as an empty store."""
+    if genesis is None:
+        raise _nothing_here(path)
+    tables = {table: env.open_db(table.value) for table in Table}
+    with env.begin(write=True) as txn:
+        write_genesis(txn, tables, genesis, _genesis_update(genesis))
+    return tables
+
+
+def _nothing_here(path: Path) -> StoreRefused:
+    return StoreRefused(f"{path}: there is no chain store here; `trisync init` makes one")
+
+
+def _genesis_update(genesis: Header) -> ChainUpdate:
+    return ChainUpdate(
+        heads=Heads(genesis, genesis, genesis),
+        headers=[(genesis, genesis.difficulty)],
+        bodies=[Block(genesis, EMPTY_BODY_RLP)],
+        canonical=[(genesis.number, genesis.hash)],
+    )

@@ -1,0 +1,238 @@
+"""The chain store in one LMDB environment on one disk.
+
+Every commit is one transaction, on disk when it returns; a killed process leaves the last one whole.
+Values are copied out of the map, and read transactions end before control returns, so no reader keeps
+old pages alive. The map starts small and doubles when it is full.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Final, Self
+
+import lmdb
+
+from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.types import BlockHash, Header
+from services.sync_coordinator.core.fork_choice import ChainUpdate, HeadKind, Heads
+from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
+from services.sync_coordinator.store.environment import check_directory, open_environment
+from services.sync_coordinator.store.tables import (
+    HEAD_KEYS,
+    Table,
+    Tables,
+    Transaction,
+    number_key,
+    read_by_hash,
+    write_update,
+)
+from services.sync_coordinator.store.writer_lock import WriterLock
+
+FIRST_MAP_BYTES: Final = 1 << 30
+"""Address space of a new store. The file grows as it fills; only addresses are reserved."""
+
+
+def store_path(datadir: Path) -> Path:
+    """Where the chain lies in a data directory."""
+    return datadir / "chaindata"
+
+
+class _Reading:
+    """Gives one short read transaction at a time; `lock` is also held while the map moves under the readers."""
+
+    def __init__(self, path: Path, env: lmdb.Environment) -> None:
+        self.lock = threading.Lock()
+        self._path, self._env = path, env
+        self._txn: Transaction
+
+    def __enter__(self) -> Transaction:
+        self.lock.acquire()
+        try:
+            self._txn = self.begin()
+        except BaseException:
+            self.lock.release()
+            raise
+        return self._txn
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        self._txn.abort()
+        self.lock.release()
+        if isinstance(error, lmdb.Error):
+            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+
+    def begin(self) -> Transaction:
+        try:
+            return self._env.begin()
+        except lmdb.MapResizedError:
+            self._env.set_mapsize(0)
+            return self._env.begin()
+
+
+class LmdbChainStore:
+    """A `ChainStore`. Reads from any thread; `commit` from one at a time."""
+
+    def __init__(self, path: Path, env: lmdb.Environment, tables: Tables, lock: WriterLock | None) -> None:
+        self._path, self._env, self._tables, self._lock = path, env, tables, lock
+        self._reading = _Reading(path, env)
+        self._heads = self._read_heads()
+
+    @classmethod
+    def open(
+        cls, path: Path, genesis: Header | None, *, read_only: bool = False, map_bytes: int = FIRST_MAP_BYTES
+    ) -> Self:
+        """Opens or creates the store in the directory `path`. Raises StoreRefused; a refused store is untouched.
+
+        Without `genesis` any existing store will do. A read-only store may be open elsewhere for writing.
+        """
+        try:
+            check_directory(path, must_exist=read_only or genesis is None)
+            lock = None if read_only else WriterLock.acquire(path)
+            try:
+                env, tables = open_environment(path, genesis, read_only=read_only, map_bytes=map_bytes)
+                try:
+                    return cls(path, env, tables, lock)
+                except BaseException:
+                    env.close()
+                    raise
+            except BaseException:
+                if lock is not None:
+                    lock.release()
+                raise
+        except (OSError, lmdb.Error, MalformedRlp, StoreFailed) as error:
+            raise StoreRefused(f"{path}: the store cannot be opened: {error}") from error
+
+    def close(self) -> None:
+        with self._reading.lock:
+            self._env.close()
+        if self._lock is not None:
+            self._lock.release()
+
+    def header(self, block_hash: BlockHash) -> Header | None:
+        header_rlp = self._read(Table.HEADERS, block_hash)
+        try:
+            return None if header_rlp is None else decode_header(header_rlp, block_hash)
+        except MalformedRlp as fault:
+            raise StoreFailed(f"{self._path}: the store is damaged: header 0x{block_hash.hex()}: {fault}") from fault
+
+    def header_rlp(self, block_hash: BlockHash) -> bytes | None:
+        return self._read(Table.HEADERS, block_hash)
+
+    def body_rlp(self, block_hash: BlockHash) -> bytes | None:
+        return self._read(Table.BODIES, block_hash)
+
+    def receipts_rlp(self, block_hash: BlockHash) -> bytes | None:
+        return self._read(Table.RECEIPTS, block_hash)
+
+    def total_difficulty(self, block_hash: BlockHash) -> int | None:
+        value = self._read(Table.TOTAL_DIFFICULTY, block_hash)
+        return None if value is None else int.from_bytes(value)
+
+    def number_of(self, block_hash: BlockHash) -> int | None:
+        with self._reading as txn:
+            value = txn.get(block_hash, db=self._tables[Table.NUMBERS])
+        return None if value is None else int.from_bytes(value)
+
+    def has_body(self, block_hash: BlockHash) -> bool:
+        with self._reading as txn:
+            number = txn.get(block_hash, db=self._tables[Table.NUMBERS])
+            return number is not None and txn.cursor(self._tables[Table.BODIES]).set_key(number + block_hash)
+
+    def canonical_hash(self, number: int) -> BlockHash | None:
+        if not 0 <= number < 1 << 64:
+            return None
+        with self._reading as txn:
+            value = txn.get(number_key(number), db=self._tables[Table.CANONICAL])
+        return None if value is None else BlockHash(value)
+
+    def heads(self) -> Heads:
+        return self._heads
+
+    def canonical_headers(self, start: int, amount: int, step: int = 1) -> list[bytes]:
+        """Header RLP of canonical blocks `start`, `start + step`, …; ends early where the chain does."""
+        found: list[bytes] = []
+        canonical, headers = self._tables[Table.CANONICAL], self._tables[Table.HEADERS]
+        with self._reading as txn:
+            for number in range(start, start + amount * step, step):
+                if not 0 <= number < 1 << 64:
+                    break
+                key = number_key(number)
+                block_hash = txn.get(key, db=canonical)
+                header_rlp = None if block_hash is None else txn.get(key + block_hash, db=headers)
+                if header_rlp is None:
+                    break
+                found.append(header_rlp)
+        return found
+
+    def bodies(self, hashes: Sequence[BlockHash]) -> list[bytes | None]:
+        return self._read_many(Table.BODIES, hashes)
+
+    def receipts(self, hashes: Sequence[BlockHash]) -> list[bytes | None]:
+        return self._read_many(Table.RECEIPTS, hashes)
+
+    def state_entries(self, hashes: Sequence[bytes]) -> list[bytes | None]:
+        with self._reading as txn:
+            return [txn.get(entry_hash, db=self._tables[Table.STATE]) for entry_hash in hashes]
+
+    def commit(self, update: ChainUpdate) -> None:
+        """Writes all of `update` and waits for the disk. Raises StoreFailed with nothing changed."""
+        try:
+            while True:
+                try:
+                    with self._env.begin(write=True) as txn:
+                        write_update(txn, self._tables, update)
+                    break
+                except lmdb.MapFullError:
+                    with self._reading.lock:
+                        self._env.set_mapsize(2 * self._env.info()["map_size"])
+        except lmdb.Error as error:
+            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+        self._heads = update.heads
+
+    @contextmanager
+    def snapshot(self) -> Iterator[Snapshot]:
+        """One unchanging view for a long read. Caller's duty: no commit of this process meanwhile."""
+        try:
+            with self._reading.begin() as txn:
+                yield Snapshot(txn, self._tables)
+        except lmdb.Error as error:
+            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+
+    def _read(self, table: Table, block_hash: BlockHash) -> bytes | None:
+        with self._reading as txn:
+            return read_by_hash(txn, self._tables, table, block_hash)
+
+    def _read_many(self, table: Table, hashes: Sequence[BlockHash]) -> list[bytes | None]:
+        with self._reading as txn:
+            return [read_by_hash(txn, self._tables, table, block_hash) for block_hash in hashes]
+
+    def _read_heads(self) -> Heads:
+        heads = []
+        with self._reading as txn:
+            for kind in HeadKind:
+                block_hash = BlockHash(txn.get(HEAD_KEYS[kind], b"", db=self._tables[Table.META]))
+                header_rlp = read_by_hash(txn, self._tables, Table.HEADERS, block_hash) if block_hash else None
+                if header_rlp is None:
+                    raise StoreRefused(f"{self._path}: the store is damaged: its {kind.value} head is missing")
+                heads.append(decode_header(header_rlp, block_hash))
+        return Heads(*heads)
+
+
+class Snapshot:
+    """Raw reads of one read transaction, for checking and copying whole stores."""
+
+    def __init__(self, txn: Transaction, tables: Tables) -> None:
+        self._txn, self._tables = txn, tables
+
+    def get(self, table: Table, key: bytes) -> bytes | None:
+        return self._txn.get(key, db=self._tables[table])
+
+    def count(self, table: Table) -> int:
+        return self._txn.stat(self._tables[table])["entries"]
+
+    def entries(self, table: Table) -> Iterator[tuple[bytes, bytes]]:
+        """All (key, value) of a table in key order."""
+        return self._txn.cursor(self._tables[table]).iternext()

@@ -1,0 +1,24 @@
+from __future__ import annotations
+
+from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.types import PeerId
+from services.sync_coordinator.core.dial_plan import owner_of, plan_dials
+
+NODES = [Enode(PeerId(bytes([at]) * 64), "127.0.0.1", 30303, 30303) for at in range(200)]
+
+
+def test_every_node_is_dialled_by_exactly_one_gateway():
+    plan = plan_dials(NODES, ["a", "b", "c"])
+    assert sorted(node.node_id for nodes in plan.values() for node in nodes) == [node.node_id for node in NODES]
+    assert all(len(nodes) > 30 for nodes in plan.values())
+
+
+def test_only_the_nodes_of_a_gateway_that_ended_move():
+    before = {node.node_id: owner_of(node.node_id, ["a", "b", "c"]) for node in NODES}
+    after = {node.node_id: owner_of(node.node_id, ["a", "b"]) for node in NODES}
+    assert all(after[node_id] == owner for node_id, owner in before.items() if owner != "c")
+
+
+def test_nobody_dials_without_gateways():
+    assert owner_of(NODES[0].node_id, []) is None
+    assert plan_dials(NODES, []) == {}

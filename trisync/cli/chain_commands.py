@@ -1,0 +1,78 @@
+"""`trisync init|import|export|verify`: work on the store of a stopped node, done by the coordinator's own code."""
+
+from __future__ import annotations
+
+import os
+import sys
+from pathlib import Path
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from trisync.cli import flags
+from trisync.cli.chain_choice import choose_chain
+
+COMMANDS_MODULE: Final = "services.sync_coordinator.commands"
+
+
+def init(
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    network: flags.Network = None,
+    genesis: flags.GenesisFile = None,
+    networkid: flags.NetworkId = None,
+) -> None:
+    """Make a chain store with its genesis block."""
+    run_store_command("init", [*_store(datadir), *choose_chain(network, genesis, networkid).arguments()])
+
+
+def import_(
+    files: Annotated[list[Path], typer.Argument(help="Chain dumps (.rlp, .rlp.gz, .blocks) and era1 files.")],
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    network: flags.Network = None,
+    genesis: flags.GenesisFile = None,
+    networkid: flags.NetworkId = None,
+    seal_check: flags.Seal = flags.SealCheck.AUTO,
+) -> None:
+    """Import chain dumps and era1 files; what is known is skipped, what is invalid is refused."""
+    chain = choose_chain(network, genesis, networkid)
+    names = [str(file) for file in files]
+    run_store_command("import", [*_store(datadir), *chain.arguments(), "--seal-check", seal_check.value, *names])
+
+
+def export(
+    file: Annotated[Path, typer.Argument(help="The dump to write; a name that ends in .gz is compressed.")],
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    network: flags.Network = None,
+    genesis: flags.GenesisFile = None,
+    networkid: flags.NetworkId = None,
+) -> None:
+    """Write the chain as a dump that an import takes."""
+    chain = choose_chain(network, genesis, networkid)
+    run_store_command("export", [*_store(datadir), *chain.arguments(), str(file)])
+
+
+def verify(
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    network: flags.Network = None,
+    genesis: flags.GenesisFile = None,
+    networkid: flags.NetworkId = None,
+    seal_check: flags.Seal = flags.SealCheck.AUTO,
+) -> None:
+    """Check the whole store again."""
+    chain = choose_chain(network, genesis, networkid)
+    run_store_command("verify", [*_store(datadir), *chain.arguments(), "--seal-check", seal_check.value])
+
+
+def _store(datadir: Path) -> list[str]:
+    return ["--datadir", str(datadir.expanduser().absolute())]
+
+
+def store_command(command: str, arguments: list[str]) -> list[str]:
+    return [sys.executable, "-m", COMMANDS_MODULE, command, *arguments]
+
+
+def run_store_command(command: str, arguments: list[str]) -> NoReturn:
+    """Become the command: its input, output, signals and exit code are then simply ours."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, store_command(command, arguments))  # noqa: S606 - our own interpreter and module

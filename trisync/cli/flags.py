@@ -1,0 +1,74 @@
+"""The flags that several commands share, each with its environment variable."""
+
+from __future__ import annotations
+
+import enum
+from pathlib import Path
+from typing import Annotated, Final
+
+import typer
+
+DEFAULT_DATADIR: Final = Path("~/.trisync")
+
+
+class SealCheck(enum.StrEnum):
+    AUTO = "auto"
+    ETHASH = "ethash"
+    CLIQUE = "clique"
+    NONE = "none"
+
+
+class Mode(enum.StrEnum):
+    FULL = "full"
+    LIGHT = "light"
+
+
+Datadir = Annotated[
+    Path, typer.Option("--datadir", envvar="TRISYNC_DATADIR", help="Directory of the chain, the node key and the logs.")
+]
+Network = Annotated[
+    str | None,
+    typer.Option(
+        "--network",
+        envvar="TRISYNC_NETWORK",
+        help="A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor.  [default: mainnet]",
+    ),
+]
+GenesisFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--genesis",
+        envvar="TRISYNC_GENESIS",
+        help="A genesis file in geth's JSON format, instead of a built-in network.",
+    ),
+]
+NetworkId = Annotated[
+    int | None,
+    typer.Option(
+        "--networkid",
+        envvar="TRISYNC_NETWORKID",
+        help="Network id; without it the network's own, or the chain id of the genesis file.",
+    ),
+]
+Seal = Annotated[
+    SealCheck,
+    typer.Option(
+        "--seal-check",
+        envvar="TRISYNC_SEAL_CHECK",
+        help="How seals are checked; auto: as the genesis says.",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", envvar="TRISYNC_JSON", help="Print one JSON object as the last line.")]
+CoordinatorAddress = Annotated[
+    str | None,
+    typer.Option(
+        "--coordinator",
+        envvar="TRISYNC_COORDINATOR",
+        help="gRPC address of the coordinator (host:port or unix:/path), instead of asking the data directory.",
+    ),
+]
+
+
+def split_words(given: list[str] | None) -> tuple[str, ...]:
+    """The values of a repeatable flag; one value may hold several, separated by commas, as the variable does."""
+    return tuple(word.strip() for value in given or () for word in value.split(",") if word.strip())

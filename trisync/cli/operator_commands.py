@@ -1,0 +1,181 @@
+"""`trisync status|peers`: questions to a running coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from pathlib import Path
+
+from rich.console import Console
+from rich.table import Table
+
+from trisync.cli import flags
+from trisync.cli.data_dir import DataDir
+from trisync.cli.failures import DONE, CommandFailed
+from trisync.cli.progress import PHASE_TEXTS, describe_seconds
+from trisync.client import CoordinatorError, OperatorClient
+from trisync.node_status import ChainHead, NodeStatus, Peer, SyncPhase
+
+
+def status(
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Show where a running node stands."""
+    found = asyncio.run(_ask_status(_address(datadir, coordinator)))
+    if as_json:
+        print(json.dumps(status_json(found)))
+    else:
+        Console().print(status_table(found))
+    return DONE
+
+
+def peers(
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """List the peers of a running node."""
+    found = asyncio.run(_ask_peers(_address(datadir, coordinator)))
+    if as_json:
+        print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
+    else:
+        Console().print(peers_table(found) if found else "no peers")
+    return DONE
+
+
+def _address(datadir: Path, coordinator: str | None) -> str:
+    return coordinator if coordinator is not None else DataDir(datadir).coordinator_address()
+
+
+async def _ask_status(address: str) -> NodeStatus:
+    async with OperatorClient(address) as client:
+        try:
+            return await client.status()
+        except CoordinatorError as error:
+            raise CommandFailed(str(error)) from error
+
+
+async def _ask_peers(address: str) -> list[Peer]:
+    async with OperatorClient(address) as client:
+        try:
+            return await client.peers()
+        except CoordinatorError as error:
+            raise CommandFailed(str(error)) from error
+
+
+def status_table(status: NodeStatus) -> Table:
+    table = Table(show_header=False, box=None, pad_edge=False)
+    rows = {
+        "network": f"{status.network_id}, genesis 0x{status.genesis_hash.hex()}",
+        "mode": f"{status.mode.value}, seals: {status.seal_check}",
+        "phase": _phase_text(status),
+        "header head": _head_text(status.header_head),
+        "full block head": _head_text(status.full_block_head),
+        "best peer's head": _head_text(status.best_peer_head),
+        "peers": str(status.peer_count),
+        "syncs": _syncs_text(status),
+        "serves": "headers and bodies" if status.serves_bodies else "headers only",
+        "up for": describe_seconds(status.uptime_s),
+    }
+    for name, text in rows.items():
+        table.add_row(name, text)
+    for gateway in status.gateways:
+        table.add_row(gateway.gateway_id, f"{gateway.enode} ({gateway.peer_count} peers)")
+    return table
+
+
+def _phase_text(status: NodeStatus) -> str:
+    if status.phase is SyncPhase.IDLE:
+        return "idle, at the best head" if status.at_best_peer_head else "idle"
+    return f"{PHASE_TEXTS[status.phase]}, block {status.progress.current_block} of {status.progress.highest_block}"
+
+
+def _syncs_text(status: NodeStatus) -> str:
+    last = f", the last one: {status.last_sync_outcome}" if status.last_sync_outcome else ""
+    return f"{status.syncs_done} done, {status.syncs_failed} failed{last}"
+
+
+def _head_text(head: ChainHead | None) -> str:
+    if head is None:
+        return "no peer"
+    return f"{head.number} 0x{head.block_hash.hex()} (total difficulty {head.total_difficulty})"
+
+
+def peers_table(found: list[Peer]) -> Table:
+    table = Table(box=None, pad_edge=False)
+    for column in ("", "node id", "client", "address", "eth", "total difficulty", "blocks", "up for", "gateway"):
+        table.add_column(column)
+    for peer in found:
+        marks = [word for word, is_so in (("static", peer.static), ("trusted", peer.trusted)) if is_so]
+        table.add_row(
+            "*" if peer.is_best else "",
+            f"{peer.node_id.hex()[:16]}…",
+            peer.client_name,
+            " ".join([peer.remote_address, "in" if peer.inbound else "out", *marks]),
+            str(peer.eth_version),
+            str(peer.total_difficulty),
+            f"{peer.headers_delivered}/{peer.bodies_delivered}",
+            describe_seconds(peer.connected_s),
+            peer.gateway_id,
+        )
+    return table
+
+
+def status_json(status: NodeStatus) -> dict[str, object]:
+    return {
+        "network_id": status.network_id,
+        "genesis_hash": f"0x{status.genesis_hash.hex()}",
+        "mode": status.mode.value,
+        "phase": status.phase.value,
+        "header_head": _head_json(status.header_head),
+        "full_block_head": _head_json(status.full_block_head),
+        "best_peer_head": _head_json(status.best_peer_head),
+        "at_best_peer_head": status.at_best_peer_head,
+        "peers": status.peer_count,
+        "current_block": status.progress.current_block,
+        "highest_block": status.progress.highest_block,
+        "syncs_done": status.syncs_done,
+        "syncs_failed": status.syncs_failed,
+        "last_sync_outcome": status.last_sync_outcome,
+        "serves_bodies": status.serves_bodies,
+        "seal_check": status.seal_check,
+        "seconds": round(status.sync_seconds, 3),
+        "blocks": status.blocks_synced,
+        "bytes": status.bytes_synced,
+        "uptime_seconds": status.uptime_s,
+        "gateways": [
+            {"gateway_id": one.gateway_id, "enode": one.enode, "peers": one.peer_count} for one in status.gateways
+        ],
+    }
+
+
+def _head_json(head: ChainHead | None) -> dict[str, object] | None:
+    if head is None:
+        return None
+    return {
+        "number": head.number,
+        "hash": f"0x{head.block_hash.hex()}",
+        "total_difficulty": head.total_difficulty,
+    }
+
+
+def peer_json(peer: Peer) -> dict[str, object]:
+    return {
+        "node_id": peer.node_id.hex(),
+        "client": peer.client_name,
+        "address": peer.remote_address,
+        "inbound": peer.inbound,
+        "static": peer.static,
+        "trusted": peer.trusted,
+        "eth_version": peer.eth_version,
+        "p2p_version": peer.p2p_version,
+        "gateway_id": peer.gateway_id,
+        "head_hash": f"0x{peer.head_hash.hex()}",
+        "total_difficulty": peer.total_difficulty,
+        "connected_seconds": peer.connected_s,
+        "headers_delivered": peer.headers_delivered,
+        "bodies_delivered": peer.bodies_delivered,
+        "is_best": peer.is_best,
+    }

@@ -1,0 +1,163 @@
+"""What `up` starts: one command line per service."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from trisync.cli.chain_choice import ChainChoice
+from trisync.cli.data_dir import DataDir
+from trisync.cli.failures import BadUsage
+
+MAX_PORT = 65_535
+
+
+@dataclass(frozen=True, kw_only=True, slots=True)
+class StackOptions:
+    """What a user may set about the three services. Checked when built; raises BadUsage."""
+
+    data_dir: DataDir
+    chain: ChainChoice
+    syncmode: str = "full"
+    seal_check: str = "auto"
+    seal_workers: int = 0
+    host: str = "0.0.0.0"  # noqa: S104 - peers come from anywhere
+    port: int = 30303
+    nodekey: str | None = None
+    nodiscover: bool = False
+    static_peers: tuple[str, ...] = ()
+    trusted_peers: tuple[str, ...] = ()
+    maxpeers: int = 25
+    min_sync_peers: int = 5
+    force_sync_cycle: float = 10.0
+    whitelist: tuple[str, ...] = ()
+    gateways: int = 1
+    listen: tuple[str, ...] = ()
+    """More addresses for the coordinator than its unix socket."""
+    metrics_port: int = 0
+    """The coordinator's; the broadcaster has the next one, then the gateways. 0: any free ports."""
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.gateways <= 64:
+            raise BadUsage(f"--gateways {self.gateways} is not in 1..64")
+        _check_ports("--port", self.port, self.gateways)
+        _check_ports("--metrics-port", self.metrics_port, self.gateways + 2)
+        for flag, urls in (("--static-peer", self.static_peers), ("--trusted-peer", self.trusted_peers)):
+            for url in urls:
+                try:
+                    parse_enode(url)
+                except EnodeInvalid as problem:
+                    raise BadUsage(f"{flag}: {problem}") from problem
+        for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
+            if number < 1:
+                raise BadUsage(f"{flag} {number} is not above 0")
+        if not 0 < self.force_sync_cycle < float("inf"):
+            raise BadUsage(f"--force-sync-cycle {self.force_sync_cycle} is not above 0 seconds")
+
+
+def _check_ports(flag: str, first: int, count: int) -> None:
+    if not 0 <= first <= MAX_PORT:
+        raise BadUsage(f"{flag} {first} is not in 0..{MAX_PORT}")
+    if first and first + count - 1 > MAX_PORT:
+        raise BadUsage(f"{flag} {first} leaves no room for {count} ports in a row")
+
+
+@dataclass(frozen=True, slots=True)
+class ServicePlan:
+    """One process: `name` tells it apart from its siblings, `service` is what it calls itself in its ready file."""
+
+    name: str
+    service: str
+    module: str
+    run_dir: Path
+    log_path: Path
+    arguments: tuple[str, ...]
+
+    @property
+    def ready_path(self) -> Path:
+        return self.run_dir / f"{self.service}.json"
+
+
+@dataclass(frozen=True, slots=True)
+class StackPlan:
+    """The processes of a stack. Gateways are last to start and first to stop."""
+
+    coordinator: ServicePlan
+    broadcaster: ServicePlan
+    gateways: tuple[ServicePlan, ...]
+    coordinator_address: str
+
+    @property
+    def services(self) -> tuple[ServicePlan, ...]:
+        return (self.broadcaster, self.coordinator, *self.gateways)
+
+
+def plan_stack(options: StackOptions) -> StackPlan:
+    """Turn the options into command lines. Caller's duty: `DataDir.prepare` before."""
+    sockets = options.data_dir.sockets_dir()
+    coordinator, broadcaster = f"unix:{sockets / 'coordinator.sock'}", f"unix:{sockets / 'broadcaster.sock'}"
+    return StackPlan(
+        coordinator=_coordinator(options, coordinator, broadcaster),
+        broadcaster=_service(
+            options,
+            "broadcaster",
+            "broadcaster",
+            1,
+            ["--listen", broadcaster, "--coordinator", coordinator],
+        ),
+        gateways=tuple(_gateway(options, index, coordinator, broadcaster) for index in range(options.gateways)),
+        coordinator_address=coordinator,
+    )
+
+
+def _coordinator(options: StackOptions, address: str, broadcaster: str) -> ServicePlan:
+    listen = [word for one in (address, *options.listen) for word in ("--listen", one)]
+    peers = [word for url in options.static_peers for word in ("--static-peer", url)]
+    peers += [word for url in options.trusted_peers for word in ("--trusted-peer", url)]
+    peers += [word for entry in options.whitelist for word in ("--whitelist", entry)]
+    arguments = [
+        *("--datadir", str(options.data_dir.path)),
+        *options.chain.arguments(),
+        *("--syncmode", options.syncmode),
+        *("--seal-check", options.seal_check),
+        *("--seal-workers", str(options.seal_workers)),
+        *listen,
+        *("--broadcaster", broadcaster),
+        *("--maxpeers", str(options.maxpeers)),
+        *("--min-sync-peers", str(options.min_sync_peers)),
+        *("--force-sync-cycle", str(options.force_sync_cycle)),
+        *peers,
+    ]
+    return _service(options, "coordinator", "sync_coordinator", 0, arguments)
+
+
+def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: str) -> ServicePlan:
+    key_file = options.data_dir.path / ("nodekey" if index == 0 else f"nodekey-{index}")
+    nodekey = options.nodekey if options.nodekey is not None and index == 0 else str(key_file)
+    arguments = [
+        *("--coordinator", coordinator),
+        *("--broadcaster", broadcaster),
+        *("--gateway-id", f"gateway-{index}"),
+        *("--host", options.host),
+        *("--port", str(options.port + index if options.port else 0)),
+        *("--nodekey", nodekey),
+        *(("--nodiscover",) if options.nodiscover else ()),
+        *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
+    ]
+    return _service(options, f"gateway-{index}", "peer_gateway", 2 + index, arguments)
+
+
+def _service(options: StackOptions, name: str, service: str, index: int, arguments: list[str]) -> ServicePlan:
+    run_dir = options.data_dir.run_dir
+    if service == "peer_gateway":
+        run_dir /= name
+    common = [
+        *("--metrics-port", str(options.metrics_port + index if options.metrics_port else 0)),
+        *("--run-dir", str(run_dir)),
+        *("--log-level", options.log_level),
+        "--stop-with-parent",
+    ]
+    log_path = options.data_dir.logs_dir / f"{name}.log"
+    return ServicePlan(name, service, f"services.{service}", run_dir, log_path, (*arguments, *common))

@@ -1,0 +1,152 @@
+"""Runs a stack from its start to its clean end, feeding the view with its status."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sys
+from collections.abc import AsyncIterator, Awaitable, Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from trisync.cli.child import ChildFailed
+from trisync.cli.data_dir import DataDirLock
+from trisync.cli.failures import CommandFailed
+from trisync.cli.goal import Goal, GoalWatch
+from trisync.cli.plan import StackOptions, plan_stack
+from trisync.cli.progress import SyncMeter, View
+from trisync.cli.stack import Stack
+from trisync.client import CoordinatorError, OperatorClient
+from trisync.node_status import NodeStatus
+
+T = TypeVar("T")
+
+TICK_S: Final = 0.25
+"""How often goal and view look again while no new status comes."""
+
+RECONNECT_S: Final = 0.3
+"""Pause before the status is asked for again after the coordinator went away."""
+
+LOG_CHECK_S: Final = 0.2
+
+
+class Stopped(Exception):
+    """The user asked for the end."""
+
+
+@dataclass(frozen=True, slots=True)
+class Reached:
+    """The status with which the goal was reached."""
+
+    status: NodeStatus
+
+
+@contextlib.asynccontextmanager
+async def running_stack(options: StackOptions, say: Callable[[str], None], stop: asyncio.Event) -> AsyncIterator[Stack]:
+    """Start the services; stop them when the block ends, whatever the reason. Raises CommandFailed or Stopped."""
+    options.data_dir.prepare()
+    lock = await DataDirLock.acquire(options.data_dir)
+    stack = Stack(plan_stack(options), lock.descriptor, say)
+    try:
+        await or_stop(stack.start(), stop)
+        yield stack
+    except ChildFailed as failure:
+        raise CommandFailed(str(failure), max(1, failure.exit_code)) from failure
+    finally:
+        await stack.stop()
+        lock.release()
+
+
+async def sync_until(stack: Stack, goal: Goal | None, view: View, stop: asyncio.Event) -> Reached:
+    """Show the sync until the goal is reached; without one, until Stopped. Raises ChildFailed, Stopped."""
+    feed = StatusFeed(stack.plan.coordinator_address)
+
+    async def watch() -> Reached:
+        meter, goal_watch = SyncMeter(), GoalWatch(goal) if goal is not None else None
+        clock = asyncio.get_running_loop().time
+        while True:
+            status = await feed.newest(TICK_S)
+            if status is None:
+                continue
+            view.show(meter.on_status(status, clock()), clock())
+            if goal_watch is not None and goal_watch.reached(status, clock()):
+                return Reached(status)
+
+    async def supervise() -> Reached:
+        await stack.supervise()
+
+    async def follow() -> Reached:
+        await feed.run()
+        raise AssertionError("the feed runs until cancelled")
+
+    return await or_stop(first_of(watch(), supervise(), follow()), stop)
+
+
+class StatusFeed:
+    """The newest status of a coordinator that may come and go."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._newest: NodeStatus | None = None
+        self._changed = asyncio.Event()
+
+    async def run(self) -> None:
+        """Follow the coordinator until cancelled."""
+        while True:
+            with contextlib.suppress(CoordinatorError):
+                async with OperatorClient(self._address) as client:
+                    async for status in client.watch_status():
+                        self._newest = status
+                        self._changed.set()
+            await asyncio.sleep(RECONNECT_S)
+
+    async def newest(self, patience_s: float) -> NodeStatus | None:
+        """A new status, or the last one known after `patience_s`."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(patience_s):
+                await self._changed.wait()
+        self._changed.clear()
+        return self._newest
+
+
+async def follow_logs(paths: list[Path]) -> None:
+    """Copy what services write to their logs from now on to stderr, until cancelled."""
+    places = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+    while True:
+        for path in paths:
+            if path.exists() and path.stat().st_size != places[path]:
+                places[path] = _copy_log(path, places[path])
+        await asyncio.sleep(LOG_CHECK_S)
+
+
+def _copy_log(path: Path, place: int) -> int:
+    with path.open("rb") as log:
+        # A shorter log was put aside and begun anew.
+        log.seek(place if path.stat().st_size >= place else 0)
+        text = log.read()
+        sys.stderr.write(text.decode(errors="replace"))
+        sys.stderr.flush()
+        return log.tell()
+
+
+async def first_of(*waits: Awaitable[T]) -> T:
+    """The result, or error, of the first to end; the others are cancelled and waited for."""
+    tasks = [asyncio.ensure_future(wait) for wait in waits]
+    try:
+        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
+        return done.pop().result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def or_stop(wait: Awaitable[T], stop: asyncio.Event) -> T:
+    """The result, unless `stop` is set first: then Stopped."""
+
+    async def until_stop() -> Any:
+        await stop.wait()
+        raise Stopped
+
+    return await first_of(wait, until_stop())

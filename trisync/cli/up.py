@@ -1,0 +1,233 @@
+"""`trisync up`: the three services on this machine."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from dataclasses import dataclass
+from typing import Annotated
+
+import typer
+
+from trisync.cli import flags
+from trisync.cli.chain_choice import choose_chain
+from trisync.cli.data_dir import DataDir
+from trisync.cli.failures import DONE, CommandFailed
+from trisync.cli.goal import Goal, parse_goal
+from trisync.cli.plan import StackOptions
+from trisync.cli.progress import make_view
+from trisync.cli.run_stack import Reached, Stopped, follow_logs, running_stack, sync_until
+from trisync.cli.stack import Stack
+from trisync.node_status import NodeStatus
+
+
+@dataclass(frozen=True, slots=True)
+class UpOptions:
+    stack: StackOptions
+    goal: Goal | None
+    as_json: bool
+    verbose: bool
+
+
+def up(
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    network: flags.Network = None,
+    genesis: flags.GenesisFile = None,
+    networkid: flags.NetworkId = None,
+    syncmode: Annotated[
+        flags.Mode,
+        typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help="full: headers and bodies; light: headers only."),
+    ] = flags.Mode.FULL,
+    seal_check: flags.Seal = flags.SealCheck.AUTO,
+    seal_workers: Annotated[
+        int,
+        typer.Option(
+            "--seal-workers", envvar="TRISYNC_SEAL_WORKERS", help="Processes that check seals; 0: one per processor."
+        ),
+    ] = 0,
+    host: Annotated[
+        str, typer.Option("--host", envvar="TRISYNC_HOST", help="Address that peers connect to.")
+    ] = "0.0.0.0",  # noqa: S104 - peers come from anywhere
+    port: Annotated[
+        int, typer.Option("--port", envvar="TRISYNC_PORT", help="TCP port that peers connect to; 0: any free one.")
+    ] = 30303,
+    nodekey: Annotated[
+        str | None,
+        typer.Option(
+            "--nodekey", envvar="TRISYNC_NODEKEY", help="The node key: a file, or 64 hex digits.  [default: made once]"
+        ),
+    ] = None,
+    nodiscover: Annotated[
+        bool, typer.Option("--nodiscover", envvar="TRISYNC_NODISCOVER", help="Search for no peers.")
+    ] = False,
+    static_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--static-peer", envvar="TRISYNC_STATIC_PEER", help="enode URL that is always kept connected. Repeatable."
+        ),
+    ] = None,
+    trusted_peer: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--trusted-peer",
+            envvar="TRISYNC_TRUSTED_PEER",
+            help="enode URL that may connect above the limit of peers. Repeatable.",
+        ),
+    ] = None,
+    maxpeers: Annotated[int, typer.Option("--maxpeers", envvar="TRISYNC_MAXPEERS", help="Most peers.")] = 25,
+    min_sync_peers: Annotated[
+        int,
+        typer.Option(
+            "--min-sync-peers",
+            envvar="TRISYNC_MIN_SYNC_PEERS",
+            help="A new peer starts a sync once this many are connected; a static one always does.",
+        ),
+    ] = 5,
+    force_sync_cycle: Annotated[
+        float,
+        typer.Option(
+            "--force-sync-cycle",
+            envvar="TRISYNC_FORCE_SYNC_CYCLE",
+            help="Seconds after which a sync is tried whatever the number of peers.",
+        ),
+    ] = 10.0,
+    whitelist: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--whitelist",
+            envvar="TRISYNC_WHITELIST",
+            help="NUMBER=HASH: drop peers whose block of that number is another. Repeatable.",
+        ),
+    ] = None,
+    gateways: Annotated[
+        int, typer.Option("--gateways", envvar="TRISYNC_GATEWAYS", help="Peer gateways, on ports in a row.")
+    ] = 1,
+    listen: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--listen",
+            envvar="TRISYNC_LISTEN",
+            help="gRPC address (host:port) at which operators reach the coordinator too. Repeatable.",
+        ),
+    ] = None,
+    metrics_port: Annotated[
+        int,
+        typer.Option(
+            "--metrics-port",
+            envvar="TRISYNC_METRICS_PORT",
+            help="Port of the coordinator's /metrics; the next ones are the broadcaster's and gateways'. 0: any.",
+        ),
+    ] = 0,
+    until: Annotated[
+        str | None,
+        typer.Option(
+            "--until",
+            envvar="TRISYNC_UNTIL",
+            metavar="BLOCK|head",
+            help="End once this block, or the best head, is ours.",
+        ),
+    ] = None,
+    log_level: Annotated[
+        str, typer.Option("--log-level", envvar="TRISYNC_LOG_LEVEL", help="debug, info, warning or error.")
+    ] = "info",
+    verbose: Annotated[
+        bool, typer.Option("--verbose", envvar="TRISYNC_VERBOSE", help="Show the services' logs on stderr too.")
+    ] = False,
+    as_json: flags.Json = False,
+) -> int:
+    """Run the three services on this machine until Ctrl-C, or until --until is reached."""
+    options = UpOptions(
+        stack=StackOptions(
+            data_dir=DataDir(datadir),
+            chain=choose_chain(network, genesis, networkid),
+            syncmode=syncmode.value,
+            seal_check=seal_check.value,
+            seal_workers=seal_workers,
+            host=host,
+            port=port,
+            nodekey=nodekey,
+            nodiscover=nodiscover,
+            static_peers=flags.split_words(static_peer),
+            trusted_peers=flags.split_words(trusted_peer),
+            maxpeers=maxpeers,
+            min_sync_peers=min_sync_peers,
+            force_sync_cycle=force_sync_cycle,
+            whitelist=flags.split_words(whitelist),
+            gateways=gateways,
+            listen=flags.split_words(listen),
+            metrics_port=metrics_port,
+            log_level=log_level,
+        ),
+        goal=parse_goal(until) if until is not None else None,
+        as_json=as_json,
+        verbose=verbose,
+    )
+    return asyncio.run(run_up(options))
+
+
+async def run_up(options: UpOptions) -> int:
+    """The exit code, once everything that was started has ended."""
+    stop = stop_on_signals()
+    reached: Reached | None = None
+    with make_view() as view, contextlib.suppress(Stopped):
+        async with running_stack(options.stack, view.say, stop) as stack, _logs_shown(stack, options.verbose):
+            for enode in stack.enodes:
+                print(enode, flush=True)
+            reached = await sync_until(stack, options.goal, view, stop)
+    if reached is not None:
+        print(summary_line(reached.status), flush=True)
+        if options.as_json:
+            print(json.dumps(summary_json(reached.status)), flush=True)
+    elif options.goal is not None:
+        raise CommandFailed("stopped before --until was reached")
+    return DONE
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM. A second signal ends this process at once; its services notice and end too."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop
+
+
+@contextlib.asynccontextmanager
+async def _logs_shown(stack: Stack, verbose: bool):  # type: ignore[no-untyped-def]
+    paths = [child.plan.log_path for child in stack.children] if verbose else []
+    following = asyncio.create_task(follow_logs(paths), name="follow-logs")
+    try:
+        yield
+    finally:
+        following.cancel()
+
+
+def summary_line(status: NodeStatus) -> str:
+    """What was synced, for people."""
+    rate = status.blocks_synced / status.sync_seconds if status.sync_seconds > 0 else 0.0
+    return (
+        f"at block {status.head.number} 0x{status.head.block_hash.hex()}: {status.blocks_synced} blocks "
+        f"in {status.sync_seconds:.1f} s ({rate:.0f} blocks/s), {status.mode.value} mode"
+    )
+
+
+def summary_json(status: NodeStatus) -> dict[str, object]:
+    """What was synced, for programs."""
+    return {
+        "head_number": status.head.number,
+        "head_hash": f"0x{status.head.block_hash.hex()}",
+        "total_difficulty": status.head.total_difficulty,
+        "mode": status.mode.value,
+        "blocks": status.blocks_synced,
+        "bytes": status.bytes_synced,
+        "seconds": round(status.sync_seconds, 3),
+        "peers": status.peer_count,
+    }

@@ -1,0 +1,122 @@
+"""A typed client of the coordinator's operator API.
+
+async with OperatorClient("127.0.0.1:7450") as node:
+    status = await node.status()
+    print(status.full_block_head.number, status.peer_count)
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator
+from typing import Final, Self
+
+import grpc
+import grpc.aio
+from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
+
+from trisync.node_status import (
+    NodeStatus,
+    Peer,
+    StoredBlock,
+    SyncAnswer,
+    answer_from_proto,
+    head_from_proto,
+    peer_from_proto,
+    status_from_proto,
+)
+
+CALL_TIMEOUT_S: Final = 5.0
+"""How long an answer may take; every call is answered from memory or by one read of the store."""
+
+MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
+"""Largest answer taken; the same number as at the server."""
+
+CHANNEL_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.min_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    ("grpc.enable_http_proxy", 0),
+)
+
+
+class CoordinatorError(Exception):
+    """A call failed. `retryable` says whether the same call may succeed later."""
+
+    def __init__(self, message: str, *, retryable: bool) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+
+
+class OperatorClient:
+    """Calls one coordinator at `host:port` or `unix:/path`. Failed calls raise CoordinatorError."""
+
+    def __init__(self, address: str) -> None:
+        self._address = address
+        self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+        self._stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        await self.close()
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def status(self) -> NodeStatus:
+        try:
+            answer = await self._stub.GetStatus(coordinator_pb2.GetStatusRequest(), timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return status_from_proto(answer.status)
+
+    async def watch_status(self) -> AsyncIterator[NodeStatus]:
+        """The status at once and whenever it changed; ends with CoordinatorError when the coordinator goes."""
+        call = self._stub.WatchStatus(coordinator_pb2.WatchStatusRequest())
+        try:
+            async for answer in call:
+                yield status_from_proto(answer.status)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        finally:
+            call.cancel()
+        raise CoordinatorError(f"the coordinator at {self._address} ended the stream", retryable=True)
+
+    async def peers(self) -> list[Peer]:
+        try:
+            answer = await self._stub.ListPeers(coordinator_pb2.ListPeersRequest(), timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return [peer_from_proto(entry) for entry in answer.peers]
+
+    async def block(self, block: int | bytes) -> StoredBlock | None:
+        """A block by number or hash; None when it is not stored."""
+        request = coordinator_pb2.GetBlockRequest()
+        if isinstance(block, int):
+            request.number = block
+        else:
+            request.block_hash = block
+        try:
+            answer = await self._stub.GetBlock(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is grpc.StatusCode.NOT_FOUND:
+                return None
+            raise self._failed(error) from error
+        return StoredBlock(head_from_proto(answer.head), answer.header_rlp, answer.body_rlp, answer.canonical)
+
+    async def start_sync(self) -> tuple[SyncAnswer, str]:
+        """Ask for a sync now; the text explains the answer."""
+        try:
+            answer = await self._stub.StartSync(coordinator_pb2.StartSyncRequest(), timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return answer_from_proto(answer.result), answer.explanation
+
+    def _failed(self, error: grpc.aio.AioRpcError) -> CoordinatorError:
+        code = error.code()
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+            return CoordinatorError(f"the coordinator at {self._address} does not answer", retryable=True)
+        return CoordinatorError(f"{code.name}: {error.details()}", retryable=False)
