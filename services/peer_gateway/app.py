@@ -12,6 +12,7 @@ from contextlib import closing
 from importlib.metadata import version
 from typing import Final
 
+import grpc.aio
 from blocksync.v1 import broadcast_pb2, gateway_link_pb2
 from prometheus_client import CollectorRegistry
 
@@ -25,7 +26,7 @@ from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.link import LinkKeeper
-from services.peer_gateway.edges.listener import bind, listen
+from services.peer_gateway.edges.listener import bind, listen, reachable_host
 from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.roster import Roster
@@ -37,3 +38,134 @@ from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
 
 STOP_GRACE_S: Final = 0.5
 """Time for running health checks to end when we stop."""
+
+MOST_BACKOFF_S: Final = 2.0
+"""Longest pause between two attempts to reach a service: a restart of it should cost little more than itself."""
+
+
+async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
+    """Run until `stop` is set; `ready` is called once peers can connect, with the enode URL and the addresses."""
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    process_metrics = ProcessMetrics("peer_gateway", registry)
+    metrics_server, server = MetricsServer(registry), RpcServer()
+    key = load_node_key(config.nodekey, config.datadir)
+    taken = bind(config.host, config.port)
+    local = LocalNode(key=key, client_name=_client_name(), listen_port=taken.getsockname()[1])
+    with closing(taken):
+        try:
+            metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
+            addresses = {
+                "grpc": _bound_address(config.listen, server.listen(config.listen)),
+                "metrics": f"{config.metrics_host}:{metrics_port}",
+            }
+            await server.start()
+            async with (
+                open_channel(config.coordinator) as to_coordinator,
+                open_channel(config.broadcaster) as to_broadcaster,
+                asyncio.TaskGroup() as tasks,
+            ):
+                lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
+                gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcaster), tasks)
+                await gateway.run(taken, server, stop, lambda facts: ready({**facts, **addresses}))
+                lag.cancel()
+        finally:
+            await server.stop(STOP_GRACE_S)
+            await metrics_server.stop()
+
+
+class Gateway:
+    """The parts of one gateway, put together."""
+
+    def __init__(
+        self,
+        config: GatewayConfig,
+        local: LocalNode,
+        metrics: GatewayMetrics,
+        channels: tuple[grpc.aio.Channel, grpc.aio.Channel],
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        rng = random.Random()
+        to_coordinator, to_broadcaster = channels
+        self._tasks = tasks
+        self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
+        self._node = Enode(local.node_id, reachable_host(config.host), local.listen_port, local.listen_port)
+        coordinator = CoordinatorLink(to_coordinator, self._keeper("coordinator", rng, metrics), metrics)
+        broadcaster = BroadcasterLink(to_broadcaster, self._keeper("broadcaster", rng, metrics), metrics)
+        self._parts = Parts(
+            config=config,
+            standing=Standing(local.node_id, frozenset(parse_enode(url).node_id for url in config.trusted_peer)),
+            roster=Roster(),
+            coordinator=coordinator,
+            broadcaster=broadcaster,
+            chain=ChainReader(to_coordinator, coordinator, metrics),
+            metrics=metrics,
+        )
+        self._connections = Connections(self._parts, local, tasks)
+        schedule = DialSchedule(DialLimits(redial_after_s=config.redial_after), rng)
+        self._dialler = Dialler(schedule, self._connections, self._parts)
+        self._parts.roster.watch(self._dialler)
+        self._orders = CoordinatorOrders(self._parts, schedule, self._dialler)
+
+    async def run(
+        self,
+        taken: socket.socket,
+        server: RpcServer,
+        stop: asyncio.Event,
+        ready: Callable[[Mapping[str, object]], None],
+    ) -> None:
+        """Work until `stop` is set, then say goodbye to the peers."""
+        parts, tasks = self._parts, self._tasks
+        orders = BroadcasterOrders(parts)
+        background = [
+            tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
+            tasks.create_task(
+                parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"
+            ),
+        ]
+        await _first_of(parts.standing.has_status, stop)
+        if not stop.is_set():
+            listening = await listen(taken, self._connections)
+            background.append(tasks.create_task(self._dialler.run(), name="dialler"))
+            await server.set_serving(True)
+            ready({"enode": str(self._node), "gateway_id": self._gateway_id, "node_id": self._node.node_id.hex()})
+            await stop.wait()
+            listening.close()
+        await self._connections.close_all()
+        for task in background:
+            task.cancel()
+
+    def _hello(self) -> gateway_link_pb2.GatewayHello:
+        return gateway_link_pb2.GatewayHello(
+            gateway_id=self._gateway_id,
+            node_id=self._node.node_id,
+            enode=str(self._node),
+            peers=self._parts.roster.snapshot(),
+        )
+
+    def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:
+        return broadcast_pb2.BroadcastHello(gateway_id=self._gateway_id, peers=self._parts.roster.broadcast_snapshot())
+
+    @staticmethod
+    def _keeper(service: str, rng: random.Random, metrics: GatewayMetrics) -> LinkKeeper:
+        return LinkKeeper(service, Backoff(rng, most_s=MOST_BACKOFF_S), metrics)
+
+
+async def _first_of(*events: asyncio.Event) -> None:
+    """Return once one of the events is set."""
+    waiting = [asyncio.create_task(event.wait()) for event in events]
+    try:
+        await asyncio.wait(waiting, return_when=asyncio.FIRST_COMPLETED)
+    finally:
+        for task in waiting:
+            task.cancel()
+
+
+def _client_name() -> str:
+    """What peers are told that we are, in the form other clients use."""
+    return f"trisync/v{version('trisync')}/{sys.platform}/python{platform.python_version()}"
+
+
+def _bound_address(address: str, port: int) -> str:
+    """The address with the port that was bound, for one that asked for any."""
+    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

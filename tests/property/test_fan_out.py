@@ -74,7 +74,7 @@ def test_every_peer_that_lacks_a_block_hears_of_it_exactly_once(
 
 
 class RelayMachine(RuleBasedStateMachine):
-    """Gateways and peers come and go in any order. The model: each peer's gateway, and the hashes it was marked with."""
+    """Gateways and peers come and go in any order. The model: each peer's gateway, and all it was marked with."""
 
     @initialize(seed=st.integers(0, 1000))
     def start(self, seed):
@@ -123,6 +123,7 @@ class RelayMachine(RuleBasedStateMachine):
     def propagate(self, block_hash, origin):
         propagation = self.relay.propagate(RelayBlock(block_hash, 1, b"header", b"body", 1), [origin])
         sent = self._check_sends(propagation.sends, block_hash, origin)
+        self._mark([*sent, origin], block_hash)
         assert len(sent) == fan_out_count(FanOut.SEED, propagation.lacking)
 
     @rule(block_hash=hashes, origin=peers)
@@ -130,8 +131,7 @@ class RelayMachine(RuleBasedStateMachine):
         announced = self._check_sends(self.relay.announce(Announce(block_hash, 1), [origin]), block_hash, origin)
         never_marked = {peer for peer, marked in self.marked.items() if block_hash not in marked and peer != origin}
         assert never_marked <= set(announced)
-        for peer in announced:
-            self.marked[peer].add(block_hash)
+        self._mark([*announced, origin], block_hash)
 
     @invariant()
     def limits_hold(self):
@@ -151,6 +151,11 @@ class RelayMachine(RuleBasedStateMachine):
     def _join(self, gateway, joined):
         self.gateway_of[joined.peer] = gateway
         self.marked[joined.peer] = set(joined.known_blocks)
+
+    def _mark(self, known_to, block_hash):
+        for peer in known_to:
+            if peer in self.marked:
+                self.marked[peer].add(block_hash)
 
     def _forget(self, gateway):
         for peer in [peer for peer, owner in self.gateway_of.items() if owner == gateway]:
@@ -235,5 +240,6 @@ class CrowdedSetsMachine(RuleBasedStateMachine):
 TestRelay = RelayMachine.TestCase
 TestKnownSets = KnownSetsMachine.TestCase
 TestCrowdedSets = CrowdedSetsMachine.TestCase
-for machine_tests in (TestRelay, TestKnownSets, TestCrowdedSets):
-    machine_tests.settings = settings(max_examples=40, stateful_step_count=40, deadline=None)
+TestRelay.settings = TestKnownSets.settings = TestCrowdedSets.settings = settings(
+    max_examples=40, stateful_step_count=40, deadline=None
+)

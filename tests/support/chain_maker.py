@@ -78,9 +78,7 @@ def make_body(number: int, branch: int) -> Body:
         join_list([encode_uint(number), encode_uint(branch), encode_uint(index), encode_string(b"transaction")])
         for index in range(1 + number % 3)
     ]
-    return Body(
-        join_list([join_list(transactions), b"\xc0"]), ordered_trie_root(transactions), EMPTY_LIST_HASH
-    )
+    return Body(join_list([join_list(transactions), b"\xc0"]), ordered_trie_root(transactions), EMPTY_LIST_HASH)
 
 
 def make_header(

@@ -45,6 +45,9 @@ SMALL = DownloaderConfig(
 )
 """Every limit small, so that short chains reach them all."""
 
+LONGEST_SYNC_S = 7200.0
+"""In virtual time; a sync that takes longer hangs."""
+
 
 class SimSync:
     """A coordinator that does nothing but sync."""
@@ -64,6 +67,7 @@ class SimSync:
         self.downloader: Downloader | None = None
         self.progress: SyncProgress | None = None
         self.most_headers_waiting = self.most_blocks_waiting = 0
+        self.head_before_rollback = 0
         self._ids = itertools.count(1)
 
     def add_peers(self, *peers: SimPeer) -> None:
@@ -103,8 +107,9 @@ class SimSync:
 
     def finish(self) -> SyncFault | None:
         """Let the running sync come to its end."""
-        self.net.run_while(lambda: self.downloader is not None)
-        assert self.downloader is None, "the sync hangs: nothing is left to happen"
+        hangs_at = self.net.now + LONGEST_SYNC_S
+        self.net.run_while(lambda: self.downloader is not None and self.net.now < hangs_at)
+        assert self.downloader is None, f"the sync hangs: {self.downloader.progress()}"
         return self.outcomes[-1].fault
 
     def sync_until_settled(self, most_syncs: int = 20) -> None:
@@ -141,6 +146,7 @@ class SimSync:
                 case ImportHeaders() | ImportBlocks():
                     self._import(action)
                 case RollBackHeaders(headers):
+                    self.head_before_rollback = self.head_number
                     self.net.log(f"roll back {headers[0].number}..{headers[-1].number}")
                     self.chain.forget(headers)
                 case DropPeer(node_id, reason):

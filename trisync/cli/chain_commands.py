@@ -41,6 +41,8 @@ def import_(
 
 def export(
     file: Annotated[Path, typer.Argument(help="The dump to write; a name that ends in .gz is compressed.")],
+    first: Annotated[int, typer.Argument(help="The first block of the dump.")] = 0,
+    last: Annotated[int | None, typer.Argument(help="The last block; without it the head.")] = None,
     datadir: flags.Datadir = flags.DEFAULT_DATADIR,
     network: flags.Network = None,
     genesis: flags.GenesisFile = None,
@@ -48,7 +50,8 @@ def export(
 ) -> None:
     """Write the chain as a dump that an import takes."""
     chain = choose_chain(network, genesis, networkid)
-    run_store_command("export", [*_store(datadir), *chain.arguments(), str(file)])
+    blocks = [str(first)] if last is None else [str(first), str(last)]
+    run_store_command("export", [*_store(datadir), *chain.arguments(), str(file), *blocks])
 
 
 def verify(

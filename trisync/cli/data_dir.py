@@ -55,9 +55,9 @@ class DataDir:
 
     def coordinator_address(self) -> str:
         """Where the coordinator of this data directory says it listens. Raises CommandFailed."""
-        path = self.run_dir / "sync_coordinator.json"
+        path = self.run_dir / "coordinator.json"
         try:
-            return str(json.loads(path.read_text())["addresses"][0])
+            return str(json.loads(path.read_text())["grpc"][0])
         except FileNotFoundError:
             raise CommandFailed(f"no coordinator runs on {self.path} (there is no {path})") from None
         except (OSError, ValueError, LookupError, TypeError) as problem:

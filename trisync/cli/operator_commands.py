@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from pathlib import Path
+from typing import Final
 
 from rich.console import Console
 from rich.table import Table
@@ -17,6 +18,9 @@ from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import ChainHead, NodeStatus, Peer, SyncPhase
 
 
+PIPE_WIDTH: Final = 300
+
+
 def status(
     datadir: flags.Datadir = flags.DEFAULT_DATADIR,
     coordinator: flags.CoordinatorAddress = None,
@@ -27,7 +31,7 @@ def status(
     if as_json:
         print(json.dumps(status_json(found)))
     else:
-        Console().print(status_table(found))
+        _console().print(status_table(found))
     return DONE
 
 
@@ -41,8 +45,14 @@ def peers(
     if as_json:
         print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
     else:
-        Console().print(peers_table(found) if found else "no peers")
+        _console().print(peers_table(found) if found else "no peers")
     return DONE
+
+
+def _console() -> Console:
+    """Lines are folded to a terminal, and stay whole in a pipe."""
+    console = Console()
+    return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
 def _address(datadir: Path, coordinator: str | None) -> str:
@@ -67,6 +77,8 @@ async def _ask_peers(address: str) -> list[Peer]:
 
 def status_table(status: NodeStatus) -> Table:
     table = Table(show_header=False, box=None, pad_edge=False)
+    table.add_column()
+    table.add_column(overflow="fold")
     rows = {
         "network": f"{status.network_id}, genesis 0x{status.genesis_hash.hex()}",
         "mode": f"{status.mode.value}, seals: {status.seal_check}",
@@ -106,7 +118,7 @@ def _head_text(head: ChainHead | None) -> str:
 def peers_table(found: list[Peer]) -> Table:
     table = Table(box=None, pad_edge=False)
     for column in ("", "node id", "client", "address", "eth", "total difficulty", "blocks", "up for", "gateway"):
-        table.add_column(column)
+        table.add_column(column, overflow="fold")
     for peer in found:
         marks = [word for word, is_so in (("static", peer.static), ("trusted", peer.trusted)) if is_so]
         table.add_row(

@@ -100,15 +100,21 @@ def plan_stack(options: StackOptions) -> StackPlan:
     coordinator, broadcaster = f"unix:{sockets / 'coordinator.sock'}", f"unix:{sockets / 'broadcaster.sock'}"
     return StackPlan(
         coordinator=_coordinator(options, coordinator, broadcaster),
-        broadcaster=_service(
-            options,
-            "broadcaster",
-            "broadcaster",
-            1,
-            ["--listen", broadcaster, "--coordinator", coordinator],
-        ),
+        broadcaster=_broadcaster(options, coordinator, broadcaster),
         gateways=tuple(_gateway(options, index, coordinator, broadcaster) for index in range(options.gateways)),
         coordinator_address=coordinator,
+    )
+
+
+def _broadcaster(options: StackOptions, coordinator: str, address: str) -> ServicePlan:
+    arguments = ["--listen", address, "--coordinator", coordinator]
+    return ServicePlan(
+        name="broadcaster",
+        service="broadcaster",
+        module="services.broadcaster",
+        run_dir=options.data_dir.run_dir,
+        log_path=options.data_dir.logs_dir / "broadcaster.log",
+        arguments=(*arguments, *_common(options, options.data_dir.run_dir, 1)),
     )
 
 
@@ -130,7 +136,14 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         *("--force-sync-cycle", str(options.force_sync_cycle)),
         *peers,
     ]
-    return _service(options, "coordinator", "sync_coordinator", 0, arguments)
+    return ServicePlan(
+        name="coordinator",
+        service="coordinator",
+        module="services.sync_coordinator",
+        run_dir=options.data_dir.run_dir,
+        log_path=options.data_dir.logs_dir / "coordinator.log",
+        arguments=(*arguments, *_common(options, options.data_dir.run_dir, 0)),
+    )
 
 
 def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: str) -> ServicePlan:
@@ -146,18 +159,22 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *(("--nodiscover",) if options.nodiscover else ()),
         *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
     ]
-    return _service(options, f"gateway-{index}", "peer_gateway", 2 + index, arguments)
+    run_dir = options.data_dir.run_dir / f"gateway-{index}"
+    return ServicePlan(
+        name=f"gateway-{index}",
+        service="peer_gateway",
+        module="services.peer_gateway",
+        run_dir=run_dir,
+        log_path=options.data_dir.logs_dir / f"gateway-{index}.log",
+        arguments=(*arguments, *_common(options, run_dir, 2 + index)),
+    )
 
 
-def _service(options: StackOptions, name: str, service: str, index: int, arguments: list[str]) -> ServicePlan:
-    run_dir = options.data_dir.run_dir
-    if service == "peer_gateway":
-        run_dir /= name
-    common = [
+def _common(options: StackOptions, run_dir: Path, index: int) -> list[str]:
+    """The flags that every service has; `index` is its place in the row of metrics ports."""
+    return [
         *("--metrics-port", str(options.metrics_port + index if options.metrics_port else 0)),
         *("--run-dir", str(run_dir)),
         *("--log-level", options.log_level),
         "--stop-with-parent",
     ]
-    log_path = options.data_dir.logs_dir / f"{name}.log"
-    return ServicePlan(name, service, f"services.{service}", run_dir, log_path, (*arguments, *common))

@@ -47,7 +47,8 @@ class Snapshot:
     def __str__(self) -> str:
         left = f", {describe_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
         target = f" of {self.target}" if self.target > self.block else ""
-        return f"{self.phase}: block {self.block}{target}, {self.blocks_per_s:.0f} blocks/s, {peers(self.peers)}{left}"
+        rate = f", {self.blocks_per_s:.0f} blocks/s" if self.blocks_per_s else ""
+        return f"{self.phase}: block {self.block}{target}{rate}, {peers(self.peers)}{left}"
 
 
 class SyncMeter:

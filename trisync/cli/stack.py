@@ -49,8 +49,13 @@ class Stack:
         return [str(gateway.facts["enode"]) for gateway in self.gateways if "enode" in gateway.facts]
 
     async def start(self) -> None:
-        """Start all services and wait until each is ready. Raises ChildFailed with the first one's reason."""
-        for child in self.children:
+        """Wait until each is ready. Raises ChildFailed with the first one's reason.
+
+        The coordinator is first, so that the others reach it at their first try.
+        """
+        await self.coordinator.start()
+        await self.coordinator.wait_ready()
+        for child in (self.broadcaster, *self.gateways):
             await child.start()
         await _all_or_first_failure(child.wait_ready() for child in self.children)
 

@@ -114,6 +114,7 @@ class Connection:
         self._eth: SharedCapability | None = None
         self._read_deadline = now + self._config.handshake_timeout_s
         self._next_ping: float | None = None
+        self._is_pong_queued = False
 
     @property
     def phase(self) -> Phase:
@@ -180,6 +181,7 @@ class Connection:
         """The bytes queued since the last call. The last ones follow the event `Disconnected`."""
         queued = b"".join(self._to_send)
         self._to_send.clear()
+        self._is_pong_queued = False
         return queued
 
     def next_wakeup(self) -> float | None:
@@ -224,7 +226,7 @@ class Connection:
             case Received.DISCONNECT:
                 return self._on_disconnect(message.payload)
             case Received.PING:
-                self._send(BaseCode.PONG, EMPTY_LIST)
+                self._answer_ping()
                 events = []
             case Received.PONG | Received.RESERVED_CODE:
                 events = []
@@ -238,6 +240,12 @@ class Connection:
         self._phase = following
         self._read_deadline = now + self._config.frame_timeout_s
         return events
+
+    def _answer_ping(self) -> None:
+        """One Pong answers all Pings until it is taken, so a flood of them does not become one of ours."""
+        if not self._is_pong_queued:
+            self._send(BaseCode.PONG, EMPTY_LIST)
+            self._is_pong_queued = True
 
     def _classify(self, code: int) -> Received:
         if code < SUBPROTOCOL_OFFSET:

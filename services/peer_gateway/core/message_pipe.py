@@ -78,7 +78,7 @@ def _inflate(frame: Frame) -> Frame:
         return Frame(frame.code, snappy_codec.inflate(frame.payload))
     except (snappy_codec.CorruptCompression, BaseMessageTooLarge) as fault:
         if frame.code == BaseCode.DISCONNECT:
-            # Some clients never compress it. No reason on its own is a snappy block, so this is certain.
+            # Some clients never compress it, and no uncompressed reason reads as a snappy block.
             return _checked(frame)
         if frame.code >= SUBPROTOCOL_OFFSET:
             raise UndecodableEthMessage(str(fault)) from fault

@@ -17,7 +17,6 @@ from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.messages import (
     EthMessage,
     GetBlockBodies,
-    GetBlockHeaders,
     GetNodeData,
     GetReceipts,
     NewBlock,

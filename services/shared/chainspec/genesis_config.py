@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.shared.chainspec.json_fields import JsonFields
+from services.shared.chainspec.json_fields import GenesisInvalid, JsonFields
 from services.shared.chainspec.spec import CLIQUE_EPOCH_BLOCKS, ChainSpec, SealEngine
 
 FORK_KEYS: Final[dict[str, tuple[str, ...]]] = {
@@ -56,6 +56,8 @@ def spec_from_config(config: JsonFields) -> ChainSpec:
             fixed_difficulty=config.section("ethash").optional_uint("fixedDifficulty", bits=256),
             **forks,
         )
+    except GenesisInvalid:
+        raise
     except ValueError as error:
         raise config.fault("", str(error)) from error
 

@@ -116,7 +116,7 @@ class JsonFields:
         return texts
 
     def _path(self, key: str) -> str:
-        return f"{self._place}.{key}" if self._place else key
+        return f"{self._place}.{key}" if self._place and key else self._place or key
 
 
 def from_hex(value: object) -> bytes | None:

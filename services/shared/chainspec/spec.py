@@ -78,10 +78,11 @@ class ChainSpec:
     def __post_init__(self) -> None:
         if self.clique_epoch_blocks < 1:
             raise ValueError(f"clique_epoch_blocks={self.clique_epoch_blocks} is not above 0")
-        for earlier, later in itertools.pairwise(FORK_ORDER):
-            first, second = getattr(self, earlier), getattr(self, later)
-            if first is not None and second is not None and second < first:
-                raise ValueError(f"{later}={second} comes before {earlier}={first}")
+        blocks = [(getattr(self, fork), fork) for fork in FORK_ORDER]
+        present = [(block, fork) for block, fork in blocks if block is not None]
+        for (before, earlier), (block, later) in itertools.pairwise(present):
+            if block < before:
+                raise ValueError(f"{later}={block} comes before {earlier}={before}")
 
 
 FORK_ORDER: Final = (

@@ -58,8 +58,11 @@ async def import_file(
         importing = asyncio.create_task(block_import.import_blocks(batch.blocks, batch.receipts), name="import-batch")
         try:
             following = _Batch((), {}, None) if batch.fault else await parser.next_batch(source)
-        finally:
-            outcome = await importing
+        except asyncio.CancelledError:
+            importing.cancel()
+            await asyncio.gather(importing, return_exceptions=True)
+            raise
+        outcome = await importing
         if batch.fault is not None:
             raise batch.fault
         imported, known = imported + outcome.imported, known + outcome.known

@@ -12,7 +12,18 @@ from services.peer_gateway.core.events import Disconnected, EthMessage, Handshak
 from services.peer_gateway.core.phases import Phase
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.types import PeerId
-from tests.support.wire import ALICE, BOB, Pair, answering, byte_by_byte, local_node, only_disconnect, random_cut, whole
+from tests.support.wire import (
+    ALICE,
+    BOB,
+    MALLORY,
+    Pair,
+    answering,
+    byte_by_byte,
+    local_node,
+    only_disconnect,
+    random_cut,
+    whole,
+)
 
 
 def open_pair() -> Pair:
@@ -209,6 +220,22 @@ def test_times_that_make_no_sense_are_refused(times):
 def test_a_local_node_that_cannot_introduce_itself_is_refused(changes):
     with pytest.raises(ValueError, match=r"eth_versions|client_name"):
         LocalNode(**{"key": ALICE.key, "client_name": "", "listen_port": 0, **changes})
+
+
+def test_another_node_at_the_address_dialled_cannot_answer():
+    alice = Connection(ALICE, BOB.node_id, random.Random(1).randbytes, 0.0)
+    mallory = Connection(MALLORY, None, random.Random(2).randbytes, 0.0)
+    assert only_disconnect(mallory.receive_data(alice.data_to_send(), 0.0)).by_us
+    assert mallory.data_to_send() == b""
+    assert only_disconnect(alice.receive_eof()).reason is None
+
+
+def test_garbage_in_place_of_an_ack_ends_the_dial():
+    alice = Connection(ALICE, BOB.node_id, random.Random(1).randbytes, 0.0)
+    assert alice.data_to_send()
+    gone = only_disconnect(alice.receive_data(bytes(600), 0.0))
+    assert (gone.reason, gone.by_us) == (DisconnectReason.BREACH_OF_PROTOCOL, True)
+    assert alice.data_to_send() == b""
 
 
 def test_a_node_id_that_is_no_key_cannot_be_dialled():

@@ -76,6 +76,14 @@ def test_a_ping_is_answered_with_a_pong():
     assert [frame.code for frame in peer.frames()] == [BaseCode.PONG]
 
 
+def test_a_flood_of_pings_is_answered_with_one_pong_at_a_time():
+    peer = scripted_peer(Phase.OPEN)
+    peer.frames()
+    for _ in range(2):
+        assert peer.send_bytes(b"".join(peer.writer.encode(BaseCode.PING, deflate(b"\xc0")) for _ in range(100))) == []
+        assert [frame.code for frame in peer.frames()] == [BaseCode.PONG]
+
+
 @pytest.mark.parametrize("payload", [b"", b"\xc0", b"\xff" * 40, rlp.encode([5, b"", [], 0])])
 def test_garbage_in_place_of_a_hello_is_a_breach(payload):
     peer = scripted_peer(Phase.HELLO)

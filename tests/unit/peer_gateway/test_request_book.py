@@ -5,7 +5,9 @@ import pytest
 from services.peer_gateway.core.request_book import (
     MAX_OUTSTANDING,
     Asked,
+    Reply,
     ReplyMismatch,
+    Request,
     RequestBook,
     TooManyOutstanding,
     confirm,
@@ -25,7 +27,8 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import BlockHash, Header
 
-EMPTY_REPLIES = [BlockHeaders([]), BlockBodies([]), Receipts([]), NodeData([])]
+REQUESTS: list[Request] = [GetBlockHeaders(5, 10, 0, False), GetBlockBodies([]), GetReceipts([]), GetNodeData([])]
+EMPTY_REPLIES: list[Reply] = [BlockHeaders([]), BlockBodies([]), Receipts([]), NodeData([])]
 
 
 def make_chain(length: int, extra_data: bytes = b"") -> list[Header]:
@@ -65,8 +68,7 @@ def test_replies_of_one_kind_answer_its_questions_in_the_order_asked():
 
 def test_kinds_do_not_wait_for_each_other():
     book = RequestBook()
-    requests = [headers_request(1), GetBlockBodies([]), GetReceipts([]), GetNodeData([])]
-    for request_id, request in enumerate(requests):
+    for request_id, request in enumerate(REQUESTS):
         book.ask(request_id, request, 0.0)
     for request_id in (3, 1, 0, 2):
         asked = book.answer(EMPTY_REPLIES[request_id])

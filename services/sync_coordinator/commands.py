@@ -1,0 +1,273 @@
+"""`python -m services.sync_coordinator.commands init|import|export|verify`: work on the store without a node.
+
+The `trisync` command becomes this module, so its output, signals and exit code are what the user sees:
+0 done, 1 failed with the reason as the last line on stderr, 2 bad usage.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import contextlib
+import signal
+import sys
+import time
+from collections.abc import Callable, Coroutine, Iterator, Sequence
+from pathlib import Path
+from typing import Any, Final, TypeVar
+
+from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
+from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, network
+from services.shared.ethwire.bodies import join_block
+from services.shared.ethwire.types import Header
+from services.sync_coordinator.core.chain_rules import ChainRules, RuleBroken
+from services.sync_coordinator.core.fork_choice import HeadKind
+from services.sync_coordinator.edges.block_import import BlockImport
+from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, SealWorkersFailed, open_seal_check
+from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
+from services.sync_coordinator.store.data_file import check_structure
+from services.sync_coordinator.store.dumps import write_dump
+from services.sync_coordinator.store.environment import DATA_NAME
+from services.sync_coordinator.store.file_block import DumpInvalid
+from services.sync_coordinator.store.file_import import import_file
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore, Snapshot, store_path
+from services.sync_coordinator.store.tables import HEAD_KEYS, Table, number_key
+from services.sync_coordinator.store.verify import MAX_PROBLEMS, Problem, StoreCheck
+from services.sync_coordinator.store.writer_lock import WriterLock
+
+DONE, FAILED, BAD_USAGE = 0, 1, 2
+
+PROGRESS_EVERY_S: Final = 1.0
+
+T = TypeVar("T")
+
+
+class CommandFailed(Exception):
+    """The command cannot do what it was asked to; the text is the one line the user reads."""
+
+    def __init__(self, message: str, exit_code: int = FAILED) -> None:
+        super().__init__(message)
+        self.exit_code = exit_code
+
+
+class Progress:
+    """Lines on stderr, at most one a second."""
+
+    def __init__(self, verb: str) -> None:
+        self._verb = verb
+        self._started = time.monotonic()
+        self._next_at = self._started + PROGRESS_EVERY_S
+
+    @property
+    def seconds(self) -> float:
+        return max(time.monotonic() - self._started, 1e-3)
+
+    def show(self, done: int, total: int, head: Header | None = None) -> None:
+        if time.monotonic() < self._next_at:
+            return
+        self._next_at = time.monotonic() + PROGRESS_EVERY_S
+        at = "" if head is None else f", head {head.number} 0x{head.hash.hex()[:8]}…"
+        share = 100 * done // max(total, 1)
+        say(f"{self._verb} {done} of {total} blocks ({share} %, {done / self.seconds:.0f} blocks/s){at}")
+
+
+def say(line: str) -> None:
+    print(line, file=sys.stderr, flush=True)
+
+
+def init_command(options: argparse.Namespace) -> int:
+    """Makes the store, or checks that it is this chain's."""
+    genesis = _genesis(options)
+    with _opened(options, genesis) as store:
+        head = store.heads().full_block
+    print(f"chain store ready in {store_path(options.datadir)}, genesis 0x{genesis.header.hash.hex()}, {_head(head)}")
+    return DONE
+
+
+def import_command(options: argparse.Namespace) -> int:
+    """Imports the files in their order; stops at the first that is bad."""
+    genesis = _genesis(options)
+    seals = _seals(options, genesis)
+    for path in options.files:
+        if not path.is_file():
+            raise CommandFailed(f"{path}: there is no such file", BAD_USAGE)
+    with _opened(options, genesis) as store:
+        return _run(_import_files(options.files, store, ChainRules(genesis.spec), seals))
+
+
+def export_command(options: argparse.Namespace) -> int:
+    """Writes canonical blocks, genesis included, up to the full-block head."""
+    genesis = _genesis(options)
+    with _opened(options, genesis, read_only=True) as store, store.snapshot() as snapshot:
+        head_hash = snapshot.get(Table.META, HEAD_KEYS[HeadKind.FULL_BLOCK]) or b""
+        head_number = int.from_bytes(snapshot.get(Table.NUMBERS, head_hash) or b"")
+        last = head_number if options.last is None else options.last
+        if not 0 <= options.first <= last:
+            raise CommandFailed(f"blocks {options.first} to {last} are no range", BAD_USAGE)
+        if last > head_number:
+            raise CommandFailed(f"block {last} has no body here; the last one that has is {head_number}")
+        try:
+            count = write_dump(options.file, _canonical_blocks(snapshot, options.first, last))
+        except OSError as error:
+            raise CommandFailed(f"{options.file}: cannot be written: {error.strerror or error}") from error
+    print(f"exported {count} blocks, {options.first} to {last}, to {options.file}")
+    return DONE
+
+
+def verify_command(options: argparse.Namespace) -> int:
+    """Checks everything in the store again. A store that a node is writing is checked as of one moment."""
+    genesis = _genesis(options)
+    seals = _seals(options, genesis)
+    path = store_path(options.datadir)
+    with contextlib.ExitStack() as stack:
+        store = stack.enter_context(_opened(options, genesis, read_only=True))
+        try:
+            stack.callback(WriterLock.acquire(path).release)
+        except StoreRefused:
+            say("the store is in use; its pages are not checked, only what they hold")
+        else:
+            for problem in check_structure(path / DATA_NAME):
+                raise CommandFailed(f"{path}: the store is damaged: {problem}")
+        snapshot = stack.enter_context(store.snapshot())
+        return _run(_verify(snapshot, ChainRules(genesis.spec), seals))
+
+
+async def _import_files(files: Sequence[Path], store: LmdbChainStore, rules: ChainRules, seals: SealCheck) -> int:
+    progress = Progress("imported")
+    imported = known = 0
+    block_import = BlockImport(store, rules, seals)
+    try:
+        for path in files:
+            outcome = await import_file(path, store, block_import, progress.show)
+            imported, known = imported + outcome.imported, known + outcome.known
+    finally:
+        block_import.close()
+        await seals.close()
+    skipped = f", {known} were known" if known else ""
+    rate = f"{progress.seconds:.1f} s, {imported / progress.seconds:.0f} blocks/s"
+    print(f"imported {imported} blocks in {rate}{skipped}, {_head(store.heads().full_block)}")
+    return DONE
+
+
+async def _verify(snapshot: Snapshot, rules: ChainRules, seals: SealCheck) -> int:
+    progress = Progress("verified")
+
+    def report(problem: Problem) -> None:
+        say(str(problem))
+
+    check = StoreCheck(snapshot, rules, seals, report)
+    try:
+        count = await check.run(progress.show)
+    finally:
+        await seals.close()
+    if check.problems:
+        more = " or more" if check.problems >= MAX_PROBLEMS else ""
+        raise CommandFailed(f"the store is bad: {check.problems}{more} problems in {count} blocks")
+    head_hash = snapshot.get(Table.META, HEAD_KEYS[HeadKind.HEADER]) or b""
+    head_number = int.from_bytes(snapshot.get(Table.NUMBERS, head_hash) or b"")
+    print(f"verified {count} blocks, head {head_number} 0x{head_hash.hex()}")
+    return DONE
+
+
+def _canonical_blocks(snapshot: Snapshot, first: int, last: int) -> Iterator[bytes]:
+    progress = Progress("exported")
+    for number in range(first, last + 1):
+        key = number_key(number)
+        key += snapshot.get(Table.CANONICAL, key) or b""
+        header_rlp, body_rlp = snapshot.get(Table.HEADERS, key), snapshot.get(Table.BODIES, key)
+        if header_rlp is None or body_rlp is None:
+            raise CommandFailed(f"block {number} is missing in the store; `trisync verify` tells what else is wrong")
+        yield join_block(header_rlp, body_rlp)
+        progress.show(number - first + 1, last - first + 1)
+
+
+def _genesis(options: argparse.Namespace) -> Genesis:
+    try:
+        if options.genesis is not None:
+            return load_genesis(options.genesis)
+        return network(options.network or "mainnet").genesis
+    except (GenesisInvalid, UnknownNetwork) as error:
+        raise CommandFailed(str(error), BAD_USAGE) from error
+
+
+def _seals(options: argparse.Namespace, genesis: Genesis) -> SealCheck:
+    wanted = None if options.seal_check == "auto" else options.seal_check
+    try:
+        return open_seal_check(genesis.spec, wanted)
+    except SealCheckRefused as error:
+        raise CommandFailed(str(error), BAD_USAGE) from error
+
+
+@contextlib.contextmanager
+def _opened(options: argparse.Namespace, genesis: Genesis, *, read_only: bool = False) -> Iterator[LmdbChainStore]:
+    store = LmdbChainStore.open(store_path(options.datadir), genesis.header, read_only=read_only)
+    try:
+        yield store
+    finally:
+        store.close()
+
+
+def _run(work: Coroutine[Any, Any, T]) -> T:
+    """Runs `work`; SIGTERM ends it like Ctrl-C, after the commit under way."""
+
+    async def main() -> T:
+        task = asyncio.current_task()
+        assert task is not None
+        asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, task.cancel)
+        return await work
+
+    try:
+        return asyncio.run(main())
+    except (asyncio.CancelledError, KeyboardInterrupt):
+        raise CommandFailed("interrupted; what was imported until now is kept") from None
+
+
+def _head(head: Header) -> str:
+    return f"head {head.number} 0x{head.hash.hex()}"
+
+
+def _parser() -> argparse.ArgumentParser:
+    shared = argparse.ArgumentParser(add_help=False)
+    shared.add_argument("--datadir", type=Path, required=True)
+    chain = shared.add_mutually_exclusive_group()
+    chain.add_argument("--genesis", type=Path, help="genesis file in geth's format")
+    chain.add_argument("--network", help=f"one of {', '.join(NETWORK_NAMES)}; mainnet without --genesis")
+    shared.add_argument("--networkid", type=int, help="accepted for every command; a store has none")
+    seal = argparse.ArgumentParser(add_help=False)
+    seal.add_argument("--seal-check", choices=("auto", "ethash", "clique", "none"), default="auto")
+    parser = argparse.ArgumentParser(prog="trisync", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="init|import|export|verify")
+
+    def add(name: str, run: Callable[[argparse.Namespace], int], *parents: argparse.ArgumentParser) -> Any:
+        command = commands.add_parser(name, parents=[shared, *parents], help=run.__doc__)
+        command.set_defaults(run=run)
+        return command
+
+    add("init", init_command)
+    add("import", import_command, seal).add_argument("files", type=Path, nargs="+", metavar="FILE")
+    export = add("export", export_command)
+    export.add_argument("file", type=Path, metavar="FILE")
+    export.add_argument("first", type=int, nargs="?", default=0, metavar="FIRST")
+    export.add_argument("last", type=int, nargs="?", metavar="LAST")
+    add("verify", verify_command, seal)
+    return parser
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    options = _parser().parse_args(arguments)
+    try:
+        code: int = options.run(options)
+    except CommandFailed as error:
+        say(str(error))
+        return error.exit_code
+    except (StoreRefused, StoreFailed, DumpInvalid, RuleBroken, SealWorkersFailed) as error:
+        say(str(error))
+        return FAILED
+    except KeyboardInterrupt:
+        say("interrupted")
+        return FAILED
+    return code
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,387 @@
+from __future__ import annotations
+
+import itertools
+import random
+from dataclasses import dataclass, field
+
+import pytest
+from hypothesis import settings
+from hypothesis import strategies as st
+from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+
+from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
+from services.sync_coordinator.core.announce_fetcher import (
+    ANNOUNCES_PER_PEER,
+    BLOCKS_PER_PEER,
+    AnnounceFetcher,
+)
+from services.sync_coordinator.core.fetcher_actions import (
+    BlockOutcome,
+    DropFetchPeer,
+    FetchBodies,
+    FetcherAction,
+    FetchHeader,
+    ImportFetched,
+)
+from tests.support.chain_maker import MadeChain, made_chain
+from tests.support.peers import ALICE, BOB, CAROL, MALLORY
+
+CHAIN = made_chain(120)
+START = 50
+"""Our head when a test begins."""
+
+
+@dataclass
+class Follower:
+    """A fetcher whose imports succeed, and peers that answer at once."""
+
+    chain: MadeChain = CHAIN
+    head: int = START
+    outcome: BlockOutcome = BlockOutcome.IMPORTED
+    answers_headers: bool = True
+    answers_bodies: bool = True
+    now: float = 100.0
+    imported: list[int] = field(default_factory=list)
+    asked_headers: list[tuple[PeerId, int]] = field(default_factory=list)
+    asked_bodies: list[tuple[PeerId, list[int]]] = field(default_factory=list)
+    dropped: list[PeerId] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.have = {header.hash for header in self.chain.headers[: self.head + 1]}
+        ids = itertools.count(1)
+        self.fetcher = AnnounceFetcher(lambda: self.head, self.have.__contains__, lambda: next(ids), random.Random(7))
+
+    def announce(self, peer: PeerId, number: int, claimed: int | None = None) -> None:
+        announce = Announce(self.chain.headers[number].hash, number if claimed is None else claimed)
+        self.carry_out(self.fetcher.on_announce(peer, announce, self.now))
+
+    def give_block(self, peer: PeerId, number: int) -> None:
+        self.carry_out(self.fetcher.on_block(peer, self.chain.block(number), self.now))
+
+    def run(self, seconds: float) -> None:
+        """Let time pass, waking the fetcher exactly when it asks to be woken."""
+        end = self.now + seconds
+        while (due := self.fetcher.next_wakeup()) is not None and due <= end:
+            self.now = max(self.now, due)
+            self.carry_out(self.fetcher.on_wakeup(self.now))
+        self.now = end
+
+    def carry_out(self, actions: list[FetcherAction]) -> None:
+        for action in actions:
+            match action:
+                case FetchHeader(request_id, peer, block_hash):
+                    number = self.chain.numbers.get(block_hash, -1)
+                    self.asked_headers.append((peer, number))
+                    if self.answers_headers and number >= 0:
+                        headers = [self.chain.headers[number]]
+                        self.carry_out(self.fetcher.on_headers(request_id, headers, self.now))
+                case FetchBodies(request_id, peer, hashes):
+                    numbers = [self.chain.numbers[block_hash] for block_hash in hashes]
+                    self.asked_bodies.append((peer, numbers))
+                    if self.answers_bodies:
+                        bodies = [self.chain.bodies[number] for number in numbers]
+                        self.carry_out(self.fetcher.on_bodies(request_id, bodies, self.now))
+                case ImportFetched(block, _):
+                    self.import_block(block)
+                case DropFetchPeer(peer, _):
+                    self.dropped.append(peer)
+
+    def import_block(self, block: Block) -> None:
+        header = block.header
+        outcome = self.outcome
+        if outcome is BlockOutcome.IMPORTED and header.parent_hash not in self.have:
+            outcome = BlockOutcome.PARENT_UNKNOWN
+        if outcome is BlockOutcome.IMPORTED:
+            self.imported.append(header.number)
+            self.have.add(header.hash)
+            self.head = max(self.head, header.number)
+        self.carry_out(self.fetcher.on_imported(header.hash, outcome, self.now))
+
+
+def test_sequential_announcements_are_imported():
+    follower = Follower()
+    for number in range(START + 1, START + 40):
+        follower.announce(ALICE, number)
+        follower.run(1.0)
+    assert follower.imported == list(range(START + 1, START + 40))
+
+
+def test_concurrent_announcements_are_imported_once():
+    follower = Follower()
+    for number in range(START + 1, START + 30):
+        for peer in (ALICE, BOB, CAROL):
+            follower.announce(peer, number)
+        follower.run(1.0)
+    assert follower.imported == list(range(START + 1, START + 30))
+    assert len(follower.asked_headers) == 29
+
+
+def test_overlapping_announcements_are_imported():
+    follower = Follower()
+    for number in range(START + 1, START + 30):
+        follower.announce(ALICE, number)
+        follower.run(0.13)
+    follower.run(5.0)
+    assert follower.imported == list(range(START + 1, START + 30))
+
+
+def test_pending_announcement_is_asked_for_once():
+    follower = Follower(answers_headers=False)
+    follower.announce(ALICE, START + 1)
+    follower.run(0.5)
+    for peer in (ALICE, BOB):
+        follower.announce(peer, START + 1)
+    follower.run(3.0)
+    assert follower.asked_headers == [(ALICE, START + 1)]
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_random_arrival_of_announcements_is_imported_in_order(seed):
+    follower = Follower()
+    numbers = list(range(START + 1, START + 30))
+    random.Random(seed).shuffle(numbers)
+    for number in numbers:
+        follower.announce(ALICE, number)
+        follower.run(0.01)
+    follower.run(2.0)
+    assert follower.imported == list(range(START + 1, START + 30))
+
+
+def test_gap_in_the_queue_is_filled_by_a_propagated_block():
+    follower = Follower()
+    for number in range(START + 2, START + 20):
+        follower.announce(ALICE, number)
+    follower.run(2.0)
+    assert follower.imported == []
+    follower.give_block(BOB, START + 1)
+    assert follower.imported == list(range(START + 1, START + 20))
+
+
+def test_block_that_is_propagated_and_announced_is_imported_once():
+    follower = Follower()
+    follower.announce(ALICE, START + 1)
+    follower.give_block(BOB, START + 1)
+    follower.give_block(CAROL, START + 1)
+    follower.announce(CAROL, START + 1)
+    follower.run(2.0)
+    assert follower.imported == [START + 1]
+    assert follower.asked_headers == []
+    assert follower.fetcher.next_wakeup() is None
+
+
+@pytest.mark.parametrize(
+    ("number", "is_taken"), [(START - 8, False), (START - 7, True), (START + 32, True), (START + 33, False)]
+)
+def test_distant_announcements_and_blocks_are_discarded(number, is_taken):
+    follower = Follower()
+    follower.have.discard(CHAIN.headers[number].hash)
+    follower.announce(ALICE, number)
+    assert (follower.fetcher.next_wakeup() is not None) is is_taken
+    follower = Follower()
+    follower.have.discard(CHAIN.headers[number].hash)
+    follower.give_block(ALICE, number)
+    assert follower.fetcher.refused_blocks == (0 if is_taken else 1)
+
+
+def test_announced_number_that_is_not_the_headers_drops_the_peer():
+    follower = Follower()
+    follower.announce(MALLORY, START + 1, claimed=START + 2)
+    follower.run(1.0)
+    assert follower.dropped == [MALLORY]
+    assert follower.imported == []
+
+
+def test_header_with_an_empty_body_completes_without_a_body_request():
+    follower = Follower()
+    empty = next(n for n in range(START + 1, START + 20) if CHAIN.bodies[n].body_rlp == b"\xc2\xc0\xc0")
+    follower.head = empty - 1
+    follower.have.add(CHAIN.headers[empty - 1].hash)
+    follower.announce(ALICE, empty)
+    follower.run(1.0)
+    assert follower.imported == [empty]
+    assert follower.asked_bodies == []
+
+
+def test_headers_are_asked_after_the_arrive_timeout_and_gathered_with_younger_ones():
+    follower = Follower(answers_headers=False)
+    follower.announce(ALICE, START + 1)
+    follower.run(0.09)
+    follower.announce(ALICE, START + 2)
+    follower.run(0.06)
+    follower.announce(ALICE, START + 3)
+    follower.run(0.34)
+    assert follower.asked_headers == []
+    follower.run(0.01)
+    assert [number for _, number in follower.asked_headers] == [START + 1, START + 2]
+    follower.run(0.15)
+    assert [number for _, number in follower.asked_headers] == [START + 1, START + 2, START + 3]
+
+
+def test_bodies_are_gathered_for_a_tenth_of_a_second():
+    follower = Follower()
+    for number in (START + 1, START + 2, START + 3):
+        follower.announce(ALICE, number)
+    follower.run(0.59)
+    assert follower.asked_bodies == []
+    follower.run(0.02)
+    assert follower.asked_bodies == [(ALICE, [START + 1, START + 2, START + 3])]
+
+
+def test_unanswered_request_is_forgotten_after_five_seconds_without_penalty():
+    follower = Follower(answers_headers=False)
+    follower.announce(ALICE, START + 1)
+    follower.run(5.4)
+    follower.announce(BOB, START + 1)
+    assert follower.fetcher.next_wakeup() == pytest.approx(105.5)
+    follower.run(0.2)
+    follower.answers_headers = True
+    follower.announce(BOB, START + 1)
+    follower.run(1.0)
+    assert follower.imported == [START + 1]
+    assert follower.dropped == []
+
+
+def test_late_and_foreign_replies_are_ignored():
+    follower = Follower(answers_headers=False)
+    follower.announce(ALICE, START + 1)
+    follower.run(0.5)
+    assert follower.fetcher.on_headers(999, [CHAIN.headers[START + 1]], follower.now) == []
+    assert follower.fetcher.on_bodies(999, [CHAIN.bodies[START + 1]], follower.now) == []
+    follower.run(6.0)
+    assert follower.fetcher.on_headers(1, [CHAIN.headers[START + 1]], follower.now) == []
+    assert follower.imported == []
+
+
+def test_body_that_matches_no_asked_header_is_not_imported():
+    follower = Follower(answers_bodies=False)
+    follower.announce(MALLORY, START + 1)
+    follower.run(1.0)
+    request_id = 2
+    other = Body(b"\xc2\xc0\xc0", b"t" * 32, b"u" * 32)
+    follower.carry_out(follower.fetcher.on_bodies(request_id, [other], follower.now))
+    assert follower.imported == []
+    assert follower.fetcher.next_wakeup() is None
+
+
+def test_one_peer_cannot_open_more_announces_than_its_limit():
+    follower = Follower()
+    for at in range(2 * ANNOUNCES_PER_PEER):
+        announce = Announce(BlockHash(at.to_bytes(32)), START + 1)
+        follower.carry_out(follower.fetcher.on_announce(MALLORY, announce, follower.now))
+    assert follower.fetcher.refused_announces == ANNOUNCES_PER_PEER
+    follower.announce(ALICE, START + 1)
+    follower.run(1.0)
+    assert START + 1 in follower.imported
+
+
+def test_one_peer_cannot_queue_more_blocks_than_its_limit():
+    follower = Follower()
+    for branch in range(2, 2 + BLOCKS_PER_PEER + 10):
+        side = CHAIN.shortened(START + 1).extended(1, branch=branch)
+        follower.carry_out(follower.fetcher.on_block(MALLORY, side.block(START + 2), follower.now))
+    assert follower.fetcher.refused_blocks == 10
+    follower.give_block(ALICE, START + 2)
+    follower.give_block(BOB, START + 1)
+    assert follower.imported == [START + 1, START + 2]
+
+
+def test_invalid_block_drops_its_peer():
+    follower = Follower(outcome=BlockOutcome.INVALID)
+    follower.give_block(MALLORY, START + 1)
+    assert follower.dropped == [MALLORY]
+
+
+@pytest.mark.parametrize("outcome", [BlockOutcome.PARENT_UNKNOWN, BlockOutcome.REFUSED])
+def test_block_that_cannot_be_placed_is_forgotten_without_blame(outcome):
+    follower = Follower(outcome=outcome)
+    follower.give_block(ALICE, START + 1)
+    assert follower.dropped == []
+    assert follower.fetcher.next_wakeup() is None
+    follower.outcome = BlockOutcome.IMPORTED
+    follower.give_block(ALICE, START + 1)
+    assert follower.imported == [START + 1]
+
+
+def test_block_from_the_near_future_is_tried_again_every_five_seconds():
+    follower = Follower(outcome=BlockOutcome.IN_NEAR_FUTURE)
+    follower.give_block(ALICE, START + 1)
+    follower.run(9.9)
+    follower.outcome = BlockOutcome.IMPORTED
+    assert follower.imported == []
+    follower.run(0.2)
+    assert follower.imported == [START + 1]
+    assert follower.dropped == []
+
+
+def test_announcer_that_left_is_not_asked():
+    follower = Follower()
+    follower.announce(ALICE, START + 1)
+    follower.announce(BOB, START + 1)
+    follower.fetcher.on_peer_left(ALICE)
+    follower.run(1.0)
+    assert follower.asked_headers == [(BOB, START + 1)]
+    follower.announce(ALICE, START + 3)
+    follower.fetcher.on_peer_left(ALICE)
+    follower.fetcher.on_peer_left(BOB)
+    assert follower.fetcher.next_wakeup() is None
+
+
+class FetcherMachine(RuleBasedStateMachine):
+    """Any order of announces, blocks, answers, losses and time: stages stay apart, and nothing is imported twice."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.follower = Follower()
+
+    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB, MALLORY]))
+    def announce(self, number, peer):
+        self.follower.announce(peer, number)
+
+    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB]))
+    def block(self, number, peer):
+        self.follower.give_block(peer, number)
+
+    @rule(answers=st.booleans())
+    def peers_answer_headers(self, answers):
+        self.follower.answers_headers = answers
+
+    @rule(answers=st.booleans())
+    def peers_answer_bodies(self, answers):
+        self.follower.answers_bodies = answers
+
+    @rule(request_id=st.integers(1, 30))
+    def request_is_lost(self, request_id):
+        self.follower.fetcher.on_request_lost(request_id)
+
+    @rule(peer=st.sampled_from([ALICE, BOB, MALLORY]))
+    def peer_leaves(self, peer):
+        self.follower.fetcher.on_peer_left(peer)
+
+    @rule(seconds=st.floats(0, 7))
+    def time_passes(self, seconds):
+        self.follower.run(seconds)
+
+    @invariant()
+    def a_hash_is_in_one_stage(self):
+        fetcher = self.follower.fetcher
+        stages = [fetcher._announced, fetcher._fetching, fetcher._fetched, fetcher._completing]
+        hashes = [block_hash for stage in stages for block_hash in stage]
+        assert len(hashes) == len(set(hashes))
+
+    @invariant()
+    def no_block_is_imported_twice(self):
+        assert len(self.follower.imported) == len(set(self.follower.imported))
+
+    @invariant()
+    def counts_are_those_of_what_is_open(self):
+        fetcher = self.follower.fetcher
+        queued = [peer for _, _, _, peer in fetcher._queue]
+        assert fetcher._open_blocks == {peer: queued.count(peer) for peer in set(queued)}
+        open_announces = [peer for entry in fetcher._announced.values() for peer in entry.announcers]
+        for stage in (fetcher._fetching, fetcher._fetched, fetcher._completing):
+            open_announces += [asked.peer for asked in stage.values()]
+        assert fetcher._open_announces == {peer: open_announces.count(peer) for peer in set(open_announces)}
+
+
+FetcherMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)
+TestFetcherMachine = FetcherMachine.TestCase
