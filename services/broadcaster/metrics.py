@@ -37,7 +37,7 @@ class BroadcasterMetrics:
         )
         self.gateway_cuts = Counter(
             "broadcaster_gateway_cuts",
-            "Gateway streams that ended: left (by itself), replaced (by a newer one), too_slow (queue full), "
+            "Gateway streams that ended: left (said no more), replaced (by a newer one), too_slow (queue full), "
             "invalid (broke the contract), lost (connection gone), stopping (we stop).",
             ["cause"],
             registry=registry,

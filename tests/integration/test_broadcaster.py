@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import re
+import signal
+import sys
 import urllib.request
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import grpc
 import grpc.aio
@@ -18,6 +22,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from services.broadcaster.app import run
 from services.broadcaster.config import BroadcasterConfig
 from services.shared.rpc.channel import open_channel
+from services.shared.runtime.ready_file import read_ready
 
 pytestmark = pytest.mark.integration
 
@@ -27,7 +32,7 @@ HASH = b"\x01" * 32
 
 
 @dataclass
-class ScriptedCoordinator:
+class ScriptedCoordinator(coordinator_pb2_grpc.ChainWatchServiceServicer):
     """Answers WatchChain with one snapshot per stream, then with what the test puts into `moves`."""
 
     streams: int = 0
@@ -44,17 +49,14 @@ class ScriptedCoordinator:
 
 @dataclass
 class RunningBroadcaster:
+    address: str
     channel: grpc.aio.Channel
     metrics_address: str
     stop: asyncio.Event
     task: asyncio.Task[None]
 
     @property
-    def gateways(self) -> broadcast_pb2_grpc.BroadcastLinkServiceStub:
-        return broadcast_pb2_grpc.BroadcastLinkServiceStub(self.channel)
-
-    @property
-    def calls(self) -> broadcast_pb2_grpc.BroadcastServiceStub:
+    def calls(self) -> broadcast_pb2_grpc.BroadcastServiceAsyncStub:
         return broadcast_pb2_grpc.BroadcastServiceStub(self.channel)
 
     async def metric(self, sample: str) -> float:
@@ -75,7 +77,7 @@ def _read_page(url: str) -> str:
 
 async def until(read: Callable[[], Awaitable[object]], wanted: object) -> None:
     """Read again until the value is the wanted one; the test's deadline ends it otherwise."""
-    while await read() != wanted:
+    while await read() != wanted:  # noqa: ASYNC110 - a metrics page sets no event
         await asyncio.sleep(0.01)
 
 
@@ -91,23 +93,72 @@ async def broadcaster(**changes: object) -> AsyncIterator[RunningBroadcaster]:
     task = asyncio.create_task(run(config, stop=stop, ready=facts.set_result))
     await asyncio.wait({task, facts}, return_when=asyncio.FIRST_COMPLETED)
     where: Mapping[str, list[str]] = facts.result()
-    async with open_channel(where["grpc"][0]) as channel:
-        yield RunningBroadcaster(channel, str(where["metrics"]), stop, task)
+    try:
+        async with open_channel(where["grpc"][0]) as channel:
+            yield RunningBroadcaster(where["grpc"][0], channel, str(where["metrics"]), stop, task)
+    finally:
         stop.set()
         await task
 
 
-async def attach(running: RunningBroadcaster, gateway_id: str, *peers: bytes):
-    stream = running.gateways.Attach()
-    hello = broadcast_pb2.BroadcastHello(
-        gateway_id=gateway_id, peers=[broadcast_pb2.BroadcastPeer(node_id=peer, eth_version=63) for peer in peers]
-    )
-    await stream.write(broadcast_pb2.AttachRequest(hello=hello))
-    await stream.initial_metadata()
-    return stream
+class ScriptedGateway:
+    """One Attach stream: says what the test says, and hands over what comes back."""
+
+    def __init__(self, stub: broadcast_pb2_grpc.BroadcastLinkServiceAsyncStub) -> None:
+        self._stream = stub.Attach()
+
+    async def say(self, **content: object) -> None:
+        await self._stream.write(broadcast_pb2.AttachRequest(**content))  # type: ignore[arg-type]
+
+    async def attach(self, gateway_id: str, peers: Iterable[bytes]) -> None:
+        entries = [broadcast_pb2.BroadcastPeer(node_id=peer, eth_version=63) for peer in peers]
+        await self.say(hello=broadcast_pb2.BroadcastHello(gateway_id=gateway_id, peers=entries))
+        await self._stream.initial_metadata()
+
+    async def join(self, peer: bytes, known_blocks: bytes = b"") -> None:
+        entry = broadcast_pb2.BroadcastPeer(node_id=peer, known_blocks=known_blocks)
+        await self.say(peer_joined=broadcast_pb2.BroadcastPeerJoined(peer=entry))
+
+    async def leave(self, peer: bytes) -> None:
+        await self.say(peer_left=broadcast_pb2.BroadcastPeerLeft(node_id=peer))
+
+    async def know(self, peer: bytes, hashes: bytes) -> None:
+        await self.say(known_blocks=broadcast_pb2.KnownBlocks(node_id=peer, hashes=hashes))
+
+    async def hang_up(self) -> grpc.StatusCode:
+        """Say no more; returns the status of the stream."""
+        await self._stream.done_writing()
+        return await self.end()
+
+    def vanish(self) -> None:
+        self._stream.cancel()
+
+    async def next_response(self) -> broadcast_pb2.AttachResponse:
+        response = await self._stream.read()
+        assert isinstance(response, broadcast_pb2.AttachResponse), "the stream ended"
+        return response
+
+    async def end(self) -> grpc.StatusCode:
+        """Read what is left, until the stream ends; returns its status."""
+        try:
+            while await self._stream.read() is not grpc.aio.EOF:
+                pass
+        except grpc.aio.AioRpcError as error:
+            return error.code()
+        return await self._stream.code()
 
 
-def propagate_request(block_hash: bytes = HASH, body: bytes = b"body", origins: tuple[bytes, ...] = ()):
+@contextlib.asynccontextmanager
+async def attached(running: RunningBroadcaster, gateway_id: str, *peers: bytes) -> AsyncIterator[ScriptedGateway]:
+    async with open_channel(running.address) as channel:
+        gateway = ScriptedGateway(broadcast_pb2_grpc.BroadcastLinkServiceStub(channel))
+        await gateway.attach(gateway_id, peers)
+        yield gateway
+
+
+def propagate_request(
+    block_hash: bytes = HASH, body: bytes = b"body", origins: Iterable[bytes] = ()
+) -> broadcast_pb2.PropagateRequest:
     return broadcast_pb2.PropagateRequest(
         header_rlp=b"header",
         body_rlp=body,
@@ -118,7 +169,7 @@ def propagate_request(block_hash: bytes = HASH, body: bytes = b"body", origins: 
     )
 
 
-def announce_request(block_hash: bytes = HASH):
+def announce_request(block_hash: bytes = HASH) -> broadcast_pb2.AnnounceBlockRequest:
     return broadcast_pb2.AnnounceBlockRequest(announce=common_pb2.Announce(block_hash=block_hash, number=9))
 
 
@@ -131,40 +182,232 @@ def in_one_loop(scenario: Callable[[], Awaitable[None]]) -> None:
 
 
 def test_a_block_is_propagated_and_then_announced_to_those_who_still_lack_it():
+    peers = [number.to_bytes(64, "big") for number in range(10)]
+
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", *peers) as gateway:
+            await gateway.know(peers[0], HASH)
+            await gateway.leave(peers[1])
+            await gateway.join(ALICE, known_blocks=HASH)
+            await gateway.leave(MALLORY)
+            await running.until_metric("broadcaster_unknown_peers_total", 1)
+            assert await running.metric("broadcaster_peers") == 10
+
+            answer = await running.calls.Propagate(propagate_request(origins=[peers[9]]))
+            assert (answer.propagated, answer.lacking) == (4, 7)
+            assert (await running.calls.AnnounceBlock(announce_request())).announced == 3
+            block = (await gateway.next_response()).send_block
+            assert (block.header_rlp, block.body_rlp, block.block_hash) == (b"header", b"body", HASH)
+            assert block.total_difficulty == b"\x09"
+            announces = (await gateway.next_response()).send_announces
+            assert list(announces.announces) == [common_pb2.Announce(block_hash=HASH, number=9)]
+            assert (len(block.node_ids), len(announces.node_ids)) == (4, 3)
+            assert sorted([*block.node_ids, *announces.node_ids]) == peers[2:9]
+            assert (await running.calls.AnnounceBlock(announce_request())).announced == 0
+            assert await gateway.hang_up() is grpc.StatusCode.OK
+            await running.until_metric("broadcaster_peers", 0)
+
+    in_one_loop(scenario)
+
+
+def test_a_blocks_bytes_cross_to_each_gateway_once():
+    async def scenario() -> None:
+        async with (
+            broadcaster(fan_out="all") as running,
+            attached(running, "east", ALICE, BOB) as east,
+            attached(running, "west", MALLORY) as west,
+        ):
+            answer = await running.calls.Propagate(propagate_request())
+            assert (answer.propagated, answer.lacking) == (3, 3)
+            assert sorted((await east.next_response()).send_block.node_ids) == [ALICE, BOB]
+            assert list((await west.next_response()).send_block.node_ids) == [MALLORY]
+            assert await running.metric('broadcaster_peer_sends_total{kind="propagate"}') == 3
+            assert await running.metric('broadcaster_fan_out{broadcaster_fan_out="all"}') == 1
+
+    in_one_loop(scenario)
+
+
+def test_a_second_stream_of_a_gateway_ends_the_first_and_brings_its_own_snapshot():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE, BOB) as first:
+            await running.calls.AnnounceBlock(announce_request())
+            async with attached(running, "east", BOB) as second:
+                assert await first.end() is grpc.StatusCode.ABORTED
+                assert await running.metric("broadcaster_peers") == 1
+                assert (await running.calls.AnnounceBlock(announce_request())).announced == 1
+                assert list((await second.next_response()).send_announces.node_ids) == [BOB]
+                assert await running.metric('broadcaster_gateway_cuts_total{cause="replaced"}') == 1
+
+    in_one_loop(scenario)
+
+
+def test_a_gateway_that_vanishes_takes_its_peers_along():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE) as gateway:
+            gateway.vanish()
+            await running.until_metric("broadcaster_gateways", 0)
+            assert (await running.calls.AnnounceBlock(announce_request())).announced == 0
+
+    in_one_loop(scenario)
+
+
+def test_a_gateway_that_does_not_read_is_cut_off_and_delays_nobody():
+    body = bytes(1_000_000)
+
+    async def scenario() -> None:
+        async with (
+            broadcaster(fan_out="all", gateway_queue_bytes=4_000_000) as running,
+            attached(running, "slow", MALLORY) as slow,
+            attached(running, "east", ALICE) as east,
+        ):
+            propagated, number = 2, 0
+            while propagated == 2:
+                number += 1
+                block_hash = number.to_bytes(32, "big")
+                answer = await running.calls.Propagate(propagate_request(block_hash, body))
+                propagated = answer.propagated
+                assert (await east.next_response()).send_block.block_hash == block_hash
+            assert propagated == 1
+            assert number < 40
+            assert await running.metric('broadcaster_gateway_cuts_total{cause="too_slow"}') == 1
+            assert await running.metric('broadcaster_dropped_sends_total{kind="propagate"}') == 1
+            assert await running.metric("broadcaster_peers") == 1
+            assert await slow.end() is grpc.StatusCode.RESOURCE_EXHAUSTED
+            async with attached(running, "slow", MALLORY) as again:
+                assert (await running.calls.AnnounceBlock(announce_request(HASH))).announced == 2
+                assert list((await again.next_response()).send_announces.node_ids) == [MALLORY]
+
+    in_one_loop(scenario)
+
+
+def test_transactions_are_read_counted_and_not_accepted():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE, BOB) as gateway:
+            content = broadcast_pb2.PeerTransactions(node_id=ALICE, transactions_rlp=[b"\xc0", b"\xc1\x01"])
+            await gateway.say(transactions=content)
+            await running.until_metric("broadcaster_transactions_not_accepted_total", 2)
+            await running.calls.AnnounceBlock(announce_request())
+            assert (await gateway.next_response()).WhichOneof("content") == "send_announces"
+
+    in_one_loop(scenario)
+
+
+BAD_FIRST = {
+    "no hello": {"known_blocks": broadcast_pb2.KnownBlocks(node_id=ALICE, hashes=HASH)},
+    "no gateway id": {"hello": broadcast_pb2.BroadcastHello()},
+    "short node id": {
+        "hello": broadcast_pb2.BroadcastHello(gateway_id="x", peers=[broadcast_pb2.BroadcastPeer(node_id=b"A")])
+    },
+    "no content": {},
+}
+
+BAD_LATER = {
+    "second hello": {"hello": broadcast_pb2.BroadcastHello(gateway_id="east")},
+    "half a hash": {"known_blocks": broadcast_pb2.KnownBlocks(node_id=ALICE, hashes=HASH[:16])},
+    "short node id": {"peer_left": broadcast_pb2.BroadcastPeerLeft(node_id=b"A")},
+    "no content": {},
+}
+
+
+@pytest.mark.parametrize("content", BAD_FIRST.values(), ids=BAD_FIRST)
+def test_a_stream_is_refused_when_its_first_message_is_no_good_hello(content):
     async def scenario() -> None:
         async with broadcaster() as running:
-            peers = [number.to_bytes(64, "big") for number in range(10)]
-            east, west = await attach(running, "east", *peers[:5]), await attach(running, "west", *peers[5:])
-            await east.write(
-                broadcast_pb2.AttachRequest(known_blocks=broadcast_pb2.KnownBlocks(node_id=peers[0], hashes=HASH))
-            )
-            await east.write(
-                broadcast_pb2.AttachRequest(peer_left=broadcast_pb2.BroadcastPeerLeft(node_id=peers[1]))
-            )
-            joined = broadcast_pb2.BroadcastPeer(node_id=ALICE, known_blocks=HASH)
-            await west.write(
-                broadcast_pb2.AttachRequest(peer_joined=broadcast_pb2.BroadcastPeerJoined(peer=joined))
-            )
-            await running.until_metric("broadcaster_peers", 10)
-            await west.write(
-                broadcast_pb2.AttachRequest(peer_left=broadcast_pb2.BroadcastPeerLeft(node_id=ALICE))
-            )
-            await running.until_metric("broadcaster_peers", 9)
+            gateway = ScriptedGateway(broadcast_pb2_grpc.BroadcastLinkServiceStub(running.channel))
+            await gateway.say(**content)
+            assert await gateway.end() is grpc.StatusCode.INVALID_ARGUMENT
+            assert await running.metric("broadcaster_gateways") == 0
 
-            answer = await running.calls.Propagate(propagate_request(origins=(peers[9],)))
-            assert (answer.propagated, answer.lacking) == (4, 7)
-            answer = await running.calls.AnnounceBlock(announce_request())
-            assert answer.announced == 3
-            sent, announced = [], []
-            while len(sent) + len(announced) < 7:
-                reads = {asyncio.create_task(stream.read()) for stream in (east, west)}
-                for response in asyncio.as_completed(reads):
-                    content = await response
-                    sent += content.send_block.node_ids
-                    announced += content.send_announces.node_ids
-                    if len(sent) + len(announced) == 7:
-                        break
-            assert (len(sent), len(announced)) == (4, 3)
-            assert sorted(sent + announced) == peers[2:9]
+    in_one_loop(scenario)
+
+
+@pytest.mark.parametrize("content", BAD_LATER.values(), ids=BAD_LATER)
+def test_a_stream_is_ended_when_a_later_message_breaks_the_contract(content):
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE) as gateway:
+            await gateway.say(**content)
+            assert await gateway.end() is grpc.StatusCode.INVALID_ARGUMENT
+            assert await running.metric('broadcaster_gateway_cuts_total{cause="invalid"}') == 1
+            assert await running.metric("broadcaster_peers") == 0
+
+    in_one_loop(scenario)
+
+
+def test_a_block_without_total_difficulty_is_refused():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE):
+            request = propagate_request()
+            request.total_difficulty = b""
+            with pytest.raises(grpc.aio.AioRpcError) as refused:
+                await running.calls.Propagate(request)
+            assert refused.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    in_one_loop(scenario)
+
+
+def test_the_chain_is_followed_again_after_the_coordinator_was_away():
+    async def scenario() -> None:
+        coordinator = ScriptedCoordinator()
+        server = grpc.aio.server()
+        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server(coordinator, server)
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        async with broadcaster(coordinator=f"127.0.0.1:{port}") as running:
+            await running.until_metric("broadcaster_following_chain", 1)
+            coordinator.moves.put_nowait(
+                coordinator_pb2.WatchChainResponse(moved=coordinator_pb2.ChainMoved(head=chain_head(70)))
+            )
+            await running.until_metric("broadcaster_head_number", 70)
+            coordinator.moves.put_nowait(None)
+            await running.until_metric("broadcaster_head_number", 2)
+            assert coordinator.streams == 2
+            assert await running.metric("broadcaster_chain_stream_failures_total") == 1
+            await server.stop(None)
+            await running.until_metric("broadcaster_following_chain", 0)
+            assert await running.metric("broadcaster_head_number") == 2
+
+    in_one_loop(scenario)
+
+
+def test_health_says_serving_and_a_stop_ends_the_streams():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE) as gateway:
+            health = health_pb2_grpc.HealthStub(running.channel)
+            for service in ("", "blocksync.v1.BroadcastService", "blocksync.v1.BroadcastLinkService"):
+                answer = await health.Check(health_pb2.HealthCheckRequest(service=service))
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            running.stop.set()
+            assert await gateway.end() is grpc.StatusCode.UNAVAILABLE
+            await running.task
+
+    in_one_loop(scenario)
+
+
+def test_the_process_starts_answers_health_and_stops_cleanly_when_told(tmp_path: Path):
+    address = f"unix:{os.path.relpath(tmp_path / 'b.sock')}"
+    flags = ["--listen", address, "--coordinator", "unix:nowhere.sock", "--run-dir", str(tmp_path)]
+
+    async def scenario() -> None:
+        child = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "services.broadcaster", *flags, stderr=asyncio.subprocess.PIPE
+        )
+        try:
+            await until(_is_ready, True)
+            async with open_channel(address) as channel:
+                health = health_pb2_grpc.HealthStub(channel)
+                answer = await health.Check(health_pb2.HealthCheckRequest())
+            assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            child.send_signal(signal.SIGTERM)
+            _, errors = await child.communicate()
+            assert child.returncode == 0
+            assert len(errors.splitlines()) <= 2, errors.decode()
+            assert not await _is_ready()
+        finally:
+            if child.returncode is None:
+                child.kill()
+                await child.wait()
+
+    async def _is_ready() -> bool:
+        return read_ready(tmp_path, "broadcaster") is not None
 
     in_one_loop(scenario)

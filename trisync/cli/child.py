@@ -26,6 +26,10 @@ REASON_TAIL_BYTES: Final = 4096
 """Where the reason of a failed start is looked for: the end of the log."""
 
 
+CHILD_ENVIRONMENT: Final = {"GRPC_ENABLE_FORK_SUPPORT": "0"}
+"""Workers are started by exec, so gRPC need not prepare for forks, and need not log that it cannot."""
+
+
 class ChildFailed(Exception):
     """A service did not start; the text is its own reason."""
 
@@ -60,6 +64,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(self._lock_descriptor,),
+                env={**CHILD_ENVIRONMENT, **os.environ},
             )
 
     async def wait_ready(self) -> None:

@@ -17,7 +17,6 @@ from trisync.cli.progress import PHASE_TEXTS, describe_seconds
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import ChainHead, NodeStatus, Peer, SyncPhase
 
-
 PIPE_WIDTH: Final = 300
 
 

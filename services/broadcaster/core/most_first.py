@@ -6,16 +6,15 @@ from __future__ import annotations
 class MostFirst:
     """Places (small numbers) with a count each; names one with the highest count in constant time.
 
-    Places of one count stand together in a row of their own, so a change moves a place to the next row and the
-    highest row is never more than one step away.
+    Places of one count stand together in a row of their own, so a change moves a place to the next row. The last row
+    is the highest and has somebody in it, unless it is the first.
     """
 
-    __slots__ = ("_counts", "_highest", "_rows")
+    __slots__ = ("_counts", "_rows")
 
     def __init__(self) -> None:
         self._counts: list[int] = []
         self._rows: list[dict[int, None]] = [{}]
-        self._highest = 0
 
     def add(self, place: int) -> None:
         """Start a place at zero. Places are dense: each new one is the next number, or one that was removed."""
@@ -35,11 +34,9 @@ class MostFirst:
         if after == len(self._rows):
             self._rows.append({})
         self._rows[after][place] = None
-        if after > self._highest:
-            self._highest = after
-        elif not self._rows[self._highest]:
-            self._highest -= 1
+        if not self._rows[-1]:
+            self._rows.pop()
 
     def highest(self) -> int | None:
         """A place with the highest count, or None when all counts are zero."""
-        return next(iter(self._rows[self._highest])) if self._highest else None
+        return next(iter(self._rows[-1])) if len(self._rows) > 1 else None

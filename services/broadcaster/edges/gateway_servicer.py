@@ -38,7 +38,7 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read(link, requests), name=f"read {link.gateway}")
-                writing = tasks.create_task(_write(link, context), name=f"write {link.gateway}")
+                writing = tasks.create_task(self._write(link, context), name=f"write {link.gateway}")
                 await link.ended()
                 reading.cancel()
                 writing.cancel()
@@ -54,6 +54,16 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
             except InvalidRequest as problem:
                 self._links.end(link, "invalid", problem)
         self._links.end(link, "left")
+
+    async def _write(self, link: GatewayLink, context: Context) -> None:
+        try:
+            # The headers tell the gateway that it is attached, long before there is anything to send.
+            await context.send_initial_metadata(())
+            async for response in link.outbox:
+                await context.write(response)
+        except grpc.aio.InternalError:
+            # The connection is gone; gRPC says no more than that the write failed.
+            self._links.end(link, "lost")
 
     def _take(self, link: GatewayLink, request: broadcast_pb2.AttachRequest) -> None:
         match request.WhichOneof("content"):
@@ -83,10 +93,3 @@ async def _read_hello(requests: AsyncIterator[broadcast_pb2.AttachRequest]) -> b
     if not first.hello.gateway_id:
         raise InvalidRequest("a hello must name its gateway")
     return first.hello
-
-
-async def _write(link: GatewayLink, context: Context) -> None:
-    # The headers tell the gateway that it is attached, long before there is anything to send.
-    await context.send_initial_metadata(())
-    async for response in link.outbox:
-        await context.write(response)

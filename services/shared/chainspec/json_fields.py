@@ -16,7 +16,8 @@ class GenesisInvalid(ValueError):
     def __init__(self, file: str, field: str, value: object, rule: str) -> None:
         text = repr(value)
         shown = text if len(text) <= 80 else f"{text[:76]}…{text[-1]}"
-        super().__init__(f"{file}: {field} = {shown}: {rule}" if field else f"{file}: {rule}")
+        place = "".join([f": {field}" if field else "", f" = {shown}" if value is not None else ""])
+        super().__init__(f"{file}{place}: {rule}")
         self.file, self.field, self.value, self.rule = file, field, value, rule
 
 

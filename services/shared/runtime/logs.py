@@ -20,7 +20,11 @@ def configure_logs(service: str, *, level: str, as_json: bool) -> None:
     if as_json:
         render = [structlog.processors.format_exc_info, structlog.processors.JSONRenderer()]
     else:
-        render = [structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty(), pad_event_to=0)]
+        render = [
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), pad_event_to=0, exception_formatter=structlog.dev.plain_traceback
+            )
+        ]
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[

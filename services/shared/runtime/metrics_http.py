@@ -58,7 +58,7 @@ class MetricsServer:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self._response(head))
+                    writer.write(self.response(head))
                     await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             # The scraper's own doing: it left, was too slow, or did not speak HTTP.
@@ -67,7 +67,8 @@ class MetricsServer:
             self._connections -= 1
             writer.close()
 
-    def _response(self, head: bytes) -> bytes:
+    def response(self, head: bytes) -> bytes:
+        """The answer to a request, given its first line and headers."""
         method, _, rest = head.partition(b" ")
         path = rest.split(b" ", 1)[0].split(b"?", 1)[0]
         if method != b"GET" or path != b"/metrics":

@@ -2,7 +2,7 @@
 ECIP-1010, 1041).
 
 A difficulty is the parent's, adjusted for the time since it, plus a "bomb" that doubles every 100,000 blocks.
-Forks change the two parts on their own, so each part has its table: fork to function, latest fork first.
+One table says which of both parts each fork has.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def _adjust(parent_difficulty: int, steps: int) -> int:
     if steps < MAX_STEPS_DOWN:
         steps = MAX_STEPS_DOWN
     difficulty = parent_difficulty + parent_difficulty // ADJUSTMENT_DIVISOR * steps
-    return difficulty if difficulty > MIN_DIFFICULTY else MIN_DIFFICULTY
+    return max(MIN_DIFFICULTY, difficulty)
 
 
 def delayed_bomb(delay_blocks: int) -> Bomb:
@@ -70,40 +70,35 @@ def no_bomb(_number: int) -> int:
     return 0
 
 
-ADJUSTMENT_OF_FORK: Final[tuple[tuple[str, Adjustment], ...]] = (
-    ("byzantium_block", byzantium_adjustment),
-    ("homestead_block", homestead_adjustment),
+RULES_OF_FORK: Final[tuple[tuple[str, Adjustment, int], ...]] = (
+    ("gray_glacier_block", byzantium_adjustment, 11_400_000),
+    ("arrow_glacier_block", byzantium_adjustment, 10_700_000),
+    ("london_block", byzantium_adjustment, 9_700_000),
+    ("muir_glacier_block", byzantium_adjustment, 9_000_000),
+    ("constantinople_block", byzantium_adjustment, 5_000_000),
+    ("byzantium_block", byzantium_adjustment, 3_000_000),
+    ("homestead_block", homestead_adjustment, 0),
 )
-"""Frontier's holds before them."""
-
-BOMB_DELAY_OF_FORK: Final[tuple[tuple[str, int], ...]] = (
-    ("gray_glacier_block", 11_400_000),
-    ("arrow_glacier_block", 10_700_000),
-    ("london_block", 9_700_000),
-    ("muir_glacier_block", 9_000_000),
-    ("constantinople_block", 5_000_000),
-    ("byzantium_block", 3_000_000),
-)
-"""No delay before them. Classic has its own schedule, see `bomb_at`."""
+"""Fork, its adjustment, how many blocks its bomb is behind. The latest active fork counts; before all, Frontier's."""
 
 
 def adjustment_at(spec: ChainSpec, number: int) -> Adjustment:
     """How the difficulty of block `number` follows its parent's."""
-    for fork, adjustment in ADJUSTMENT_OF_FORK:
+    for fork, adjustment, _ in RULES_OF_FORK:
         if is_active(getattr(spec, fork), number):
             return adjustment
     return frontier_adjustment
 
 
 def bomb_at(spec: ChainSpec, number: int) -> Bomb:
-    """The bomb that counts for block `number`, and for later ones up to the next of `difficulty_changes`."""
+    """The bomb of block `number` and of later ones up to the next of `difficulty_changes`; Classic has its own."""
     if is_active(spec.ecip1041_block, number):
         return no_bomb
     if spec.ecip1010_block is not None and number >= spec.ecip1010_block:
         if number < spec.ecip1010_block + spec.ecip1010_length:
             return paused_bomb(spec.ecip1010_block)
         return delayed_bomb(spec.ecip1010_length)
-    for fork, delay_blocks in BOMB_DELAY_OF_FORK:
+    for fork, _, delay_blocks in RULES_OF_FORK:
         if is_active(getattr(spec, fork), number):
             return delayed_bomb(delay_blocks)
     return delayed_bomb(0)
@@ -111,7 +106,7 @@ def bomb_at(spec: ChainSpec, number: int) -> Bomb:
 
 def difficulty_changes(spec: ChainSpec) -> set[int]:
     """The blocks at which one of the two parts may change."""
-    forks = {getattr(spec, fork) for fork, _ in (*ADJUSTMENT_OF_FORK, *BOMB_DELAY_OF_FORK)}
+    forks = {getattr(spec, fork) for fork, _, _ in RULES_OF_FORK}
     forks |= {spec.ecip1010_block, spec.ecip1041_block}
     if spec.ecip1010_block is not None:
         forks.add(spec.ecip1010_block + spec.ecip1010_length)

@@ -20,14 +20,16 @@ BLOCK = RelayBlock(HASH, 9, b"header", b"body", 2**70)
 
 
 def propagate_request(**changes: object) -> broadcast_pb2.PropagateRequest:
-    fields: dict[str, object] = {
-        "header_rlp": b"header",
-        "body_rlp": b"body",
-        "block_hash": HASH,
-        "number": 9,
-        "total_difficulty": (2**70).to_bytes(9, "big"),
-    }
-    return broadcast_pb2.PropagateRequest(**{**fields, **changes})
+    request = broadcast_pb2.PropagateRequest(
+        header_rlp=b"header",
+        body_rlp=b"body",
+        block_hash=HASH,
+        number=9,
+        total_difficulty=(2**70).to_bytes(9, "big"),
+    )
+    for name, value in changes.items():
+        setattr(request, name, value)
+    return request
 
 
 def test_a_block_is_read_when_its_request_is_complete():

@@ -1,0 +1,128 @@
+"""A real gateway between a scripted coordinator, a scripted broadcaster and scripted peers."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, Final, cast
+
+from services.peer_gateway.app import run
+from services.peer_gateway.config import GatewayConfig
+from services.shared.chainspec.enode import Enode, parse_enode
+from services.shared.ethwire.messages import Status
+from tests.support.chain_maker import made_chain
+from tests.support.scripted_chain import ScriptedChain
+from tests.support.scripted_peer import ScriptedPeer
+from tests.support.scripted_services import DEADLINE_S, ScriptedBroadcaster, ScriptedCoordinator
+from tests.support.wire import local_node
+
+NETWORK_ID: Final = 1337
+
+CHAIN: Final = ScriptedChain(
+    (header.header_rlp, body.body_rlp)
+    for header, body in zip(made_chain(40).headers, made_chain(40).bodies, strict=True)
+)
+
+
+class GatewayUnderTest:
+    """The gateway, and all it talks to."""
+
+    def __init__(self, run_dir: Path) -> None:
+        self._run_dir = run_dir
+        self.coordinator_address = f"unix:{run_dir}/coordinator.sock"
+        self.coordinator = ScriptedCoordinator(CHAIN, NETWORK_ID)
+        self.broadcaster = ScriptedBroadcaster()
+        self.facts: dict[str, Any] = {}
+        self.is_ready = asyncio.Event()
+        self.stop = asyncio.Event()
+
+    @property
+    def enode(self) -> Enode:
+        return parse_enode(str(self.facts["enode"]))
+
+    @property
+    def status(self) -> Status:
+        """What an honest peer on the same chain says."""
+        return CHAIN.status(NETWORK_ID)
+
+    async def dial(self, name: str = "alice", **local: Any) -> ScriptedPeer:
+        return await ScriptedPeer.dial(self.enode, local_node(name, **local))
+
+    async def joined(self, name: str = "alice", **local: Any) -> ScriptedPeer:
+        """A peer that has finished all handshakes, as the coordinator knows too."""
+        peer = await self.dial(name, **local)
+        await peer.join(self.status)
+        joined = await self.coordinator.control.next("peer_joined")
+        assert joined.peer.node_id == peer.local.node_id
+        return peer
+
+    async def start_coordinator(self) -> None:
+        await self.coordinator.start(self.coordinator_address)
+
+    async def restart_coordinator(self) -> None:
+        """Stop the coordinator and start one that knows nothing of before."""
+        await self.coordinator.stop()
+        self.coordinator = ScriptedCoordinator(CHAIN, NETWORK_ID)
+        await self.start_coordinator()
+
+    async def metric(self, name: str, **labels: str) -> float:
+        """A sample of the gateway's /metrics; 0 where it is not there."""
+        host, _, port = str(self.facts["metrics"]).rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
+        page = (await reader.read()).decode()
+        writer.close()
+        for line in page.splitlines():
+            sample, _, value = line.rpartition(" ")
+            found, _, rest = sample.partition("{")
+            if found == f"peer_gateway_{name}" and all(f'{key}="{text}"' in rest for key, text in labels.items()):
+                return float(value)
+        return 0.0
+
+    def ready(self, facts: object) -> None:
+        self.facts = dict(cast("dict[str, Any]", facts))
+        self.is_ready.set()
+
+
+@asynccontextmanager
+async def gateway_under_test(*, starts: bool = True, **config: Any) -> AsyncIterator[GatewayUnderTest]:
+    """Run a gateway. With `starts`, its coordinator is there and peers can connect."""
+    with tempfile.TemporaryDirectory() as run_dir:
+        bench = GatewayUnderTest(Path(run_dir))
+        settings: dict[str, Any] = {
+            "coordinator": bench.coordinator_address,
+            "broadcaster": await bench.broadcaster.start(f"unix:{run_dir}/broadcaster.sock"),
+            "host": "127.0.0.1",
+            "port": 0,
+            "gateway_id": "gateway-0",
+            "nodekey": os.urandom(32).hex(),
+            **config,
+        }
+        if starts:
+            await bench.start_coordinator()
+        running = asyncio.create_task(run(GatewayConfig(**settings), stop=bench.stop, ready=bench.ready))
+        try:
+            if starts:
+                await _ready_or_failed(bench, running)
+            yield bench
+        finally:
+            bench.stop.set()
+            async with asyncio.timeout(DEADLINE_S):
+                await running
+            await bench.coordinator.stop()
+            await bench.broadcaster.stop()
+
+
+async def _ready_or_failed(bench: GatewayUnderTest, running: asyncio.Task[None]) -> None:
+    waiting = asyncio.create_task(bench.is_ready.wait())
+    async with asyncio.timeout(DEADLINE_S):
+        await asyncio.wait({waiting, running}, return_when=asyncio.FIRST_COMPLETED)
+    if running.done():
+        waiting.cancel()
+        await running
+
+

@@ -1,0 +1,108 @@
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+
+from services.broadcaster.config import BroadcasterConfig
+from services.peer_gateway.config import GatewayConfig
+from services.shared.runtime.config import read_config
+from services.sync_coordinator.config import CoordinatorConfig
+from trisync.cli.chain_choice import ChainChoice
+from trisync.cli.data_dir import DataDir
+from trisync.cli.failures import BadUsage
+from trisync.cli.plan import StackOptions, plan_stack
+
+ENODE = (
+    "enode://79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
+    "483ada7726a3c4655da4fbfc0e1108a8fd17b448a68554199c47d08ffb10d4b8@127.0.0.1:30304"
+)
+
+OPTIONS = StackOptions(data_dir=DataDir(Path("/d")), chain=ChainChoice("mainnet", None, 1))
+
+
+def test_services_find_each_other_at_sockets_in_the_run_directory():
+    plan = plan_stack(OPTIONS)
+    broadcaster = read_config(BroadcasterConfig, plan.broadcaster.arguments, {})
+    coordinator = read_config(CoordinatorConfig, plan.coordinator.arguments, {})
+    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, {})
+    assert (
+        coordinator.listen == (gateway.coordinator,) == (broadcaster.coordinator,) == ("unix:/d/run/coordinator.sock",)
+    )
+    assert broadcaster.listen == (gateway.broadcaster,) == coordinator.broadcaster == ("unix:/d/run/broadcaster.sock",)
+    assert plan.coordinator_address == "unix:/d/run/coordinator.sock"
+
+
+def test_every_service_stops_with_its_parent_and_has_its_own_log_and_ready_file():
+    plan = plan_stack(replace(OPTIONS, gateways=3))
+    assert all("--stop-with-parent" in service.arguments for service in plan.services)
+    assert len({service.log_path for service in plan.services}) == 5
+    assert len({service.ready_path for service in plan.services}) == 5
+
+
+def test_options_reach_the_services_they_are_for():
+    options = replace(
+        OPTIONS,
+        chain=ChainChoice(None, Path("/g.json"), 1337),
+        syncmode="light",
+        seal_check="none",
+        static_peers=(ENODE,),
+        trusted_peers=(ENODE,),
+        nodiscover=True,
+        nodekey="/key",
+        min_sync_peers=2,
+        listen=("127.0.0.1:7450",),
+    )
+    plan = plan_stack(options)
+    coordinator = read_config(CoordinatorConfig, plan.coordinator.arguments, {})
+    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, {})
+    assert (coordinator.genesis, coordinator.network, coordinator.networkid) == (Path("/g.json"), None, 1337)
+    assert (coordinator.syncmode, coordinator.seal_check, coordinator.min_sync_peers) == ("light", "none", 2)
+    assert coordinator.static_peer == coordinator.trusted_peer == gateway.trusted_peer == (ENODE,)
+    assert coordinator.listen == ("unix:/d/run/coordinator.sock", "127.0.0.1:7450")
+    assert (gateway.nodiscover, gateway.nodekey) == (True, "/key")
+
+
+def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
+    plan = plan_stack(replace(OPTIONS, gateways=3, port=30303, nodekey="/key", metrics_port=9100))
+    gateways = [read_config(GatewayConfig, gateway.arguments, {}) for gateway in plan.gateways]
+    assert [gateway.port for gateway in gateways] == [30303, 30304, 30305]
+    assert [gateway.nodekey for gateway in gateways] == ["/key", "/d/nodekey-1", "/d/nodekey-2"]
+    assert [gateway.metrics_port for gateway in gateways] == [9102, 9103, 9104]
+    assert len({gateway.gateway_id for gateway in gateways}) == 3
+
+
+def test_any_free_port_stays_any_free_port_for_every_gateway():
+    plan = plan_stack(replace(OPTIONS, gateways=2, port=0))
+    assert [read_config(GatewayConfig, gateway.arguments, {}).port for gateway in plan.gateways] == [0, 0]
+
+
+def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
+    monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
+    data_dir = DataDir(Path("/") / ("d" * 120))
+    sockets = data_dir.sockets_dir()
+    assert sockets.parent == tmp_path
+    assert sockets.stat().st_mode & 0o777 == 0o700
+    assert data_dir.sockets_dir() == sockets
+    assert plan_stack(replace(OPTIONS, data_dir=data_dir)).coordinator_address == f"unix:{sockets}/coordinator.sock"
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "told"),
+    [
+        ("port", 65_536, "--port 65536"),
+        ("port", -1, "--port -1"),
+        ("gateways", 0, "--gateways 0"),
+        ("metrics_port", 65_535, "--metrics-port 65535"),
+        ("static_peers", ("enode://x@127.0.0.1:1",), "--static-peer: 'enode://x@127.0.0.1:1'"),
+        ("trusted_peers", ("http://x",), "--trusted-peer: 'http://x'"),
+        ("maxpeers", 0, "--maxpeers 0"),
+        ("min_sync_peers", 0, "--min-sync-peers 0"),
+        ("force_sync_cycle", 0.0, "--force-sync-cycle 0.0"),
+        ("force_sync_cycle", float("nan"), "--force-sync-cycle nan"),
+    ],
+)
+def test_bad_option_is_refused_with_flag_and_value(name: str, value: object, told: str):
+    with pytest.raises(BadUsage, match=told):
+        StackOptions(data_dir=OPTIONS.data_dir, chain=OPTIONS.chain, **{name: value})  # type: ignore[arg-type]

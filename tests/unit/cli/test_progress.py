@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import io
+
+import pytest
+
+from tests.support.node_statuses import IDLE, at_head, downloading
+from trisync.cli.progress import PlainView, SyncMeter, describe_seconds
+
+
+def test_rate_and_time_left_come_from_the_last_seconds():
+    meter = SyncMeter()
+    first = meter.on_status(downloading(0, of=1000), now=100.0)
+    assert (first.blocks_per_s, first.seconds_left) == (0.0, None)
+    second = meter.on_status(downloading(200, of=1000), now=102.0)
+    assert (second.blocks_per_s, second.seconds_left) == (100.0, 8.0)
+    assert str(second) == "downloading: block 200 of 1000, 100 blocks/s, 1 peer, 8 s left"
+
+
+def test_old_progress_is_forgotten():
+    meter = SyncMeter()
+    for second in range(60):
+        meter.on_status(downloading(100 * second, of=10_000), now=float(second))
+    assert meter.on_status(downloading(5910, of=10_000), now=60.0).blocks_per_s < 95
+
+
+def test_rate_is_never_below_zero_after_a_reorganisation():
+    meter = SyncMeter()
+    meter.on_status(downloading(100, of=1000), now=0.0)
+    assert meter.on_status(downloading(90, of=1000), now=1.0).blocks_per_s == 0.0
+
+
+def test_node_without_peers_says_that_it_looks_for_them():
+    assert str(SyncMeter().on_status(IDLE, now=0.0)) == "looking for peers: block 0, no peers"
+
+
+def test_idle_node_says_so():
+    assert str(SyncMeter().on_status(at_head(200, syncs_done=1), now=0.0)) == "idle: block 200, 1 peer"
+
+
+def test_plain_lines_come_at_most_once_a_second_and_only_for_a_change():
+    stream = io.StringIO()
+    view, meter = PlainView(stream), SyncMeter()
+    for step in range(40):
+        now = step / 10
+        status = downloading(step, of=100) if step < 20 else downloading(20, of=100)
+        view.show(meter.on_status(status, now), now)
+    assert [line.split(",")[0] for line in stream.getvalue().splitlines()] == [
+        "downloading: block 0 of 100",
+        "downloading: block 10 of 100",
+        "downloading: block 20 of 100",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61.0, "1 min 01 s"), (7265.0, "2 h 01 min")]
+)
+def test_times_read_well(seconds: float, text: str):
+    assert describe_seconds(seconds) == text

@@ -1,0 +1,86 @@
+"""Digests of replies in slices, and replies in parts."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from services.peer_gateway.core.reply_decoding import PART_BYTES, SLICE_COST, cut_parts, digest_slices
+from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from tests.support.chain_maker import EMPTY_BODY, made_chain
+
+CHAIN = made_chain(20)
+
+
+def test_headers_have_their_hashes():
+    reply = BlockHeaders([header.header_rlp for header in CHAIN.headers])
+    assert b"".join(digest_slices(reply)) == b"".join(header.hash for header in CHAIN.headers)
+
+
+def test_bodies_have_their_two_roots():
+    reply = BlockBodies([body.body_rlp for body in CHAIN.bodies])
+    expected = b"".join(body.transactions_root + body.uncles_hash for body in CHAIN.bodies)
+    assert b"".join(digest_slices(reply)) == expected
+
+
+def test_empty_receipts_have_the_empty_root():
+    assert b"".join(digest_slices(Receipts([b"\xc0", b"\xc0"]))) == 2 * EMPTY_TRIE_ROOT
+
+
+def test_state_values_have_their_hashes():
+    assert b"".join(digest_slices(NodeData([b"one", b""]))) == keccak256(b"one") + keccak256(b"")
+
+
+def test_empty_reply_has_no_digests():
+    assert list(digest_slices(BlockBodies([]))) == [b""]
+
+
+def test_small_reply_is_one_slice():
+    assert len(list(digest_slices(BlockHeaders([header.header_rlp for header in CHAIN.headers])))) == 1
+
+
+def test_large_reply_is_sliced_by_size():
+    values = [bytes(1000)] * (10 * SLICE_COST // 1000)
+    slices = list(digest_slices(NodeData(values)))
+    assert 10 <= len(slices) <= 14
+    assert b"".join(slices) == keccak256(bytes(1000)) * len(values)
+
+
+def test_reply_of_many_empty_bodies_is_sliced_too():
+    slices = list(digest_slices(BlockBodies([EMPTY_BODY.body_rlp] * 10_000)))
+    assert max(map(len, slices)) <= 64 * 300
+
+
+def test_body_of_a_wrong_shape_is_a_fault():
+    with pytest.raises(MalformedRlp):
+        list(digest_slices(BlockBodies([b"\xc1\xc0"])))
+
+
+def test_reply_below_the_limit_is_one_part():
+    parts = cut_parts([b"a", b"b"], b"x" * 64)
+    assert parts == [([b"a", b"b"], b"x" * 64)]
+
+
+def test_empty_reply_is_one_empty_part():
+    assert cut_parts([], b"") == [([], b"")]
+
+
+def test_ten_megabyte_reply_is_three_parts():
+    items = [bytes(100_000)] * 100
+    parts = cut_parts(items, bytes(6400))
+    assert [len(part.items) for part in parts] == [41, 41, 18]
+    assert all(sum(map(len, part.items)) <= PART_BYTES for part in parts)
+
+
+@given(st.lists(st.binary(max_size=30), max_size=30), st.integers(1, 60), st.sampled_from([32, 64]))
+def test_parts_hold_every_item_once_in_order_and_keep_the_limit(items: list[bytes], limit: int, width: int):
+    digests = b"".join(index.to_bytes(width) for index in range(len(items)))
+    parts = cut_parts(items, digests, limit)
+    assert [item for part in parts for item in part.items] == items
+    assert b"".join(part.digests for part in parts) == digests
+    for part in parts:
+        assert len(part.digests) == width * len(part.items)
+        assert len(part.items) <= 1 or sum(map(len, part.items)) <= limit

@@ -1,0 +1,29 @@
+from __future__ import annotations
+
+from prometheus_client import CollectorRegistry, generate_latest
+
+from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics, private_memory_bytes
+
+
+def registry() -> CollectorRegistry:
+    found = CollectorRegistry()
+    ProcessMetrics("broadcaster", found)
+    return found
+
+
+def test_process_tells_memory_cpu_and_loop_lag():
+    shown = generate_latest(registry()).decode()
+    for name in ("private_memory_bytes", "cpu_seconds_total", "event_loop_lag_seconds_bucket"):
+        assert f"broadcaster_{name}" in shown
+
+
+def test_private_memory_is_that_of_a_python_process():
+    assert 2**20 < private_memory_bytes() < 2**34
+
+
+def test_metrics_are_served_at_their_path_only():
+    server = MetricsServer(registry())
+    assert server.response(b"GET /metrics HTTP/1.1\r\n\r\n").startswith(b"HTTP/1.1 200 OK\r\n")
+    assert b"broadcaster_cpu_seconds_total" in server.response(b"GET /metrics?x=1 HTTP/1.1\r\n\r\n")
+    for request in (b"GET / HTTP/1.1\r\n\r\n", b"POST /metrics HTTP/1.1\r\n\r\n", b"\r\n\r\n", b"\xff\r\n\r\n"):
+        assert server.response(request).startswith(b"HTTP/1.1 404 ")

@@ -1,0 +1,61 @@
+"""Whole chains and real headers: what their networks accepted must pass, what published tests call invalid must not."""
+
+from pathlib import Path
+
+import pytest
+
+from services.shared.chainspec.genesis import genesis_from_json
+from services.shared.chainspec.networks import network
+from services.shared.chainspec.spec import ChainSpec
+from services.shared.ethwire.headers import decode_header
+from services.sync_coordinator.core.chain_rules import ChainRules
+from tests.support.chain_vectors import ChainWalk, headers_of, load_gz, pairs_of, vector_blocks
+from tests.support.era1_headers import era1_blocks
+
+PUBLISHED_TESTS = load_gz("chain_rules/blockchain_tests.json.gz")
+WHOLE_CHAINS = load_gz("chain_rules/whole_chains.json.gz")
+MAINNET_ERA = Path(__file__).parents[3] / "data" / "mainnet-00000-5ec1ffb8.era1"
+
+
+@pytest.mark.parametrize("case", PUBLISHED_TESTS, ids=lambda case: case["name"])
+def test_published_test_block_is_judged_as_stated(case):
+    rules = ChainRules(ChainSpec(chain_id=1, **case["forks"]))
+    walk = ChainWalk(rules, decode_header(bytes.fromhex(case["genesis"])))
+    for block in vector_blocks(case["blocks"]):
+        assert walk.broken_rule(block.header, block.uncles) == block.rule
+
+
+@pytest.mark.parametrize("chain", WHOLE_CHAINS, ids=lambda chain: chain["name"])
+def test_whole_chain_passes_up_to_proof_of_stake(chain):
+    genesis = genesis_from_json("genesis", chain["genesis"])
+    walk = ChainWalk(ChainRules(genesis.spec), genesis.header)
+    for block in vector_blocks(chain["blocks"]):
+        if block.header.difficulty == 0:
+            assert walk.broken_rule(block.header, block.uncles) == "difficulty"
+            break
+        assert walk.broken_rule(block.header, block.uncles) is None
+
+
+@pytest.mark.parametrize("name", ["mainnet", "classic", "sepolia", "goerli"])
+def test_real_header_passes_after_its_real_parent(name):
+    rules = ChainRules(network(name).spec)
+    pairs = pairs_of(name)
+    assert pairs
+    for parent, child in pairs:
+        rules.check_header(child, parent, now=child.timestamp)
+
+
+@pytest.mark.parametrize("name", ["mainnet", "sepolia", "goerli", "ropsten"])
+def test_real_block_one_passes_after_the_built_in_genesis(name):
+    builtin = network(name)
+    first = next(header for header in headers_of(name) if header.number == 1)
+    ChainRules(builtin.spec).check_header(first, builtin.genesis.header, now=None)
+
+
+def test_first_mainnet_era_passes_with_all_its_uncles():
+    builtin = network("mainnet")
+    walk = ChainWalk(ChainRules(builtin.spec), builtin.genesis.header)
+    (first, _), *blocks = era1_blocks(MAINNET_ERA)
+    assert first == builtin.genesis.header
+    assert [header.number for header, uncles in blocks if walk.broken_rule(header, uncles) is not None] == []
+    assert (len(blocks), sum(len(uncles) for _, uncles in blocks)) == (8191, 1410)
