@@ -64,7 +64,7 @@ clean: ## remove everything that was made
 $(STAMPS)/python:
 	@python="$$(sh tools/find_python.sh "$(PYTHON)")"; \
 	echo "set-up: $(VENV) with $$("$$python" --version)"; \
-	"$$python" -m venv --clear $(VENV) || { \
+	"$$python" -m venv $(VENV) || { \
 		echo "set-up: $$python cannot make a virtual environment; install its venv package (Debian: python3-venv)" >&2; \
 		exit 1; \
 	}

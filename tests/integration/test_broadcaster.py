@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import re
 import signal
 import sys
@@ -384,7 +383,7 @@ def test_health_says_serving_and_a_stop_ends_the_streams():
 
 
 def test_the_process_starts_answers_health_and_stops_cleanly_when_told(tmp_path: Path):
-    address = f"unix:{os.path.relpath(tmp_path / 'b.sock')}"
+    address = f"unix:{tmp_path / 'b.sock'}"
     flags = ["--listen", address, "--coordinator", "unix:nowhere.sock", "--run-dir", str(tmp_path)]
 
     async def scenario() -> None:

@@ -15,7 +15,7 @@ from typing import Final
 
 from services.shared.chainspec.genesis_config import spec_from_config
 from services.shared.chainspec.json_fields import GenesisInvalid, JsonFields, from_hex
-from services.shared.chainspec.spec import ChainSpec
+from services.shared.chainspec.spec import INITIAL_BASE_FEE, ChainSpec
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_list
@@ -26,9 +26,6 @@ __all__ = ["Genesis", "GenesisInvalid", "genesis_from_json", "load_genesis", "pa
 
 DEFAULT_GAS_LIMIT: Final = 4_712_388
 """What a gas limit of 0 in the file stands for (geth `GenesisGasLimit`)."""
-
-INITIAL_BASE_FEE: Final = 1_000_000_000
-"""Wei per gas at the first block with a base fee (EIP-1559)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,6 +14,9 @@ CLIQUE_PERIOD_S: Final = 15
 CLIQUE_EPOCH_BLOCKS: Final = 30_000
 """Blocks between clique checkpoints (EIP-225); also what a length of 0 means in a genesis file."""
 
+INITIAL_BASE_FEE: Final = 1_000_000_000
+"""Wei per gas at the first block with a base fee (EIP-1559)."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainSpec:

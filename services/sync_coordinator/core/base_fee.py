@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.shared.chainspec.genesis import INITIAL_BASE_FEE
+from services.shared.chainspec.spec import INITIAL_BASE_FEE
 from services.shared.ethwire.types import Header
 
 ELASTICITY: Final = 2

@@ -28,9 +28,10 @@ from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport, SealChecks
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
 from services.sync_coordinator.edges.wakeup import Wakeup
 from services.sync_coordinator.metrics import CoordinatorMetrics
-from services.sync_coordinator.store.chain_store import ChainStore
+from services.sync_coordinator.store.chain_store import ChainStore, StoreFailed
 
 ALLOWED_FUTURE_S: Final = 15
 """A header may be this far ahead of our clock (geth `allowedFutureBlockTime`)."""
@@ -116,7 +117,11 @@ class FetchDriver:
         self._wakeup.at(self._fetcher.next_wakeup())
 
     async def _import(self, block: Block, peer: PeerId) -> None:
-        outcome = await self._importing.import_block(block, peer)
+        try:
+            outcome = await self._importing.import_block(block, peer)
+        except (StoreFailed, SealWorkersFailed) as failed:
+            _log.error("fetched block not imported", number=block.header.number, why=str(failed))
+            outcome = BlockOutcome.REFUSED
         self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, self._loop.time()))
 
 

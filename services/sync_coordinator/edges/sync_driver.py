@@ -7,7 +7,7 @@ import random
 from collections import deque
 from collections.abc import Awaitable, Callable, Sequence
 from dataclasses import dataclass
-from typing import assert_never
+from typing import NamedTuple, assert_never
 
 import structlog
 
@@ -38,9 +38,10 @@ from services.sync_coordinator.core.sync_cycle import SyncCause, SyncCycle, Sync
 from services.sync_coordinator.core.sync_run import SyncRun
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
 from services.sync_coordinator.edges.wakeup import Wakeup
 from services.sync_coordinator.metrics import CoordinatorMetrics
-from services.sync_coordinator.store.chain_store import ChainStore
+from services.sync_coordinator.store.chain_store import ChainStore, StoreFailed
 
 _log = structlog.get_logger("sync")
 
@@ -239,19 +240,20 @@ class SyncDriver:
             failure = await _failure(self._parts.block_import.import_blocks(blocks))
         self._imported(run, batch_id, failure, "blocks", len(blocks))
 
-    def _imported(self, run: Downloader, batch_id: int, failure: RuleBroken | None, kind: str, count: int) -> None:
+    def _imported(self, run: Downloader, batch_id: int, failure: _Failure | None, kind: str, count: int) -> None:
         now = self._loop.time()
         if failure is None:
             self._parts.metrics.imported_blocks.labels(kind).inc(count)
             actions = run.on_imported(batch_id, now)
         else:
-            actions = run.on_import_failed(batch_id, failure.number, str(failure), now)
+            actions = run.on_import_failed(batch_id, failure.number, failure.reason, now)
         self._carry_out(actions)
 
     async def _end(self, outcome: SyncOutcome, roll_back: Sequence[Header]) -> None:
         self._run_wakeup.at(None)
-        if roll_back:
-            await self._parts.block_import.roll_back(roll_back)
+        failure = await _failure(self._parts.block_import.roll_back(roll_back))
+        if failure is not None:
+            _log.error("headers not rolled back", why=failure.reason)
         self._downloader = None
         self.last_progress = outcome.progress
         self.totals.add(outcome)
@@ -270,10 +272,19 @@ class SyncDriver:
         self._on_progress()
 
 
-async def _failure(importing: Awaitable[object]) -> RuleBroken | None:
-    """Why an import failed, for the reasons that are the chain's; others are bugs or a broken disk, and go on up."""
+class _Failure(NamedTuple):
+    """Why an import failed: block `number` broke a rule; or, with None, our own side could not do it."""
+
+    number: int | None
+    reason: str
+
+
+async def _failure(importing: Awaitable[object]) -> _Failure | None:
+    """The chain's faults and our disk's are reported, and a later sync tries again; bugs go on up."""
     try:
         await importing
-    except RuleBroken as failure:
-        return failure
+    except RuleBroken as broken:
+        return _Failure(broken.number, str(broken))
+    except (StoreFailed, SealWorkersFailed) as failed:
+        return _Failure(None, str(failed))
     return None

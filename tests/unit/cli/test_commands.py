@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from trisync.cli import chain_commands, main
+from trisync.cli import main
 
 GENESIS = {"config": {"chainId": 77}, "gasLimit": "0x1000", "difficulty": "0x1", "alloc": {}}
 
@@ -31,7 +31,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         command.extend(arguments)
         raise Executed
 
-    monkeypatch.setattr(chain_commands.os, "execv", become)
+    monkeypatch.setattr("os.execv", become)
     return command
 
 

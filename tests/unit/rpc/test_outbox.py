@@ -46,13 +46,6 @@ def test_closed_outbox_gives_what_is_queued_and_then_ends():
         finish(outbox.get())
 
 
-def test_get_waits_while_nothing_is_queued():
-    outbox: Outbox[str] = Outbox(limit_bytes=100)
-    waiting = outbox.get()
-    with pytest.raises(RuntimeError, match="no running event loop"):
-        waiting.send(None)
-
-
 def test_wait_below_returns_at_once_when_little_is_queued_or_the_outbox_is_closed():
     outbox: Outbox[str] = Outbox(limit_bytes=100)
     outbox.put("a", 50)

@@ -46,7 +46,7 @@ ETHASH_MUTATIONS = [
 ]
 
 
-@pytest.mark.parametrize("number", [97, 1_000_010, 1_920_005, 2_463_413, 2_675_001])
+@pytest.mark.parametrize("number", [97, 1_000_010, 1_920_005, 2_463_413, 2_675_001, 4_400_001])
 @pytest.mark.parametrize(("rule", "change"), ETHASH_MUTATIONS)
 def test_changed_field_breaks_its_rule_on_mainnet(number, rule, change):
     candidates = [(parent, child) for parent, child in pairs_of("mainnet") if abs(child.number - number) < 200_000]

@@ -104,7 +104,7 @@ def test_cut_off_dump_is_refused_with_the_block_where_it_ends(tmp_path, missing)
     path = tmp_path / "chain.rlp"
     content = MAINNET_50.read_bytes()
     path.write_bytes(content[:-missing])
-    assert "block 50 of the file (byte 30127): the file is cut off" in problem_of(path)
+    assert "block 50 of the file (byte 30007): the file is cut off" in problem_of(path)
 
 
 @pytest.mark.parametrize("share", [0.001, 0.5, 0.99])

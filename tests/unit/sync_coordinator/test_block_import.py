@@ -1,0 +1,292 @@
+"""Rules are real; the store is LMDB; seals are judged by a list. Each test is one short event loop without timers."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Collection, Coroutine, Sequence
+from typing import Any
+
+import pytest
+
+from services.shared.ethwire.rlp_slices import join_list
+from services.shared.ethwire.types import Block, BlockHash, Header
+from services.sync_coordinator.core.checked_chunks import CHUNK_BLOCKS
+from services.sync_coordinator.core.fork_choice import ChainUpdate
+from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.edges.block_import import BlockImport
+from services.sync_coordinator.store.chain_store import StoreFailed
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from tests.support.ruled_chain import GENESIS, RULES, ruled_block, ruled_chain
+
+NOW = 1e9
+OURS = ruled_chain(GENESIS, 30)
+
+
+class ListedSeals:
+    """Refuses listed headers like the real check: the lowest number first, one at a time."""
+
+    def __init__(self, bad: Collection[BlockHash] = ()) -> None:
+        self.bad = bad
+        self.checked: list[list[Header]] = []
+
+    async def check(self, headers: Sequence[Header]) -> None:
+        self.checked.append(list(headers))
+        await asyncio.sleep(0)
+        for header in sorted(headers, key=lambda header: header.number):
+            if header.hash in self.bad:
+                raise broken(header, "seal", "is listed as bad")
+
+
+class Importing:
+    """A store, its import, and what the import reported."""
+
+    def __init__(self, store: LmdbChainStore, seals: ListedSeals) -> None:
+        self.store, self.seals = store, seals
+        self.updates: list[ChainUpdate] = []
+
+    def blocks(self, *batches: Sequence[Block], now: float = NOW) -> list[Any]:
+        """The outcome, or the broken rule, of each batch in turn."""
+        return self._run(now, lambda block_import: [block_import.import_blocks(batch) for batch in batches])
+
+    def headers(self, *batches: Sequence[Block]) -> list[Any]:
+        return self._run(
+            NOW,
+            lambda block_import: [block_import.import_headers([block.header for block in batch]) for batch in batches],
+        )
+
+    def roll_back(self, headers: Sequence[Header]) -> list[Any]:
+        return self._run(NOW, lambda block_import: [block_import.roll_back(headers)])
+
+    def _run(self, now, make) -> list[Any]:
+        async def main() -> list[Any]:
+            block_import = BlockImport(
+                self.store, RULES, self.seals, clock=lambda: now, on_commit=lambda update: self.updates.append(update)
+            )
+            work: list[Coroutine[Any, Any, Any]] = make(block_import)
+            try:
+                return await asyncio.gather(*work, return_exceptions=True)
+            finally:
+                block_import.close()
+
+        return asyncio.run(main())
+
+
+@pytest.fixture
+def importing(tmp_path):
+    store = LmdbChainStore.open(tmp_path / "chain", GENESIS)
+    yield Importing(store, ListedSeals())
+    store.close()
+
+
+def stored_until(importing: Importing, blocks: Sequence[Block]) -> int:
+    """How many of `blocks`, from the first on, are stored whole; none may be after a gap."""
+    stored = [importing.store.has_body(block.header.hash) for block in blocks]
+    count = stored.count(True)
+    assert stored == [True] * count + [False] * (len(blocks) - count)
+    return count
+
+
+def broken_rule(outcome: object) -> tuple[int, str]:
+    assert isinstance(outcome, RuleBroken), outcome
+    return outcome.number, outcome.rule
+
+
+def test_blocks_move_all_heads_and_are_stored_whole(importing):
+    (outcome,) = importing.blocks(OURS)
+    assert (outcome.imported, outcome.known, outcome.reorgs) == (30, 0, [])
+    assert set(outcome.heads) == {OURS[-1].header}
+    assert [importing.store.body_rlp(block.header.hash) for block in OURS] == [block.body_rlp for block in OURS]
+    assert [block for update in importing.updates for block in update.bodies] == OURS
+
+
+def test_known_blocks_are_skipped(importing):
+    importing.blocks(OURS[:20])
+    (outcome,) = importing.blocks(OURS)
+    assert (outcome.imported, outcome.known) == (10, 20)
+    (outcome,) = importing.blocks(OURS)
+    assert (outcome.imported, outcome.known) == (0, 30)
+
+
+def test_nothing_happens_when_there_is_nothing_to_import(importing):
+    (outcome,) = importing.blocks([])
+    assert (outcome.imported, outcome.known) == (0, 0)
+
+
+def test_headers_move_the_header_head_only(importing):
+    (outcome,) = importing.headers(OURS)
+    assert outcome.imported == 30
+    assert outcome.heads.header == OURS[-1].header
+    assert outcome.heads.full_block == GENESIS
+
+
+def test_full_head_catches_up_when_headers_were_there_first(importing):
+    importing.headers(OURS)
+    (outcome,) = importing.blocks(OURS[:10])
+    assert outcome.imported == 10
+    assert outcome.heads.header == OURS[-1].header
+    assert outcome.heads.full_block == OURS[9].header
+
+
+@pytest.mark.parametrize("bad_at", [0, 1, 17, 29])
+def test_what_is_valid_before_a_broken_rule_is_stored(importing, bad_at):
+    bad = ruled_block(OURS[bad_at - 1].header if bad_at else GENESIS)
+    bad = Block(bad.header._replace(difficulty=1, hash=BlockHash(b"\1" * 32)), bad.body_rlp)
+    (outcome,) = importing.blocks([*OURS[:bad_at], bad, *OURS[bad_at + 1 :]])
+    assert broken_rule(outcome) == (bad_at + 1, "difficulty")
+    assert stored_until(importing, OURS) == bad_at
+
+
+@pytest.mark.parametrize("kind", ["blocks", "headers"])
+@pytest.mark.parametrize("bad_at", [0, 1, 17, 29])
+def test_what_is_valid_before_a_bad_seal_is_stored(importing, bad_at, kind):
+    importing.seals.bad = {OURS[bad_at].header.hash, OURS[29].header.hash}
+    (outcome,) = getattr(importing, kind)(OURS)
+    assert broken_rule(outcome) == (bad_at + 1, "seal")
+    assert importing.store.heads().header == (OURS[bad_at - 1].header if bad_at else GENESIS)
+
+
+def test_first_bad_block_counts_when_an_uncle_of_a_later_one_has_a_lower_number(importing):
+    """The seal check names the uncle first; block 15, before it, is bad as well."""
+    uncle = ruled_block(OURS[9].header, branch=1).header
+    blocks = [*OURS[:15], ruled_block(OURS[14].header, uncles=[uncle])]
+    importing.seals.bad = {uncle.hash, OURS[14].header.hash}
+    (outcome,) = importing.blocks(blocks)
+    assert broken_rule(outcome) == (15, "seal")
+    assert stored_until(importing, blocks) == 14
+
+
+def test_block_is_refused_when_its_uncles_seal_is_bad(importing):
+    uncle = ruled_block(OURS[9].header, branch=1).header
+    blocks = [*OURS[:15], ruled_block(OURS[14].header, uncles=[uncle])]
+    importing.seals.bad = {uncle.hash}
+    (outcome,) = importing.blocks(blocks)
+    assert broken_rule(outcome) == (16, "uncles")
+    assert "block 11" in str(outcome)
+    assert stored_until(importing, blocks) == 15
+
+
+def test_seals_of_blocks_and_uncles_are_asked_for(importing):
+    uncle = ruled_block(OURS[9].header, branch=1).header
+    blocks = [*OURS[:15], ruled_block(OURS[14].header, uncles=[uncle])]
+    importing.blocks(blocks)
+    assert set(importing.seals.checked[0]) == {uncle, *(block.header for block in blocks)}
+
+
+def test_uncle_is_refused_when_an_ancestor_from_an_earlier_import_named_it(importing):
+    uncle = ruled_block(OURS[9].header, branch=1).header
+    first = ruled_block(OURS[14].header, uncles=[uncle])
+    second = ruled_block(first.header)
+    assert importing.blocks(OURS[:15], [first], [second])[-1].imported == 1
+    (outcome,) = importing.blocks([ruled_block(second.header, uncles=[uncle])])
+    assert broken_rule(outcome) == (18, "uncles")
+
+
+def test_uncle_is_accepted_when_its_parent_came_in_an_earlier_import(importing):
+    uncle = ruled_block(OURS[9].header, branch=1).header
+    importing.blocks(OURS[:15])
+    (outcome,) = importing.blocks([ruled_block(OURS[14].header, uncles=[uncle])])
+    assert outcome.imported == 1
+
+
+def test_block_is_refused_when_its_uncles_are_no_headers(importing):
+    block = ruled_block(GENESIS)
+    header = block.header._replace(uncles_hash=bytes(32))
+    (outcome,) = importing.blocks([Block(header, join_list([b"\xc0", join_list([b"\xc1\x01"])]))])
+    assert broken_rule(outcome) == (1, "uncles")
+
+
+@pytest.mark.parametrize("kind", ["blocks", "headers"])
+def test_parent_rule_is_broken_when_the_parent_is_unknown(importing, kind):
+    (outcome,) = getattr(importing, kind)(OURS[5:])
+    assert broken_rule(outcome) == (6, "parent")
+    assert importing.store.heads().header == GENESIS
+
+
+def test_block_is_refused_when_only_the_header_of_its_parent_is_known(importing):
+    importing.headers(OURS)
+    (outcome,) = importing.blocks(OURS[5:])
+    assert broken_rule(outcome) == (6, "parent")
+
+
+def test_block_from_the_future_is_refused_by_that_name(importing):
+    (outcome,) = importing.blocks(OURS, now=OURS[20].header.timestamp - 15)
+    assert broken_rule(outcome) == (22, "timestamp-future")
+    assert stored_until(importing, OURS) == 21
+
+
+def test_branches_in_one_batch_are_weighed_against_each_other(importing):
+    heavier = ruled_chain(OURS[9].header, 25, seconds=5, branch=1)
+    (outcome,) = importing.blocks([*OURS, *heavier])
+    assert outcome.imported == 55
+    assert set(outcome.heads) == {heavier[-1].header}
+    (reorg,) = outcome.reorgs
+    assert (reorg.depth, reorg.common_ancestor) == (20, OURS[9].header)
+    assert importing.store.has_body(OURS[-1].header.hash)
+
+
+def test_calls_are_carried_out_in_their_order(importing):
+    outcomes = importing.blocks(OURS[:10], OURS[10:20], OURS[20:])
+    assert [outcome.imported for outcome in outcomes] == [10, 10, 10]
+
+
+def test_long_batch_is_committed_in_chunks(importing):
+    long = ruled_chain(GENESIS, CHUNK_BLOCKS * 2 + 7)
+    (outcome,) = importing.blocks(long)
+    assert outcome.imported == len(long)
+    assert [len(update.bodies) for update in importing.updates] == [CHUNK_BLOCKS, CHUNK_BLOCKS, 7]
+
+
+def test_chunks_before_a_bad_seal_are_kept_while_later_ones_are_checked(importing):
+    long = ruled_chain(GENESIS, CHUNK_BLOCKS * 2 + 7)
+    importing.seals.bad = {long[CHUNK_BLOCKS + 3].header.hash}
+    (outcome,) = importing.blocks(long)
+    assert broken_rule(outcome) == (CHUNK_BLOCKS + 4, "seal")
+    assert stored_until(importing, long) == CHUNK_BLOCKS + 3
+
+
+def test_lower_fault_is_raised_when_a_seal_is_bad_and_a_rule_is_broken_in_the_next_chunk(importing):
+    long = ruled_chain(GENESIS, CHUNK_BLOCKS + 7)
+    bad = Block(long[-1].header._replace(difficulty=1), long[-1].body_rlp)
+    importing.seals.bad = {long[5].header.hash}
+    (outcome,) = importing.blocks([*long[:-1], bad])
+    assert broken_rule(outcome) == (6, "seal")
+    assert stored_until(importing, long) == 5
+
+
+def test_cancelled_import_waits_for_its_commit_and_reports_it(importing):
+    """Cancelled at every step of the loop in turn: what was reported is exactly what is stored."""
+    long = ruled_chain(GENESIS, CHUNK_BLOCKS + 50)
+
+    async def cancel_after(steps: int) -> bool:
+        block_import = BlockImport(importing.store, RULES, importing.seals, on_commit=importing.updates.append)
+        task = asyncio.create_task(block_import.import_blocks(long))
+        for _ in range(steps):
+            await asyncio.sleep(0)
+        task.cancel()
+        done = (await asyncio.gather(task, return_exceptions=True))[0]
+        block_import.close()
+        return not isinstance(done, asyncio.CancelledError)
+
+    for steps in range(40):
+        if asyncio.run(cancel_after(steps)):
+            break
+        reported = [block for update in importing.updates for block in update.bodies]
+        assert stored_until(importing, long) == len(reported)
+
+
+def test_rolled_back_headers_are_gone_and_can_come_again(importing):
+    importing.headers(OURS)
+    importing.roll_back([block.header for block in OURS[10:]])
+    assert importing.store.heads().header == OURS[9].header
+    (outcome,) = importing.headers(OURS)
+    assert (outcome.imported, outcome.known) == (20, 10)
+
+
+def test_failing_disk_is_raised_as_such(importing):
+    def fail(update: ChainUpdate) -> None:
+        raise StoreFailed("no space left")
+
+    importing.store.commit = fail
+    (outcome,) = importing.blocks(OURS)
+    assert isinstance(outcome, StoreFailed)
+    assert importing.updates == []
