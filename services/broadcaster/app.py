@@ -40,18 +40,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     links = GatewayLinks(relay, metrics, config.gateway_queue_bytes)
     chain_watch = ChainWatch(config.coordinator, FollowedChain(), metrics, Backoff(rng))
 
-    services = broadcast_pb2.DESCRIPTOR.services_by_name
-    server = RpcServer()
-    server.add(
-        broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
-        GatewayServicer(links),
-        services["BroadcastLinkService"],
-    )
-    server.add(
-        broadcast_pb2_grpc.add_BroadcastServiceServicer_to_server,
-        BroadcastServicer(links),
-        services["BroadcastService"],
-    )
+    server = _server(links)
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -68,6 +57,22 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
         links.end_all()
         await server.stop(STOP_GRACE_S)
         await metrics_server.stop()
+
+
+def _server(links: GatewayLinks) -> RpcServer:
+    services = broadcast_pb2.DESCRIPTOR.services_by_name
+    server = RpcServer()
+    server.add(
+        broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
+        GatewayServicer(links),
+        services["BroadcastLinkService"],
+    )
+    server.add(
+        broadcast_pb2_grpc.add_BroadcastServiceServicer_to_server,
+        BroadcastServicer(links),
+        services["BroadcastService"],
+    )
+    return server
 
 
 def _bound_address(address: str, port: int) -> str:

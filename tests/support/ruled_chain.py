@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import Collection, Sequence
 
 from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.bodies import body_roots
@@ -11,6 +12,7 @@ from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_list
 from services.shared.ethwire.types import Block, BlockHash, Header
 from services.sync_coordinator.core.chain_rules import ChainRules
+from services.sync_coordinator.core.rule_broken import broken
 
 SPEC = ChainSpec(chain_id=1337, homestead_block=0, byzantium_block=0)
 RULES = ChainRules(SPEC)
@@ -64,3 +66,18 @@ def ruled_chain(parent: Header, count: int, *, seconds: int = 13, branch: int = 
     for _ in range(count):
         blocks.append(ruled_block(blocks[-1].header if blocks else parent, seconds=seconds, branch=branch))
     return blocks
+
+
+class ListedSeals:
+    """Refuses listed headers like the real check: the lowest number first, one at a time."""
+
+    def __init__(self, bad: Collection[BlockHash] = ()) -> None:
+        self.bad = bad
+        self.checked: list[list[Header]] = []
+
+    async def check(self, headers: Sequence[Header]) -> None:
+        self.checked.append(list(headers))
+        await asyncio.sleep(0)
+        for header in sorted(headers, key=lambda header: header.number):
+            if header.hash in self.bad:
+                raise broken(header, "seal", "is listed as bad")

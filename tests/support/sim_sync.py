@@ -170,6 +170,8 @@ class SimSync:
         def wake() -> None:
             if downloader is self.downloader and downloader.next_wakeup() == due:
                 self._carry_out(downloader.on_wakeup(self.net.now))
+                again = downloader.next_wakeup()
+                assert again is None or again > self.net.now, "a wakeup has to do what it was wanted for"
 
         if due is not None:
             self.net.at(due, wake)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
@@ -57,11 +58,19 @@ class Dialler:
             self._parts.metrics.dials.labels("connected").inc()
         except (OSError, TimeoutError) as problem:
             self._parts.metrics.dials.labels("unreachable").inc()
-            timed_out = isinstance(problem, TimeoutError)
-            why = "no answer in time" if timed_out else (problem.strerror or str(problem)).lower()
+            why = _in_words(problem)
             self._log.info("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
             failed = wire.DialFailed(enode=str(node), explanation=why)
             self._parts.coordinator.tell(wire.ControlRequest(dial_failed=failed))
         finally:
             self._schedule.on_dial_ended(node.node_id, asyncio.get_running_loop().time())
             self.wake()
+
+
+def _in_words(problem: OSError) -> str:
+    if isinstance(problem, TimeoutError):
+        return "no answer in time"
+    # The loop puts the address into the text, which is told already; the number says what went wrong.
+    if problem.errno is not None and problem.errno > 0:
+        return os.strerror(problem.errno).lower()
+    return (problem.strerror or str(problem)).lower()

@@ -139,7 +139,8 @@ class ChainDownload:
         return actions
 
     def next_wakeup(self) -> float | None:
-        due = (self._fills.next_wakeup(), self._body_fetch.next_wakeup(), self.headers.next_wakeup())
+        retry_at = self.headers.next_wakeup(self.bodies.incomplete)
+        due = (self._fills.next_wakeup(), self._body_fetch.next_wakeup(), retry_at)
         return min((at for at in due if at is not None), default=None)
 
     def _ask_for_bodies(self, now: float) -> list[RequestBodies]:

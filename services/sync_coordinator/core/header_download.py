@@ -52,7 +52,7 @@ class HeaderDownload:
 
     def question(self, downstream: int, now: float) -> HeaderQuestion | None:
         """What to ask the master now; None when there is nothing to ask, or no room for the answer."""
-        if self.held + downstream + self._size > self._config.max_queued_headers:
+        if not self._has_room(downstream):
             return None
         start = self.ready.last_number + 1
         if self.stage is HeaderStage.SKELETON:
@@ -99,8 +99,12 @@ class HeaderDownload:
             return max(budget, 1) if room >= 0 else budget
         return budget
 
-    def next_wakeup(self) -> float | None:
-        return self._retry_at if self.stage is HeaderStage.TAIL_HELD_BACK else None
+    def next_wakeup(self, downstream: int) -> float | None:
+        """When the tail is asked for again; without room it is the importer that is waited for."""
+        return self._retry_at if self.stage is HeaderStage.TAIL_HELD_BACK and self._has_room(downstream) else None
+
+    def _has_room(self, downstream: int) -> bool:
+        return self.held + downstream + self._size <= self._config.max_queued_headers
 
     def _on_tail(self, headers: Sequence[Header], now: float) -> None:
         if len(headers) > self._size:

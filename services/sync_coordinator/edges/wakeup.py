@@ -12,18 +12,18 @@ class Wakeup:
     def __init__(self, callback: Callable[[], None]) -> None:
         self._callback = callback
         self._loop = asyncio.get_running_loop()
-        self._timer: asyncio.TimerHandle | None = None
+        self._when: float | None = None
+        self._timer: asyncio.Handle | None = None
 
     def at(self, when: float | None) -> None:
         """Move the timer; None stops it. A time in the past fires at the next turn of the loop."""
+        if when == self._when:
+            return
         if self._timer is not None:
-            if when is not None and self._timer.when() == when and not self._timer.cancelled():
-                return
             self._timer.cancel()
-            self._timer = None
-        if when is not None:
-            self._timer = self._loop.call_at(when, self._fire)
+        self._when = when
+        self._timer = None if when is None else self._loop.call_at(when, self._fire)
 
     def _fire(self) -> None:
-        self._timer = None
+        self._when = self._timer = None
         self._callback()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Collection, Coroutine, Sequence
+from collections.abc import Coroutine, Sequence
 from typing import Any
 
 import pytest
@@ -12,29 +12,14 @@ from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Block, BlockHash, Header
 from services.sync_coordinator.core.checked_chunks import CHUNK_BLOCKS
 from services.sync_coordinator.core.fork_choice import ChainUpdate
-from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.store.chain_store import StoreFailed
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
-from tests.support.ruled_chain import GENESIS, RULES, ruled_block, ruled_chain
+from tests.support.ruled_chain import GENESIS, RULES, ListedSeals, ruled_block, ruled_chain
 
 NOW = 1e9
 OURS = ruled_chain(GENESIS, 30)
-
-
-class ListedSeals:
-    """Refuses listed headers like the real check: the lowest number first, one at a time."""
-
-    def __init__(self, bad: Collection[BlockHash] = ()) -> None:
-        self.bad = bad
-        self.checked: list[list[Header]] = []
-
-    async def check(self, headers: Sequence[Header]) -> None:
-        self.checked.append(list(headers))
-        await asyncio.sleep(0)
-        for header in sorted(headers, key=lambda header: header.number):
-            if header.hash in self.bad:
-                raise broken(header, "seal", "is listed as bad")
 
 
 class Importing:
@@ -59,9 +44,7 @@ class Importing:
 
     def _run(self, now, make) -> list[Any]:
         async def main() -> list[Any]:
-            block_import = BlockImport(
-                self.store, RULES, self.seals, clock=lambda: now, on_commit=lambda update: self.updates.append(update)
-            )
+            block_import = BlockImport(self.store, RULES, self.seals, clock=lambda: now, on_commit=self.updates.append)
             work: list[Coroutine[Any, Any, Any]] = make(block_import)
             try:
                 return await asyncio.gather(*work, return_exceptions=True)

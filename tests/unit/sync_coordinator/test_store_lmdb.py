@@ -1,9 +1,12 @@
 from __future__ import annotations
 
+from typing import cast
+
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from services.shared.ethwire.types import BlockHash
 from services.sync_coordinator.core.fork_choice import ChainUpdate, extend_blocks, extend_headers, roll_back
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.tables import Table
@@ -123,7 +126,7 @@ def test_forgotten_headers_leave_no_trace(store):
 
 def test_nothing_of_a_commit_stays_when_it_fails_half_way(store):
     broken = extend_blocks(store, [LIGHT.block(1)])
-    broken = ChainUpdate(heads=broken.heads, headers=broken.headers, canonical=[(1, None)])
+    broken = ChainUpdate(heads=broken.heads, headers=broken.headers, canonical=[(1, cast(BlockHash, None))])
     with pytest.raises(TypeError):
         store.commit(broken)
     assert store.heads().header == GENESIS

@@ -3,12 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, Final, cast
+
+import uvloop
+from blocksync.v1 import gateway_link_pb2
 
 from services.peer_gateway.app import run
 from services.peer_gateway.config import GatewayConfig
@@ -26,6 +30,17 @@ CHAIN: Final = ScriptedChain(
     (header.header_rlp, body.body_rlp)
     for header, body in zip(made_chain(40).headers, made_chain(40).bodies, strict=True)
 )
+
+
+def in_loop(test: Callable[..., Coroutine[Any, Any, None]]) -> Callable[..., None]:
+    """Run a test's coroutine in a loop of its own, of the kind services run in."""
+
+    @functools.wraps(test)
+    def run_test(*arguments: Any, **fixtures: Any) -> None:
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(test(*arguments, **fixtures))
+
+    return run_test
 
 
 class GatewayUnderTest:
@@ -59,6 +74,11 @@ class GatewayUnderTest:
         joined = await self.coordinator.control.next("peer_joined")
         assert joined.peer.node_id == peer.local.node_id
         return peer
+
+    def ask(self, peer: ScriptedPeer, request_id: int, **query: Any) -> None:
+        """Have the gateway ask a peer: `ask(peer, 7, bodies=…)`."""
+        request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer.local.node_id, **query)
+        self.coordinator.send(peer_request=request)
 
     async def start_coordinator(self) -> None:
         await self.coordinator.start(self.coordinator_address)
@@ -124,5 +144,3 @@ async def _ready_or_failed(bench: GatewayUnderTest, running: asyncio.Task[None])
     if running.done():
         waiting.cancel()
         await running
-
-
