@@ -1,0 +1,1 @@
+"""Repeatable measurements: `python -m bench.NAME [--json]`, each with a table as its result."""

@@ -138,7 +138,10 @@ async def _import_files(files: Sequence[Path], store: LmdbChainStore, rules: Cha
     block_import = BlockImport(store, rules, seals)
     try:
         for path in files:
-            outcome = await import_file(path, store, block_import, progress.show)
+            try:
+                outcome = await import_file(path, store, block_import, progress.show)
+            except RuleBroken as fault:
+                raise CommandFailed(f"{path}: refused: {fault}") from fault
             imported, known = imported + outcome.imported, known + outcome.known
     finally:
         block_import.close()
@@ -186,7 +189,9 @@ def _genesis(options: argparse.Namespace) -> Genesis:
         if options.genesis is not None:
             return load_genesis(options.genesis)
         return network(options.network or "mainnet").genesis
-    except (GenesisInvalid, UnknownNetwork) as error:
+    except GenesisInvalid as error:
+        raise CommandFailed(str(error)) from error
+    except UnknownNetwork as error:
         raise CommandFailed(str(error), BAD_USAGE) from error
 
 
@@ -260,7 +265,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except CommandFailed as error:
         say(str(error))
         return error.exit_code
-    except (StoreRefused, StoreFailed, DumpInvalid, RuleBroken, SealWorkersFailed) as error:
+    except (StoreRefused, StoreFailed, DumpInvalid, SealWorkersFailed) as error:
         say(str(error))
         return FAILED
     except KeyboardInterrupt:

@@ -49,6 +49,7 @@ class ChainDownload:
             rng=run.rng,
             next_request_id=run.next_request_id,
         )
+        self._total_difficulty_before = run.total_difficulty()
         self.timeouts = 0
 
     @property
@@ -68,15 +69,12 @@ class ChainDownload:
     def check_promise(self) -> None:
         """Raise SyncFailed when the complete download falls short of what the master promised.
 
-        In full mode a master that gave anything is believed for now: more may come in the next sync.
+        In full mode a master that brought us any further is believed for now: the next sync will tell.
         """
-        promised = self._run.target.total_difficulty
-        if (self._run.is_full and self.headers.fetched) or promised <= (ours := self._run.total_difficulty()):
+        promised, ours = self._run.target.total_difficulty, self._run.total_difficulty()
+        if promised <= ours or (self._run.is_full and ours > self._total_difficulty_before):
             return
-        raise SyncFailed(
-            SyncFault.STALLING_PEER,
-            f"a total difficulty of {promised} was promised, ours is {ours} and nothing more came",
-        )
+        raise SyncFailed(SyncFault.STALLING_PEER, f"it promised a total difficulty of {promised}, we are at {ours}")
 
     def on_headers(self, request_id: int, headers: Sequence[Header], now: float) -> bool:
         """Take a peer's headers for a gap; False when nobody waits for them."""

@@ -43,8 +43,8 @@ class Downloader:
     `on_wakeup` at `next_wakeup()`. A peer in a `DropPeer` counts as gone at once.
     """
 
-    def __init__(self, run: SyncRun, previous: SyncProgress | None = None) -> None:
-        """`previous` is the progress of the sync before, if any: its starting block may still count."""
+    def __init__(self, run: SyncRun, previous: SyncOutcome | None = None) -> None:
+        """`previous` is how the sync before ended, if there was one: its starting block may still count."""
         self._run = run
         self._previous = previous
         self._search = AncestorSearch(run.config, run.target.mode, run.chain, run.target.head_hash)
@@ -232,6 +232,8 @@ class Downloader:
     def _ask_master(self, question: HeaderQuestion, now: float) -> None:
         request_id = self._run.next_request_id()
         self._question = _OpenQuestion(request_id, now)
+        if self._download is not None:
+            self._download.headers.on_asked()
         master = self._run.target.master
         self._actions.append(RequestHeaders(request_id, master, question.origin, question.amount, question.step - 1))
 
@@ -245,18 +247,19 @@ class Downloader:
         search = self._search
         search.on_reply(headers)
         self._phase = search.phase
-        if search.ancestor is not None and search.height is not None:
+        if search.height is not None:
+            self._highest_block = search.height.number
+        if search.ancestor is not None:
             self._phase = SyncPhase.DOWNLOAD
             self._starting_block = self._first_start(search.ancestor.number)
-            self._highest_block = search.height.number
             self._download = ChainDownload(self._run, search.ancestor)
 
     def _first_start(self, ancestor: int) -> int:
         """Where the work began: an unfinished sync before this one began it, unless it was on another branch."""
-        previous = self._previous
-        if previous is None or previous.highest_block <= ancestor or previous.starting_block > ancestor:
+        if self._previous is None or self._previous.fault is None:
             return ancestor
-        return previous.starting_block
+        previous = self._previous.progress
+        return previous.starting_block if previous.starting_block <= ancestor < previous.highest_block else ancestor
 
     def _drop(self, peer: PeerId, fault: SyncFault, detail: str) -> None:
         """Have a peer disconnected; without its master a sync ends."""

@@ -61,6 +61,11 @@ class HeaderDownload:
             return HeaderQuestion(start, self._size)
         return None
 
+    def on_asked(self) -> None:
+        """The question went out."""
+        if self.stage is HeaderStage.TAIL_HELD_BACK:
+            self.stage = HeaderStage.TAIL
+
     def on_reply(self, headers: Sequence[Header], now: float) -> None:
         """Take the master's answer to `question`. Raises SyncFailed when it cannot be right."""
         if self.stage is HeaderStage.SKELETON:

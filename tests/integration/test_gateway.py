@@ -1,0 +1,260 @@
+"""A real gateway between a scripted coordinator, broadcaster and peers: joining, asking, answering, leaving."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from blocksync.v1 import common_pb2, gateway_link_pb2
+
+from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.messages import (
+    BlockBodies,
+    BlockHeaders,
+    GetBlockBodies,
+    GetBlockHeaders,
+    GetNodeData,
+    GetReceipts,
+    NewBlock,
+    NewBlockHashes,
+    NodeData,
+    Receipts,
+)
+from services.shared.ethwire.types import Announce
+from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto, reason_to_proto
+from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
+from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
+from tests.support.wire import local_node
+
+pytestmark = pytest.mark.integration
+
+
+@in_loop
+async def test_peer_that_shakes_hands_joins_with_what_it_said():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.dial("alice")
+        ours = await peer.join(gateway.status)
+        assert ours == gateway.status._replace(protocol_version=63)
+        asked = await gateway.coordinator.control.next("admit_peer")
+        assert (asked.node_id, asked.inbound, asked.static) == (peer.local.node_id, True, False)
+        joined = (await gateway.coordinator.control.next("peer_joined")).peer
+        assert joined.node_id == peer.local.node_id
+        assert (joined.client_name, joined.eth_version, joined.p2p_version) == ("alice", 63, 5)
+        assert joined.head_hash == gateway.status.head_hash
+        assert big_from_bytes(joined.total_difficulty) == gateway.status.total_difficulty
+        told = await gateway.broadcaster.arrivals.next("peer_joined")
+        assert told.peer.node_id == peer.local.node_id
+
+
+@pytest.mark.parametrize("settings", [{"eth_versions": (62,)}, {"p2p_version": 4}], ids=["eth-62", "p2p-4"])
+@in_loop
+async def test_old_peer_joins_and_is_answered(settings):
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined("alice", **settings)
+        assert peer.eth_version == settings.get("eth_versions", (63,))[0]
+        assert peer.connection.is_compressed is ("p2p_version" not in settings)
+        peer.send(GetBlockHeaders(0, 3, 0, False))
+        reply = await peer.receive(BlockHeaders)
+        assert reply.headers_rlp == [header.header_rlp for header in CHAIN.headers[:3]]
+
+
+@in_loop
+async def test_questions_are_answered_in_order_from_the_coordinators_chain():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        hashes = [header.hash for header in CHAIN.headers]
+        gateway.coordinator.may_read.clear()
+        peer.send(GetBlockHeaders(5, 4, 1, False))
+        peer.send(GetBlockBodies(hashes[3:6]))
+        peer.send(GetReceipts(hashes[:1]))
+        peer.send(GetNodeData([bytes(32)]))
+        peer.send(GetBlockHeaders(hashes[9], 2, 0, True))
+        gateway.coordinator.may_read.set()
+        assert (await peer.receive(BlockHeaders)).headers_rlp == [CHAIN.headers[n].header_rlp for n in (5, 7, 9, 11)]
+        assert (await peer.receive(BlockBodies)).bodies_rlp == CHAIN.bodies_rlp[3:6]
+        assert (await peer.receive(Receipts)).receipts_rlp == []
+        assert (await peer.receive(NodeData)).values == []
+        assert (await peer.receive(BlockHeaders)).headers_rlp == [CHAIN.headers[n].header_rlp for n in (9, 8)]
+
+
+@in_loop
+async def test_question_is_answered_empty_when_the_coordinator_takes_too_long():
+    async with gateway_under_test(question_patience=0.2) as gateway:
+        peer = await gateway.joined()
+        gateway.coordinator.may_read.clear()
+        peer.send(GetBlockHeaders(0, 3, 0, False))
+        assert await peer.receive(BlockHeaders) == BlockHeaders([])
+        assert await gateway.metric("questions_total", kind="GetBlockHeaders", outcome="late") == 1
+
+
+@in_loop
+async def test_replies_reach_the_coordinator_with_request_id_bytes_and_digests():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        peer.answer = CHAIN.answer
+        query = headers_query_to_proto(GetBlockHeaders(3, 10, 0, False))
+        gateway.ask(peer, 77, headers=query)
+        hashes = b"".join(header.hash for header in CHAIN.headers[3:13])
+        gateway.ask(peer, 78, bodies=gateway_link_pb2.HashList(hashes=hashes))
+        headers = await gateway.coordinator.bulk.next("headers")
+        assert (headers.request_id, headers.node_id, headers.last_part) == (77, peer.local.node_id, True)
+        assert list(headers.headers_rlp) == [header.header_rlp for header in CHAIN.headers[3:13]]
+        assert headers.hashes == hashes
+        bodies = await gateway.coordinator.bulk.next("bodies")
+        assert (bodies.request_id, bodies.part, bodies.last_part) == (78, 0, True)
+        assert list(bodies.bodies_rlp) == CHAIN.bodies_rlp[3:13]
+        expected = b"".join(header.transactions_root + header.uncles_hash for header in CHAIN.headers[3:13])
+        assert bodies.roots == expected
+
+
+@in_loop
+async def test_reply_over_four_megabytes_crosses_in_numbered_parts():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        values = [bytes([index]) * 1_000_000 for index in range(9)]
+        peer.answer = lambda message: NodeData(values) if isinstance(message, GetNodeData) else None
+        hashes = b"".join(map(keccak256, values))
+        gateway.ask(peer, 5, node_data=gateway_link_pb2.HashList(hashes=hashes))
+        parts = [await gateway.coordinator.bulk.next("node_data") for _ in range(3)]
+        assert [(part.request_id, part.part, part.last_part) for part in parts] == [
+            (5, 0, False),
+            (5, 1, False),
+            (5, 2, True),
+        ]
+        assert [value for part in parts for value in part.values] == values
+        assert b"".join(part.hashes for part in parts) == hashes
+
+
+@in_loop
+async def test_request_for_an_unknown_peer_is_reported_lost():
+    async with gateway_under_test() as gateway:
+        request = gateway_link_pb2.PeerRequest(
+            request_id=9, node_id=bytes(64), headers=headers_query_to_proto(GetBlockHeaders(0, 1, 0, False))
+        )
+        gateway.coordinator.send(peer_request=request)
+        lost = await gateway.coordinator.control.next("request_lost")
+        assert (lost.request_id, lost.explanation) == (9, "the peer is gone")
+
+
+@in_loop
+async def test_request_that_the_peers_version_does_not_have_is_reported_lost():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined("alice", eth_versions=(62,))
+        gateway.ask(peer, 9, receipts=gateway_link_pb2.HashList(hashes=bytes(32)))
+        lost = await gateway.coordinator.control.next("request_lost")
+        assert lost.explanation == "eth/62 has no GetReceipts message"
+
+
+@in_loop
+async def test_announced_and_propagated_blocks_reach_coordinator_and_broadcaster():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        header, body_rlp = CHAIN.headers[7], CHAIN.bodies_rlp[7]
+        total_difficulty = gateway.status.total_difficulty + 10**6
+        peer.send(NewBlockHashes([Announce(header.hash, 7)]))
+        peer.send(NewBlock(header.header_rlp, body_rlp, total_difficulty))
+        announces = await gateway.coordinator.bulk.next("announces")
+        assert [(entry.block_hash, entry.number) for entry in announces.announces] == [(header.hash, 7)]
+        block = await gateway.coordinator.bulk.next("block")
+        assert (block.node_id, block.block_hash) == (peer.local.node_id, header.hash)
+        assert (block.header_rlp, block.body_rlp) == (header.header_rlp, body_rlp)
+        assert block.roots == header.transactions_root + header.uncles_hash
+        assert big_from_bytes(block.total_difficulty) == total_difficulty
+        for _ in range(2):
+            known = await gateway.broadcaster.arrivals.next("known_blocks")
+            assert (known.node_id, known.hashes) == (peer.local.node_id, header.hash)
+
+
+@in_loop
+async def test_peer_is_dropped_with_the_coordinators_reason():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        gateway.coordinator.send(
+            drop_peer=gateway_link_pb2.DropPeer(
+                node_id=peer.local.node_id,
+                reason=reason_to_proto(DisconnectReason.USELESS_PEER),
+                explanation="headers that do not link",
+            )
+        )
+        assert await peer.refusal() is DisconnectReason.USELESS_PEER
+        left = await gateway.coordinator.control.next("peer_left")
+        assert left.reason == common_pb2.DISCONNECT_REASON_USELESS_PEER
+        assert (left.by_us, left.explanation) == (True, "headers that do not link")
+        assert (await gateway.broadcaster.arrivals.next("peer_left")).node_id == peer.local.node_id
+
+
+@in_loop
+async def test_peer_that_leaves_is_reported_with_its_reason():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        peer.disconnect(DisconnectReason.TOO_MANY_PEERS)
+        left = await gateway.coordinator.control.next("peer_left")
+        assert (left.by_us, left.reason) == (False, common_pb2.DISCONNECT_REASON_TOO_MANY_PEERS)
+
+
+@in_loop
+async def test_stop_tells_every_peer_that_we_quit():
+    async with gateway_under_test() as gateway:
+        alice, bob = await gateway.joined("alice"), await gateway.joined("bob")
+        gateway.stop.set()
+        assert await alice.refusal() is DisconnectReason.CLIENT_QUITTING
+        assert await bob.refusal() is DisconnectReason.CLIENT_QUITTING
+
+
+@in_loop
+async def test_nobody_can_connect_before_the_first_status():
+    async with gateway_under_test(starts=False) as gateway, ScriptedListener(local_node("alice")) as listener:
+        gateway.coordinator.status = None
+        gateway.coordinator.static_enodes = [str(listener.enode)]
+        await gateway.start_coordinator()
+        hello = await gateway.coordinator.control.next("hello")
+        port = int(hello.enode.rpartition(":")[2])
+        with pytest.raises(ConnectionRefusedError):
+            await ScriptedPeer.dial(Enode(hello.node_id, "127.0.0.1", port, port), local_node("bob"))
+        assert listener.peers == []
+        gateway.coordinator.send_status(CHAIN.status(NETWORK_ID))
+        dialled = await listener.next_peer()
+        await dialled.join(gateway.status)
+        assert (await gateway.dial("bob")).is_connected
+
+
+@in_loop
+async def test_static_node_is_dialled_and_redialled():
+    async with gateway_under_test(starts=False, redial_after=0.05) as gateway:
+        async with ScriptedListener(local_node("alice")) as listener:
+            gateway.coordinator.static_enodes = [str(listener.enode)]
+            await gateway.start_coordinator()
+            for _ in range(3):
+                peer = await listener.next_peer()
+                await peer.join(gateway.status)
+                asked = await gateway.coordinator.control.next("admit_peer")
+                assert (asked.static, asked.inbound) == (True, False)
+                await gateway.coordinator.control.next("peer_joined")
+                peer.hang_up()
+                await gateway.coordinator.control.next("peer_left")
+        failed = await gateway.coordinator.control.next("dial_failed")
+        assert failed.enode == gateway.coordinator.static_enodes[0]
+        assert "refused" in failed.explanation
+
+
+@in_loop
+async def test_node_with_another_key_than_its_enode_is_not_taken():
+    async with gateway_under_test(starts=False) as gateway, ScriptedListener(local_node("mallory")) as listener:
+        address = listener.enode
+        claimed = Enode(local_node("alice").node_id, address.host, address.tcp_port, address.udp_port)
+        gateway.coordinator.static_enodes = [str(claimed)]
+        await gateway.start_coordinator()
+        peer = await listener.next_peer()
+        await peer.disconnected()
+        assert "admit_peer" not in gateway.coordinator.control.names
+
+
+@in_loop
+async def test_many_peers_join_at_once():
+    async with gateway_under_test() as gateway:
+        peers = await asyncio.gather(*(gateway.dial(f"peer-{index}") for index in range(40)))
+        await asyncio.gather(*(peer.join(gateway.status) for peer in peers))
+        joined = {(await gateway.coordinator.control.next("peer_joined")).peer.node_id for _ in peers}
+        assert joined == {peer.local.node_id for peer in peers}

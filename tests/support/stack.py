@@ -1,0 +1,287 @@
+"""The three services as they run, on unix sockets and loopback ports of one event loop.
+
+    async with small_stack(static_peers=[str(alice.enode)]) as stack:
+        await stack.until_head(chain.headers[-1])
+
+Every service can be stopped and started again; it comes back where it was: same socket, same key, same store.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+import tempfile
+from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final
+
+import structlog
+from structlog.typing import EventDict, WrappedLogger
+
+from services.broadcaster import app as broadcaster_app
+from services.broadcaster.config import BroadcasterConfig
+from services.peer_gateway import app as gateway_app
+from services.peer_gateway.config import GatewayConfig
+from services.shared.chainspec.enode import Enode, parse_enode
+from services.shared.ethwire.types import Header
+from services.sync_coordinator import app as coordinator_app
+from services.sync_coordinator.config import CoordinatorConfig
+from tests.support.deadlines import DEADLINE_S, until
+from tests.support.small_network import write_genesis
+from tests.support.wire import local_node
+from trisync.client import OperatorClient
+from trisync.node_status import NodeStatus
+
+Run = Callable[[asyncio.Event, Callable[[Mapping[str, object]], None]], Coroutine[Any, Any, None]]
+
+TEST_S: Final = 60.0
+"""A whole test; each wait within it has its own, shorter deadline."""
+
+
+class Service:
+    """One service's `app.run` as a task."""
+
+    def __init__(self, name: str, run: Run) -> None:
+        self.name = name
+        self._run = run
+        self._stop = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+        self.facts: Mapping[str, Any] = {}
+        self._ready = asyncio.Event()
+
+    async def start(self, *, wait: bool = True) -> None:
+        assert self._task is None, f"{self.name} runs already"
+        self._stop, self._ready = asyncio.Event(), asyncio.Event()
+        self._task = asyncio.create_task(self._named_run(), name=self.name)
+        if wait:
+            await self.until_ready()
+
+    async def until_ready(self) -> None:
+        """Return once the service said that it can be used; fail with its own error when it ends instead."""
+        assert self._task is not None
+        waiting = asyncio.create_task(self._ready.wait())
+        async with asyncio.timeout(DEADLINE_S):
+            await asyncio.wait({self._task, waiting}, return_when=asyncio.FIRST_COMPLETED)
+        waiting.cancel()
+        if self._task.done():
+            await self._task
+        assert self._ready.is_set(), f"{self.name} ended before it was ready"
+
+    async def stop(self) -> None:
+        """As SIGTERM does."""
+        if self._task is not None:
+            task, self._task = self._task, None
+            self._stop.set()
+            async with asyncio.timeout(DEADLINE_S):
+                await task
+
+    async def metric(self, sample: str) -> float:
+        """The value of one sample, such as `coordinator_peers`; 0 while there is none."""
+        page = await _read_page(str(self.facts["metrics"]))
+        found = re.search(rf"^{re.escape(sample)} (\S+)$", page, re.MULTILINE)
+        return float(found.group(1)) if found else 0.0
+
+    async def _named_run(self) -> None:
+        structlog.contextvars.bind_contextvars(service=self.name)
+        await self._run(self._stop, self._on_ready)
+
+    def _on_ready(self, facts: Mapping[str, object]) -> None:
+        self.facts = facts
+        self._ready.set()
+
+
+@dataclass
+class CapturedLog:
+    """Every log line of the services, and every error that asyncio found in no task's hands."""
+
+    lines: list[EventDict] = field(default_factory=list)
+    unhandled: list[Mapping[str, Any]] = field(default_factory=list)
+
+    def capture(self, logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+        del logger, method
+        self.lines.append(line)
+        raise structlog.DropEvent
+
+    def about(self, peer: str, **fields: object) -> list[EventDict]:
+        """Lines that name a peer by the start of its node id, with these fields."""
+        short = peer[:16]
+        named = [line for line in self.lines if short in (line.get("node"), line.get("peer"))]
+        return [line for line in named if fields.items() <= line.items()]
+
+    def check_no_traceback(self) -> None:
+        """No bug of ours showed itself, in whatever the test did to us."""
+        assert [line for line in self.lines if line.get("exc_info") or line["level"] in ("error", "critical")] == []
+        assert self.unhandled == []
+
+
+class Stack:
+    """A coordinator, a broadcaster and one or more gateways that find each other."""
+
+    def __init__(self, directory: Path, genesis: Path, settings: StackSettings) -> None:
+        self._directory, self._genesis, self._settings = directory, genesis, settings
+        self.log = CapturedLog()
+        self.coordinator = Service("coordinator", self._run_coordinator)
+        self.broadcaster = Service("broadcaster", self._run_broadcaster)
+        self.gateways = [self._gateway(index) for index in range(settings.gateways)]
+        self.client = OperatorClient(self._address("coordinator"))
+
+    @property
+    def gateway(self) -> Service:
+        return self.gateways[0]
+
+    @property
+    def services(self) -> list[Service]:
+        return [*self.gateways, self.broadcaster, self.coordinator]
+
+    @property
+    def enode(self) -> Enode:
+        return parse_enode(str(self.gateway.facts["enode"]))
+
+    async def start(self) -> None:
+        await self.coordinator.start()
+        for service in (self.broadcaster, *self.gateways):
+            await service.start(wait=False)
+        for service in (self.broadcaster, *self.gateways):
+            await service.until_ready()
+
+    async def stop(self) -> None:
+        await self.client.close()
+        for service in self.services:
+            await service.stop()
+
+    async def status(self) -> NodeStatus:
+        return await self.client.status()
+
+    async def until_status(self, holds: Callable[[NodeStatus], bool], what: str) -> NodeStatus:
+        async def read() -> NodeStatus | None:
+            status = await self.client.status()
+            return status if holds(status) else None
+
+        found = await until(read, what)
+        assert found is not None
+        return found
+
+    async def until_head(self, head: Header) -> NodeStatus:
+        """Wait until `head` is ours and no sync runs."""
+
+        def is_there(status: NodeStatus) -> bool:
+            return status.head.block_hash == head.hash and status.phase.value == "idle"
+
+        return await self.until_status(is_there, f"head {head.number}")
+
+    async def until_peers(self, count: int) -> None:
+        await self.until_status(lambda status: status.peer_count == count, f"{count} peers")
+
+    def _address(self, service: str) -> str:
+        return f"unix:{self._directory / service}.sock"
+
+    def _run_coordinator(self, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> Awaitable[None]:
+        settings = self._settings
+        config = CoordinatorConfig(
+            datadir=self._directory / "node",
+            genesis=self._genesis,
+            seal_check="none",
+            syncmode=settings.syncmode,
+            listen=(self._address("coordinator"),),
+            broadcaster=(self._address("broadcaster"),),
+            static_peer=tuple(settings.static_peers),
+            min_sync_peers=settings.min_sync_peers,
+            force_sync_cycle=settings.force_sync_cycle,
+            request_timeout=settings.request_timeout,
+        )
+        return coordinator_app.run(config, stop=stop, ready=ready)
+
+    def _run_broadcaster(self, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> Awaitable[None]:
+        config = BroadcasterConfig(coordinator=self._address("coordinator"), listen=(self._address("broadcaster"),))
+        return broadcaster_app.run(config, stop=stop, ready=ready)
+
+    def _gateway(self, index: int) -> Service:
+        config = GatewayConfig(
+            coordinator=self._address("coordinator"),
+            broadcaster=self._address("broadcaster"),
+            gateway_id=f"gateway-{index}",
+            host="127.0.0.1",
+            port=0,
+            nodekey=local_node(f"gateway-{index}").key.to_hex(),
+            nodiscover=True,
+            handshake_timeout=self._settings.handshake_timeout,
+            redial_after=self._settings.redial_after,
+        )
+        return Service(f"gateway-{index}", lambda stop, ready: gateway_app.run(config, stop=stop, ready=ready))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StackSettings:
+    """What tests change; times are short, so that what takes minutes in life takes seconds here."""
+
+    static_peers: Sequence[str] = ()
+    syncmode: Any = "full"
+    gateways: int = 1
+    min_sync_peers: int = 1
+    force_sync_cycle: float = 0.5
+    request_timeout: float = 30.0
+    handshake_timeout: float = 5.0
+    redial_after: float = 30.0
+    genesis_config: Mapping[str, object] = field(default_factory=dict)
+    genesis_file: Path | None = None
+
+
+@contextlib.asynccontextmanager
+async def running_stack(**settings: Any) -> AsyncIterator[Stack]:
+    """A stack on the small network, or on `genesis_file`'s; checked for tracebacks at its end.
+
+    Its directory is a short one, for the paths of unix sockets are limited.
+    """
+    chosen = StackSettings(**settings)
+    with tempfile.TemporaryDirectory(prefix="trisync-") as scratch, captured_logs() as log:
+        directory = Path(scratch)
+        genesis = chosen.genesis_file or write_genesis(directory / "genesis.json", chosen.genesis_config)
+        stack = Stack(directory, genesis, chosen)
+        stack.log = log
+        try:
+            await stack.start()
+            yield stack
+        finally:
+            await stack.stop()
+        log.check_no_traceback()
+
+
+@contextlib.contextmanager
+def captured_logs() -> Any:
+    """Log lines go into the result instead of to stderr."""
+    log = CapturedLog()
+    before = structlog.get_config()
+    structlog.configure(
+        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, log.capture],
+        cache_logger_on_first_use=False,
+    )
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(lambda _, context: log.unhandled.append(context))
+    try:
+        yield log
+    finally:
+        loop.set_exception_handler(None)
+        structlog.configure(**before)
+
+
+def in_one_loop(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
+    """Run a test's coroutine, for at most a minute."""
+
+    async def limited() -> None:
+        async with asyncio.timeout(TEST_S):
+            await scenario()
+
+    asyncio.run(limited())
+
+
+async def _read_page(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    reader, writer = await asyncio.open_connection(host, int(port))
+    writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+    try:
+        async with asyncio.timeout(DEADLINE_S):
+            return (await reader.read()).decode()
+    finally:
+        writer.close()
