@@ -123,8 +123,8 @@ def verify_command(options: argparse.Namespace) -> int:
         store = stack.enter_context(_opened(options, genesis, read_only=True))
         try:
             stack.callback(WriterLock.acquire(path).release)
-        except StoreRefused:
-            say("the store is in use; its pages are not checked, only what they hold")
+        except (StoreRefused, OSError):
+            say("the store is in use or write-protected; its pages are not checked, only what they hold")
         else:
             for problem in check_structure(path / DATA_NAME):
                 raise CommandFailed(f"{path}: the store is damaged: {problem}")

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable
+from collections.abc import Callable, MutableMapping, Sequence
+from typing import Any
 
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
@@ -15,6 +16,7 @@ from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
+    EthMessage,
     GetBlockHeaders,
     MessageCode,
     NodeData,
@@ -23,8 +25,9 @@ from services.shared.ethwire.messages import (
     Transactions,
 )
 from services.shared.ethwire.types import BlockHash
-from services.shared.rpc.convert import headers_query_to_proto
+from services.shared.rpc.convert import headers_query_to_proto, reason_to_proto
 from tests.support.gateway_under_test import CHAIN, GatewayUnderTest, gateway_under_test, in_loop
+from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import DEADLINE_S, ScriptedPeer
 
 pytestmark = pytest.mark.integration
@@ -44,6 +47,11 @@ async def assert_still_works(gateway: GatewayUnderTest) -> None:
     peer = await gateway.joined("honest")
     peer.send(GetBlockHeaders(0, 2, 0, False))
     assert len((await peer.receive(BlockHeaders)).headers_rlp) == 2
+
+
+def events_about(peer: ScriptedPeer, logs: Sequence[MutableMapping[str, Any]]) -> list[str]:
+    """The log lines that name this peer."""
+    return [line["event"] for line in logs if line.get("node") == peer.local.node_id.hex()[:16]]
 
 
 @pytest.mark.parametrize("lie", FIRST_STATUSES.values(), ids=FIRST_STATUSES.keys())
@@ -154,12 +162,11 @@ async def test_misdeed_of_a_joined_peer_ends_it_with_one_log_line(misdeed, reaso
         async with gateway_under_test() as gateway:
             mallory = await gateway.joined("mallory")
             misdeed(mallory)
-            assert await mallory.refusal() is reason
+            assert await mallory.refusal() == reason
             left = await gateway.coordinator.control.next("peer_left")
-            assert (left.reason, left.by_us) == (reason + 1, True)
+            assert (left.reason, left.by_us) == (reason_to_proto(reason), True)
             await assert_still_works(gateway)
-    shown = mallory.local.node_id.hex()[:16]
-    assert [line["event"] for line in logs if line.get("node") == shown] == ["peer joined", "peer left"]
+    assert events_about(mallory, logs) == ["peer joined", "peer left"]
     assert not any("exc_info" in line for line in logs)
 
 
@@ -191,13 +198,8 @@ async def test_reply_to_another_question_ends_the_peer():
 async def test_bodies_of_a_wrong_shape_end_the_peer():
     async with gateway_under_test() as gateway:
         mallory = await gateway.joined("mallory")
-        mallory.answer = lambda message: BlockBodies([b"\xc3\xc1\x01\xc0"])
-        gateway.ask(mallory, 1, bodies=gateway_link_pb2.HashList(hashes=bytes(32)))
-        gateway.ask(mallory, 2, bodies=gateway_link_pb2.HashList(hashes=bytes(32)))
-        bodies = await gateway.coordinator.bulk.next("bodies")
-        assert len(bodies.roots) == 64
         mallory.answer = lambda message: BlockBodies([b"\xc2\xc0\x01"])
-        gateway.ask(mallory, 3, bodies=gateway_link_pb2.HashList(hashes=bytes(32)))
+        gateway.ask(mallory, 1, bodies=gateway_link_pb2.HashList(hashes=bytes(32)))
         assert await mallory.refusal() is DisconnectReason.SUBPROTOCOL_ERROR
 
 
@@ -217,11 +219,18 @@ async def test_hang_up_in_the_middle_of_a_reply_is_a_peer_that_left():
         await assert_still_works(gateway)
 
 
+class LargeReplies(ScriptedChain):
+    """A chain whose every answer is 2 MiB that do not compress."""
+
+    def answer(self, message: EthMessage) -> EthMessage:
+        return BlockHeaders([b"\xfa\x1f\xff\xfc" + os.urandom(0x1FFFFC)])
+
+
 @in_loop
 async def test_peer_that_asks_and_does_not_read_is_disconnected_and_costs_no_memory():
     async with gateway_under_test(write_timeout=0.3) as gateway:
         mallory = await gateway.joined("mallory")
-        gateway.coordinator.chain = _LargeReplies()
+        gateway.coordinator.chain = LargeReplies([])
         mallory.stop_reading()
         for _ in range(100):
             mallory.send(GetBlockHeaders(0, 1, 0, False))
@@ -233,21 +242,14 @@ async def test_peer_that_asks_and_does_not_read_is_disconnected_and_costs_no_mem
         await assert_still_works(gateway)
 
 
-class _LargeReplies:
-    """A chain whose every answer is 2 MiB that do not compress."""
-
-    def answer(self, message: object) -> BlockHeaders:
-        return BlockHeaders([b"\xfa\x1f\xff\xfc" + os.urandom(0x1FFFFC)])
-
-
 @in_loop
 async def test_strangers_beyond_the_limit_are_turned_away():
-    async with gateway_under_test(pending_peers=3, handshake_timeout=1.0) as gateway:
+    async with gateway_under_test(pending_peers=3, handshake_timeout=0.5) as gateway:
         strangers = [await asyncio.open_connection(gateway.enode.host, gateway.enode.tcp_port) for _ in range(4)]
         async with asyncio.timeout(DEADLINE_S):
-            with pytest.raises(ConnectionResetError):
-                await strangers[3][0].readexactly(1)
-        assert await gateway.metric("refused_connections_total", cause="pending") == 1
+            assert await strangers[3][0].read() == b""
+            assert await gateway.metric("refused_connections_total", cause="pending") == 1
+            assert [await reader.read() for reader, _ in strangers] == [b""] * 4
         for _, writer in strangers:
             writer.close()
         await assert_still_works(gateway)

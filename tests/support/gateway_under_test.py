@@ -47,8 +47,8 @@ class GatewayUnderTest:
     """The gateway, and all it talks to."""
 
     def __init__(self, run_dir: Path) -> None:
-        self._run_dir = run_dir
         self.coordinator_address = f"unix:{run_dir}/coordinator.sock"
+        self.broadcaster_address = f"unix:{run_dir}/broadcaster.sock"
         self.coordinator = ScriptedCoordinator(CHAIN, NETWORK_ID)
         self.broadcaster = ScriptedBroadcaster()
         self.facts: dict[str, Any] = {}
@@ -115,7 +115,7 @@ async def gateway_under_test(*, starts: bool = True, **config: Any) -> AsyncIter
         bench = GatewayUnderTest(Path(run_dir))
         settings: dict[str, Any] = {
             "coordinator": bench.coordinator_address,
-            "broadcaster": await bench.broadcaster.start(f"unix:{run_dir}/broadcaster.sock"),
+            "broadcaster": await bench.broadcaster.start(bench.broadcaster_address),
             "host": "127.0.0.1",
             "port": 0,
             "gateway_id": "gateway-0",

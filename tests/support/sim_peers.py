@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from services.shared.ethwire.types import BlockHash, Body, Header, PeerId
 from services.sync_coordinator.core.sync_actions import RequestBodies, RequestHeaders
@@ -91,6 +92,6 @@ def silent(request: RequestHeaders | RequestBodies, reply: object) -> None:
     """Says nothing."""
 
 
-def empty(request: RequestHeaders | RequestBodies, reply: object) -> list[Header] | list[Body]:
+def empty(request: RequestHeaders | RequestBodies, reply: object) -> list[Any]:
     """Says that it has nothing."""
     return []

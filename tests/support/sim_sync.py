@@ -65,7 +65,6 @@ class SimSync:
         self.dropped: dict[str, SyncFault] = {}
         self.outcomes: list[SyncOutcome] = []
         self.downloader: Downloader | None = None
-        self.progress: SyncProgress | None = None
         self.most_headers_waiting = self.most_blocks_waiting = 0
         self.head_before_rollback = 0
         self._ids = itertools.count(1)
@@ -127,6 +126,11 @@ class SimSync:
         self._carry_out(self.downloader.cancel(self.net.now))
 
     @property
+    def progress(self) -> SyncProgress:
+        """Of the running sync; of the last one when none runs."""
+        return self.downloader.progress() if self.downloader is not None else self.outcomes[-1].progress
+
+    @property
     def head_number(self) -> int:
         heads = self.chain.heads()
         return (heads.full_block if self.mode is SyncMode.FULL else heads.header).number
@@ -155,7 +159,7 @@ class SimSync:
                 case SyncEnded(outcome):
                     self.net.log(f"end {outcome.fault}")
                     self.outcomes.append(outcome)
-                    self.progress, self.downloader = outcome.progress, None
+                    self.downloader = None
                 case _:
                     assert_never(action)
         if self.downloader is not None:
@@ -217,5 +221,5 @@ class SimSync:
             number = headers[broken].number
             self._carry_out(downloader.on_import_failed(batch.batch_id, number, "rule", self.net.now))
 
-    def is_in(self, phase: SyncPhase) -> bool:
-        return self.downloader is not None and self.downloader.progress().phase is phase
+    def run_until_phase(self, phase: SyncPhase) -> None:
+        self.net.run_while(lambda: self.downloader is not None and self.downloader.progress().phase is not phase)

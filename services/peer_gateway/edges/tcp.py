@@ -50,7 +50,8 @@ class PeerSocket(asyncio.Protocol):
         self._loop = asyncio.get_running_loop()
         self._connection: Connection
         self._transport: asyncio.Transport | None = None
-        self._timer: asyncio.TimerHandle | None = None
+        self._timer: asyncio.Handle | None = None
+        self._timer_due = 0.0
         self._stuck: asyncio.TimerHandle | None = None
         self._count_in = metrics.bytes.labels("in").inc
         self._count_out = metrics.bytes.labels("out").inc
@@ -176,13 +177,14 @@ class PeerSocket(asyncio.Protocol):
     def _arm(self) -> None:
         """Keep one timer, at or before the connection's next wake-up: deadlines mostly move away."""
         due = None if self._is_over else self._connection.next_wakeup()
-        if due is None:
-            if self._timer is not None:
-                self._timer.cancel()
-                self._timer = None
-        elif self._timer is None or self._timer.when() > due:
-            if self._timer is not None:
-                self._timer.cancel()
+        if due is not None and self._timer is not None and self._timer_due <= due:
+            return
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        if due is not None:
+            # Not asked of the handle: uvloop's for a time in the past does not know it.
+            self._timer_due = due
             self._timer = self._loop.call_at(due, self._on_timer)
 
     def _on_timer(self) -> None:

@@ -27,7 +27,7 @@ from services.sync_coordinator.core.fork_choice import (
 from services.sync_coordinator.core.rule_broken import RuleBroken, broken
 from services.sync_coordinator.store.chain_store import ChainStore
 
-SLICE_S: Final = 0.003
+SLICE_S: Final = 0.002
 """How long rules are checked before the event loop gets its turn."""
 
 

@@ -1,0 +1,222 @@
+"""A real gateway whose coordinator and broadcaster come and go: admission, snapshots, what is sent to peers."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
+from coincurve import PrivateKey
+
+from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.messages import (
+    BlockHeaders,
+    GetBlockHeaders,
+    NewBlock,
+    NewBlockHashes,
+    Transactions,
+)
+from services.shared.ethwire.types import Announce
+from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
+from tests.support.gateway_under_test import CHAIN, gateway_under_test, in_loop
+from tests.support.scripted_peer import ScriptedPeer
+from tests.support.scripted_services import ScriptedBroadcaster
+from tests.support.wire import local_node
+
+pytestmark = pytest.mark.integration
+
+REFUSALS = {
+    gateway_link_pb2.ADMISSION_TOO_MANY_PEERS: DisconnectReason.TOO_MANY_PEERS,
+    gateway_link_pb2.ADMISSION_ALREADY_CONNECTED: DisconnectReason.ALREADY_CONNECTED,
+    gateway_link_pb2.ADMISSION_SELF: DisconnectReason.CONNECTED_TO_SELF,
+}
+
+
+@pytest.mark.parametrize(("verdict", "reason"), REFUSALS.items(), ids=[reason.name for reason in REFUSALS.values()])
+@in_loop
+async def test_peer_that_is_not_admitted_hears_why(verdict, reason):
+    async with gateway_under_test() as gateway:
+        gateway.coordinator.verdict = verdict
+        peer = await gateway.dial()
+        assert await peer.refusal() is reason
+        assert not {"peer_joined", "peer_left"} & set(gateway.coordinator.control.names)
+
+
+@in_loop
+async def test_second_connection_of_a_peer_is_refused():
+    async with gateway_under_test() as gateway:
+        first = await gateway.joined("alice")
+        second = await gateway.dial("alice")
+        assert await second.refusal() is DisconnectReason.ALREADY_CONNECTED
+        first.send(GetBlockHeaders(0, 1, 0, False))
+        await first.receive(BlockHeaders)
+
+
+@in_loop
+async def test_connection_with_our_own_key_is_refused():
+    key = PrivateKey(os.urandom(32))
+    async with gateway_under_test(nodekey=key.secret.hex()) as gateway:
+        peer = await gateway.dial("mirror", key=key)
+        assert await peer.refusal() is DisconnectReason.CONNECTED_TO_SELF
+
+
+@in_loop
+async def test_sibling_gateway_is_refused():
+    async with gateway_under_test() as gateway:
+        sibling = local_node("sibling")
+        plan = gateway_link_pb2.DialPlan(gateway_node_ids=[sibling.node_id])
+        gateway.coordinator.send(dial_plan=plan)
+        peer = await gateway.joined("alice")
+        assert await (await gateway.dial("sibling")).refusal() is DisconnectReason.CONNECTED_TO_SELF
+        assert peer.is_connected
+
+
+@in_loop
+async def test_gateways_own_limit_spares_trusted_peers():
+    trusted = f"enode://{local_node('carol').node_id.hex()}@127.0.0.1:30303"
+    async with gateway_under_test(maxpeers=1, trusted_peer=(trusted,)) as gateway:
+        await gateway.joined("alice")
+        assert await (await gateway.dial("bob")).refusal() is DisconnectReason.TOO_MANY_PEERS
+        carol = await gateway.joined("carol")
+        assert carol.is_connected
+
+
+@in_loop
+async def test_nobody_is_admitted_while_the_coordinator_is_away():
+    async with gateway_under_test(handshake_timeout=0.4) as gateway:
+        await gateway.coordinator.stop()
+        peer = await gateway.dial()
+        assert await peer.refusal() is DisconnectReason.TOO_MANY_PEERS
+
+
+@in_loop
+async def test_admission_is_asked_again_when_the_coordinator_restarts():
+    async with gateway_under_test() as gateway:
+        gateway.coordinator.verdict = None
+        peer = await gateway.dial()
+        await gateway.coordinator.control.next("admit_peer")
+        await gateway.restart_coordinator()
+        await peer.join(gateway.status)
+        assert gateway.coordinator.control.names[:3] == ["hello", "admit_peer", "peer_joined"]
+
+
+@in_loop
+async def test_coordinator_restart_keeps_the_peer_and_its_question():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        await gateway.coordinator.stop()
+        peer.send(GetBlockHeaders(0, 3, 0, False))
+        await gateway.restart_coordinator()
+        hello = await gateway.coordinator.control.next("hello")
+        assert [known.node_id for known in hello.peers] == [peer.local.node_id]
+        assert hello.peers[0].head_hash == gateway.status.head_hash
+        assert len((await peer.receive(BlockHeaders)).headers_rlp) == 3
+        peer.answer = CHAIN.answer
+        gateway.ask(peer, 1, headers=headers_query_to_proto(GetBlockHeaders(1, 2, 0, False)))
+        assert (await gateway.coordinator.bulk.next("headers")).request_id == 1
+
+
+@in_loop
+async def test_reply_to_a_coordinator_that_is_gone_does_not_reach_the_next():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        first, second = GetBlockHeaders(1, 2, 0, False), GetBlockHeaders(5, 2, 0, False)
+        gateway.ask(peer, 1, headers=headers_query_to_proto(first))
+        assert await peer.receive(GetBlockHeaders) == first
+        await gateway.restart_coordinator()
+        await gateway.coordinator.control.next("hello")
+        gateway.ask(peer, 1, headers=headers_query_to_proto(second))
+        assert await peer.receive(GetBlockHeaders) == second
+        for question in (first, second):
+            reply = CHAIN.answer(question)
+            assert reply is not None
+            peer.send(reply)
+        headers = await gateway.coordinator.bulk.next("headers")
+        assert list(headers.headers_rlp) == [header.header_rlp for header in CHAIN.headers[5:7]]
+        assert await gateway.metric("dropped_total", kind="reply", cause="stale") == 1
+
+
+@in_loop
+async def test_heavier_block_raises_the_head_in_the_next_snapshot():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        header = CHAIN.headers[9]
+        total_difficulty = gateway.status.total_difficulty + 10**6
+        peer.send(NewBlock(header.header_rlp, CHAIN.bodies_rlp[9], total_difficulty))
+        await gateway.coordinator.bulk.next("block")
+        await gateway.restart_coordinator()
+        hello = await gateway.coordinator.control.next("hello")
+        assert hello.peers[0].head_hash == header.parent_hash
+        assert hello.peers[0].total_difficulty == big_to_bytes(total_difficulty - header.difficulty)
+
+
+def send_block(number: int, *peers: ScriptedPeer) -> broadcast_pb2.SendBlock:
+    header = CHAIN.headers[number]
+    return broadcast_pb2.SendBlock(
+        node_ids=[peer.local.node_id for peer in peers],
+        header_rlp=header.header_rlp,
+        body_rlp=CHAIN.bodies_rlp[number],
+        block_hash=header.hash,
+        total_difficulty=big_to_bytes(CHAIN.total_difficulties[number]),
+    )
+
+
+@in_loop
+async def test_block_is_sent_to_the_peers_that_lack_it():
+    async with gateway_under_test() as gateway:
+        alice, bob = await gateway.joined("alice"), await gateway.joined("bob", p2p_version=4)
+        alice.send(NewBlockHashes([Announce(CHAIN.headers[8].hash, 8)]))
+        await gateway.broadcaster.arrivals.next("known_blocks")
+        for number in (8, 9):
+            gateway.broadcaster.send(send_block=send_block(number, alice, bob))
+        expected = [
+            NewBlock(CHAIN.headers[number].header_rlp, CHAIN.bodies_rlp[number], CHAIN.total_difficulties[number])
+            for number in (8, 9)
+        ]
+        assert await alice.receive(NewBlock) == expected[1]
+        assert [await bob.receive(NewBlock) for _ in range(2)] == expected
+        assert await gateway.metric("dropped_total", kind="block", cause="known-to-peer") == 1
+
+
+@in_loop
+async def test_announces_and_transactions_are_sent_to_the_peers_named():
+    async with gateway_under_test() as gateway:
+        alice, bob = await gateway.joined("alice"), await gateway.joined("bob")
+        announce = common_pb2.Announce(block_hash=CHAIN.headers[3].hash, number=3)
+        gateway.broadcaster.send(
+            send_announces=broadcast_pb2.SendAnnounces(node_ids=[alice.local.node_id, bytes(64)], announces=[announce])
+        )
+        transactions = [b"\xc3\x01\x02\x03"]
+        gateway.broadcaster.send(
+            send_transactions=broadcast_pb2.SendTransactions(
+                node_ids=[bob.local.node_id], transactions_rlp=transactions
+            )
+        )
+        assert (await alice.receive(NewBlockHashes)).announces == [Announce(CHAIN.headers[3].hash, 3)]
+        assert (await bob.receive(Transactions)).transactions_rlp == transactions
+        assert "NewBlockHashes" not in bob.seen
+        assert "Transactions" not in alice.seen
+
+
+@in_loop
+async def test_transactions_of_a_peer_reach_the_broadcaster():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        peer.send(Transactions([b"\xc3\x01\x02\x03", b"\x83\x01\x02\x03"]))
+        told = await gateway.broadcaster.arrivals.next("transactions")
+        assert told.node_id == peer.local.node_id
+        assert list(told.transactions_rlp) == [b"\xc3\x01\x02\x03", b"\x83\x01\x02\x03"]
+
+
+@in_loop
+async def test_broadcaster_that_restarts_hears_of_peers_and_what_they_have():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        peer.send(NewBlockHashes([Announce(CHAIN.headers[8].hash, 8)]))
+        await gateway.broadcaster.arrivals.next("known_blocks")
+        await gateway.broadcaster.stop()
+        gateway.broadcaster = ScriptedBroadcaster()
+        await gateway.broadcaster.start(gateway.broadcaster_address)
+        hello = (await gateway.broadcaster.arrivals.next("hello")).peers
+        assert [(known.node_id, known.known_blocks) for known in hello] == [(peer.local.node_id, CHAIN.headers[8].hash)]
+        assert peer.is_connected

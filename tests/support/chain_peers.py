@@ -1,0 +1,46 @@
+"""Honest peers of the small network: whoever meets one gets its Status, and answers from its chain."""
+
+from __future__ import annotations
+
+from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.messages import EthMessage, GetBlockBodies, Status
+from tests.support.scripted_chain import ScriptedChain
+from tests.support.scripted_peer import Answer, ScriptedPeer
+from tests.support.small_network import NETWORK_ID
+from tests.support.wire import local_node
+
+
+def honest(chain: ScriptedChain, *, status: Status | None = None, version: int = 63) -> Answer:
+    """Answers Status with its own and questions from `chain`; `status` is for one that claims something else."""
+    own = (status or chain.status(NETWORK_ID))._replace(protocol_version=version)
+    return lambda message: own if isinstance(message, Status) else chain.answer(message)
+
+
+async def dial_in(node: Enode, name: str, chain: ScriptedChain, **local: object) -> ScriptedPeer:
+    """A peer that connects to `node`, with both handshakes done."""
+    peer = await ScriptedPeer.dial(node, local_node(name, **local))
+    peer.answer = chain.answer
+    await peer.join(chain.status(NETWORK_ID))
+    return peer
+
+
+class BodyGate:
+    """Holds back the answer to every question for a body above `limit`, until it is opened."""
+
+    def __init__(self, chain: ScriptedChain, limit: int) -> None:
+        self._chain, self._answer = chain, honest(chain)
+        self.limit: int | None = limit
+
+    def answer(self, message: EthMessage) -> EthMessage | None:
+        is_held = isinstance(message, GetBlockBodies) and self.limit is not None
+        if is_held and any(self._chain.numbers[wanted] > self.limit for wanted in message.hashes):  # type: ignore[union-attr,operator]
+            return None
+        return self._answer(message)
+
+    async def open(self, peer: ScriptedPeer) -> None:
+        """Answer the question that `peer` was left with, and from now on all of them."""
+        held = await peer.receive(GetBlockBodies)
+        self.limit = None
+        reply = self._chain.answer(held)
+        assert reply is not None
+        peer.send(reply)
