@@ -7,7 +7,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NoReturn
 
 from blocksync.v1 import (
     chain_reader_pb2,
@@ -79,7 +79,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
-                _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                links = _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
                 await server.set_serving(True)
@@ -91,13 +91,16 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                         "head": chain.store.heads().full_block.number,
                     }
                 )
-                await _until(stop)
+                await stop.wait()
+                # Before the tasks are cancelled: what gateways report until their streams end may need a task.
+                links.close()
+                await server.stop(STOP_GRACE_S)
+                _stop_tasks()
         except* _Stopped:
             pass
 
 
-async def _until(stop: asyncio.Event) -> None:
-    await stop.wait()
+def _stop_tasks() -> NoReturn:
     raise _Stopped
 
 
@@ -151,7 +154,7 @@ def _assemble(
     metrics: CoordinatorMetrics,
     server: RpcServer,
     tasks: asyncio.TaskGroup,
-) -> None:
+) -> GatewayLinks:
     """Tie the parts together and put their services on the server."""
     mode = SyncMode(config.syncmode)
     rng = random.Random()
@@ -230,6 +233,7 @@ def _assemble(
         CoordinatorServicer(board, changes, peers, driver, store),
         chain_watch,
     )
+    return links
 
 
 def _add_services(

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.messages import EthMessage, GetBlockBodies, Status
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.messages import EthMessage, GetBlockBodies, NewBlock, NewBlockHashes, Status
+from services.shared.ethwire.types import Announce, BlockHash
 from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import Answer, ScriptedPeer
 from tests.support.small_network import NETWORK_ID
@@ -44,3 +46,29 @@ class BodyGate:
         reply = self._chain.answer(held)
         assert reply is not None
         peer.send(reply)
+
+
+class RelayEar:
+    """Notes what a peer is sent of new blocks."""
+
+    def __init__(self, peer: ScriptedPeer) -> None:
+        self._answer = peer.answer
+        self.blocks: list[NewBlock] = []
+        self.announces: list[Announce] = []
+        peer.answer = self._hear
+
+    def announced(self, number: int) -> list[BlockHash]:
+        return [announce.block_hash for announce in self.announces if announce.number == number]
+
+    def knows(self, block_hash: BlockHash) -> bool:
+        """Whether the peer was sent this block, or told of it."""
+        sent = {decode_header(block.header_rlp).hash for block in self.blocks}
+        return block_hash in sent or any(announce.block_hash == block_hash for announce in self.announces)
+
+    def _hear(self, message: EthMessage) -> EthMessage | None:
+        match message:
+            case NewBlock():
+                self.blocks.append(message)
+            case NewBlockHashes(announces):
+                self.announces += announces
+        return self._answer(message) if self._answer is not None else None

@@ -96,7 +96,7 @@ class SimSync:
             rng=self.net.rng,
             next_request_id=self._ids.__next__,
         )
-        self.downloader = Downloader(run, self.outcomes[-1] if self.outcomes else None)
+        self.downloader = Downloader(run, self.outcomes[-1].progress if self.outcomes else None)
         self._carry_out(self.downloader.start(self.net.now))
 
     def sync(self, master: SimPeer) -> SyncFault | None:

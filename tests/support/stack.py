@@ -10,14 +10,16 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import re
 import tempfile
 from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, ParamSpec
 
 import structlog
+import uvloop
 from structlog.typing import EventDict, WrappedLogger
 
 from services.broadcaster import app as broadcaster_app
@@ -35,6 +37,8 @@ from trisync.client import OperatorClient
 from trisync.node_status import NodeStatus
 
 Run = Callable[[asyncio.Event, Callable[[Mapping[str, object]], None]], Coroutine[Any, Any, None]]
+
+P = ParamSpec("P")
 
 TEST_S: Final = 60.0
 """A whole test; each wait within it has its own, shorter deadline."""
@@ -137,7 +141,11 @@ class Stack:
 
     @property
     def enode(self) -> Enode:
-        return parse_enode(str(self.gateway.facts["enode"]))
+        return self.enode_of(self.gateway)
+
+    @staticmethod
+    def enode_of(gateway: Service) -> Enode:
+        return parse_enode(str(gateway.facts["enode"]))
 
     async def start(self) -> None:
         await self.coordinator.start()
@@ -266,14 +274,19 @@ def captured_logs() -> Any:
         structlog.configure(**before)
 
 
-def in_one_loop(scenario: Callable[[], Coroutine[Any, Any, None]]) -> None:
-    """Run a test's coroutine, for at most a minute."""
+def in_one_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+    """Makes a test of a coroutine: in the services' own kind of event loop, for at most a minute."""
 
-    async def limited() -> None:
-        async with asyncio.timeout(TEST_S):
-            await scenario()
+    @functools.wraps(scenario)
+    def test(*args: P.args, **kwargs: P.kwargs) -> None:
+        async def limited() -> None:
+            async with asyncio.timeout(TEST_S):
+                await scenario(*args, **kwargs)
 
-    asyncio.run(limited())
+        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+            runner.run(limited())
+
+    return test
 
 
 async def _read_page(address: str) -> str:

@@ -43,8 +43,8 @@ class Downloader:
     `on_wakeup` at `next_wakeup()`. A peer in a `DropPeer` counts as gone at once.
     """
 
-    def __init__(self, run: SyncRun, previous: SyncOutcome | None = None) -> None:
-        """`previous` is how the sync before ended, if there was one: its starting block may still count."""
+    def __init__(self, run: SyncRun, previous: SyncProgress | None = None) -> None:
+        """`previous` is the last progress of the sync before, if any: its starting block may still count."""
         self._run = run
         self._previous = previous
         self._search = AncestorSearch(run.config, run.target.mode, run.chain, run.target.head_hash)
@@ -192,6 +192,7 @@ class Downloader:
             stale_replies=self._stale_replies,
             started_at=self._started_at,
             last_import_at=download.imports.last_import_at if download else None,
+            fault=self._fault,
         )
 
     @property
@@ -256,9 +257,9 @@ class Downloader:
 
     def _first_start(self, ancestor: int) -> int:
         """Where the work began: an unfinished sync before this one began it, unless it was on another branch."""
-        if self._previous is None or self._previous.fault is None:
+        previous = self._previous
+        if previous is None or previous.fault is None:
             return ancestor
-        previous = self._previous.progress
         return previous.starting_block if previous.starting_block <= ancestor < previous.highest_block else ancestor
 
     def _drop(self, peer: PeerId, fault: SyncFault, detail: str) -> None:

@@ -64,6 +64,8 @@ class SyncProgress:
     """Replies nobody waited for any more."""
     started_at: float = 0.0
     last_import_at: float | None = None
+    fault: SyncFault | None = None
+    """Why it ended without success, once it has."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -60,6 +60,11 @@ class GatewayLinks:
         del self._links[link.gateway_id]
         return True
 
+    def close(self) -> None:
+        """End every gateway's stream."""
+        for link in self._links.values():
+            link.outbox.close()
+
     def request_headers(self, gateway_id: str, peer: PeerId, request_id: int, query: GetBlockHeaders) -> bool:
         """Ask a peer for headers; False when its gateway is gone."""
         request = gateway_link_pb2.PeerRequest(
