@@ -23,7 +23,7 @@ from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
 from services.peer_gateway.edges.connections import Connections
-from services.peer_gateway.edges.coordinator_link import CoordinatorLink
+from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import bind, listen, reachable_host
@@ -90,7 +90,9 @@ class Gateway:
         self._tasks = tasks
         self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
         self._node = Enode(local.node_id, reachable_host(config.host), local.listen_port, local.listen_port)
-        coordinator = CoordinatorLink(to_coordinator, self._keeper("coordinator", rng, metrics), metrics)
+        bulk_limits = BulkLimits(config.bulk_queue_bytes, config.bulk_patience)
+        keeper = self._keeper("coordinator", rng, metrics)
+        coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
         broadcaster = BroadcasterLink(to_broadcaster, self._keeper("broadcaster", rng, metrics), metrics)
         self._parts = Parts(
             config=config,
@@ -119,9 +121,7 @@ class Gateway:
         orders = BroadcasterOrders(parts)
         background = [
             tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
-            tasks.create_task(
-                parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"
-            ),
+            tasks.create_task(parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"),
         ]
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():

@@ -70,6 +70,12 @@ class GatewayConfig:
     redial_after: float = 30.0
     """Seconds before a node is dialled again after its last dial ended."""
 
+    bulk_queue_bytes: int = 32 * 1024 * 1024
+    """Bytes of replies and blocks that may wait for the coordinator."""
+
+    bulk_patience: float = 10.0
+    """Seconds a reply waits for room among those, its peer unread meanwhile, before it is dropped."""
+
     question_patience: float = 10.0
     """Seconds a peer's question waits for the coordinator before it is answered empty."""
 
@@ -96,12 +102,13 @@ class GatewayConfig:
             _check(0 <= getattr(self, name) <= 65_535, f"{_flag(name)} {getattr(self, name)} is not a port")
         for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
             _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")
-        for name in ("redial_after", "question_patience"):
+        for name in ("redial_after", "question_patience", "bulk_patience"):
             _check(getattr(self, name) >= 0, f"{_flag(name)} {getattr(self, name)} must not be below 0 seconds")
         _check(
             self.ping_interval < self.read_timeout,
             f"--read-timeout {self.read_timeout} must be more than --ping-interval {self.ping_interval}",
         )
+        _check(self.bulk_queue_bytes >= 1, f"--bulk-queue-bytes {self.bulk_queue_bytes} must be at least 1")
         _check(self.pending_peers >= 1, f"--pending-peers {self.pending_peers} must be at least 1")
         _check(self.maxpeers is None or self.maxpeers >= 0, f"--maxpeers {self.maxpeers} must not be below 0")
         _check(

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
@@ -74,12 +74,15 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         stack.push_async_callback(metrics_server.stop)
         broadcaster = BroadcasterClient(config.broadcaster)
         stack.push_async_callback(broadcaster.close)
+        # Left after the server, whose ending streams may still set a timer, and before the store.
+        timers = stack.enter_context(ExitStack())
         server = RpcServer()
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
-                links = _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                links, node = _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
                 await server.set_serving(True)
@@ -154,7 +157,7 @@ def _assemble(
     metrics: CoordinatorMetrics,
     server: RpcServer,
     tasks: asyncio.TaskGroup,
-) -> GatewayLinks:
+) -> tuple[GatewayLinks, SyncNode]:
     """Tie the parts together and put their services on the server."""
     mode = SyncMode(config.syncmode)
     rng = random.Random()
@@ -233,7 +236,7 @@ def _assemble(
         CoordinatorServicer(board, changes, peers, driver, store),
         chain_watch,
     )
-    return links
+    return links, node
 
 
 def _add_services(

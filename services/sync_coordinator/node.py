@@ -78,6 +78,13 @@ class SyncNode:
         self._status_wakeup = Wakeup(self._send_status)
         self._status_due = False
 
+    def close(self) -> None:
+        """Stop all timers. Caller's duty: no stream calls in any more, and the tasks have ended."""
+        self._challenge_wakeup.at(None)
+        self._status_wakeup.at(None)
+        self._parts.driver.close()
+        self._parts.fetch.close()
+
     # Gateways
 
     def gateway_attached(self, link: GatewayLink, peers: Sequence[Peer]) -> None:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 
 import pytest
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from coincurve import PrivateKey
 
+from services.peer_gateway.edges.link import CriticalOutbox, LinkLost
 from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
     BlockHeaders,
     GetBlockHeaders,
+    GetNodeData,
     NewBlock,
     NewBlockHashes,
+    NodeData,
     Transactions,
 )
 from services.shared.ethwire.types import Announce
@@ -135,6 +140,38 @@ async def test_reply_to_a_coordinator_that_is_gone_does_not_reach_the_next():
         headers = await gateway.coordinator.bulk.next("headers")
         assert list(headers.headers_rlp) == [header.header_rlp for header in CHAIN.headers[5:7]]
         assert await gateway.metric("dropped_total", kind="reply", cause="stale") == 1
+
+
+@in_loop
+async def test_reply_is_dropped_and_reported_lost_when_the_link_stays_full():
+    async with gateway_under_test(bulk_queue_bytes=1024 * 1024, bulk_patience=0.2) as gateway:
+        peer = await gateway.joined()
+        values = [os.urandom(3_000_000) for _ in range(3)]
+        hashes = b"".join(map(keccak256, values))
+        peer.answer = lambda message: NodeData(values) if isinstance(message, GetNodeData) else None
+        gateway.coordinator.may_read_bulk.clear()
+        for request_id in range(1, 6):
+            gateway.ask(peer, request_id, node_data=gateway_link_pb2.HashList(hashes=hashes))
+        lost = await gateway.coordinator.control.next("request_lost")
+        assert lost.explanation == "the link was full for too long"
+        assert await gateway.metric("dropped_total", kind="reply", cause="bulk-full") >= 1
+        gateway.coordinator.may_read_bulk.set()
+        peer.send(GetBlockHeaders(0, 2, 0, False))
+        assert len((await peer.receive(BlockHeaders)).headers_rlp) == 2
+
+
+@in_loop
+async def test_queue_that_may_lose_nothing_cuts_its_link_when_it_overflows():
+    queue: CriticalOutbox[bytes] = CriticalOutbox(limit_bytes=100)
+    for _ in range(4):
+        queue.put(b"", 50)
+    watch = asyncio.ensure_future(queue.fail_when_cut())
+    await asyncio.sleep(0)
+    assert not watch.done()
+    queue.put(b"", 1)
+    with pytest.raises(LinkLost, match="did not fit"):
+        await watch
+    queue.close()
 
 
 @in_loop

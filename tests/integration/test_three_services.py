@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from typing import TypeVar
+
 import pytest
 
 from services.shared.ethwire.faults import DisconnectReason
@@ -23,7 +24,6 @@ from services.shared.ethwire.messages import (
 from services.shared.ethwire.types import Announce, BlockHash
 from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest
 from tests.support.deadlines import until
-from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.small_network import NETWORK_ID, chain_blocks, next_block, peer_chain
 from tests.support.stack import Stack, in_one_loop, running_stack
@@ -144,7 +144,11 @@ async def test_propagated_block_is_imported_and_relayed_when_the_node_is_synced(
         await until_broadcaster_has(stack, 7)
         alice.send(NewBlock(block.header.header_rlp, block.body_rlp, total_difficulty))
         await stack.until_head(block.header)
-        await until(lambda: all(ear.knows(block.header.hash) for ear in ears), "the block at every peer")
+
+        async def all_know() -> bool:
+            return all(ear.knows(block.header.hash) for ear in ears)
+
+        await until(all_know, "the block at every peer")
         # What is sent of one block to one gateway's peers goes out at once, so alice's answer comes after it.
         await ask(alice, GetBlockHeaders(701, 1, 0, False), BlockHeaders)
         whole, announced = NewBlock(block.header.header_rlp, block.body_rlp, total_difficulty), [block.header.hash]
@@ -189,6 +193,7 @@ async def test_head_is_announced_to_all_when_a_sync_is_done() -> None:
 async def test_new_peer_is_shown_the_new_head_when_a_sync_is_done() -> None:
     async with running_stack() as stack:
         carol = await ScriptedPeer.dial(stack.enode, local_node("carol"))
+        carol.answer = GENESIS_ONLY.answer
         before = await carol.join(GENESIS_ONLY.status(NETWORK_ID))
         assert (before.head_hash, before.total_difficulty) == (CHAIN.headers[0].hash, CHAIN.total_difficulties[0])
         await dial_in(stack.enode, "alice", CHAIN)

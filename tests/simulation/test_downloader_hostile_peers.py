@@ -215,6 +215,7 @@ def test_sync_goes_on_when_a_peer_leaves_in_the_middle_of_a_reply(seed, mode, le
     assert sim.finish() is None
     assert sim.head_number == 300
     assert sim.dropped == {}
+    assert sim.net.now < 10, "what bob was asked for goes to alice at once, not after a time-out"
 
 
 @pytest.mark.parametrize("leaves_at", [0.02, 0.3, 0.7, 1.0])

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
+from services.sync_coordinator.core.block_assembly import FRONT_BODIES
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
-from services.sync_coordinator.core.sync_actions import RequestBodies, RequestHeaders, SyncMode, SyncPhase
+from services.sync_coordinator.core.sync_actions import RequestBodies, RequestHeaders, SyncMode
 from services.sync_coordinator.core.sync_faults import SyncFault
 from tests.support.chain_maker import made_chain
-from tests.support.sim_peers import Mallory, SimPeer, without_number
+from tests.support.sim_peers import SimPeer
 from tests.support.sim_sync import SMALL, SimSync
 
 SEEDS = range(5)
@@ -55,6 +58,20 @@ def test_download_is_throttled_when_the_importer_is_slow(seed, mode):
     assert sim.head_number == 300
     assert sim.most_blocks_waiting <= SMALL.max_assembled_blocks
     assert sim.most_headers_waiting <= SMALL.max_queued_headers
+
+
+@several_seeds
+def test_waiting_blocks_stay_within_memory_when_the_importer_is_slow(seed):
+    chain = made_chain(300, branch=5, empty_every=1000)
+    block_bytes = len(chain.headers[1].header_rlp) + len(chain.bodies[2].body_rlp)
+    limit = 80 * block_bytes
+    config = replace(SMALL, max_assembled_blocks=250, max_assembled_bytes=limit)
+    sim = SimSync(seed, SyncMode.FULL, config=config, import_seconds=0.5)
+    alice, bob = SimPeer("alice", chain), SimPeer("bob", chain, latency=(1.0, 3.0))
+    sim.add_peers(alice, bob)
+    assert sim.sync(alice) is None
+    assert sim.head_number == 300
+    assert limit / 2 < sim.most_waiting_bytes <= limit + FRONT_BODIES * block_bytes
 
 
 @both_modes
@@ -177,96 +194,6 @@ def test_head_is_reached_when_every_block_is_empty(seed):
     assert sim.head_number == 200
 
 
-@pytest.mark.parametrize("missing", [3, 45, 157, 295], ids=["first", "early", "middle", "in the tail"])
-@both_modes
-@several_seeds
-def test_master_is_dropped_and_another_finishes_when_a_header_is_missing(seed, mode, missing):
-    sim = SimSync(seed, mode)
-    mallory = Mallory("mallory", CHAIN, bend_headers=without_number(missing))
-    sim.add_peers(mallory)
-    assert sim.sync(mallory) is not None
-    assert "mallory" in sim.dropped
-    assert sim.head_number < 300
-    alice = SimPeer("alice", CHAIN)
-    sim.add_peers(alice)
-    assert sim.sync(alice) is None
-    assert sim.head_number == 300
-
-
-@both_modes
-@several_seeds
-def test_gap_is_filled_by_another_when_the_master_lacks_a_header(seed, mode):
-    sim = SimSync(seed, mode)
-    mallory, alice = Mallory("mallory", CHAIN, bend_headers=without_number(100)), SimPeer("alice", CHAIN)
-    sim.add_peers(mallory, alice)
-    assert sim.sync(mallory) is None
-    assert sim.head_number == 300
-    assert sim.dropped == {}
-
-
-@both_modes
-@several_seeds
-def test_master_is_dropped_when_its_headers_are_shifted(seed, mode):
-    def shift(request, headers):
-        return headers if request.amount == 1 else [CHAIN.headers[header.number + 1] for header in headers[:-1]]
-
-    sim = SimSync(seed, mode)
-    mallory = Mallory("mallory", CHAIN, bend_headers=shift)
-    sim.add_peers(mallory)
-    assert sim.sync(mallory) is SyncFault.INVALID_CHAIN
-    assert sim.dropped == {"mallory": SyncFault.INVALID_CHAIN}
-
-
-@pytest.mark.parametrize("broken", [1, 70, 150, 299], ids=["start", "early", "middle", "end"])
-@both_modes
-@several_seeds
-def test_master_is_dropped_and_new_headers_are_undone_when_one_is_invalid(seed, mode, broken):
-    sim = SimSync(seed, mode)
-    mallory, alice = SimPeer("mallory", CHAIN.broken_at(broken)), SimPeer("alice", CHAIN)
-    sim.add_peers(mallory)
-    assert sim.sync(mallory) is SyncFault.INVALID_CHAIN
-    assert sim.dropped == {"mallory": SyncFault.INVALID_CHAIN}
-    undone = SMALL.rollback_headers if mode is SyncMode.LIGHT else 0
-    assert sim.head_number == max(0, broken - 1 - undone)
-    sim.add_peers(alice)
-    assert sim.sync(alice) is None
-    assert sim.chain.heads().header == CHAIN.head
-
-
-@several_seeds
-def test_new_headers_are_undone_when_a_light_sync_is_cancelled(seed):
-    sim = SimSync(seed, SyncMode.LIGHT)
-    alice = SimPeer("alice", CHAIN)
-    sim.chain.fill_headers(CHAIN.shortened(50))
-    sim.add_peers(alice)
-    sim.start(alice)
-    sim.net.run_while(lambda: sim.head_number <= 70)
-    sim.cancel()
-    assert sim.finish() is SyncFault.CANCELLED
-    assert sim.head_number >= 50
-    assert sim.head_number == max(50, sim.head_before_rollback - SMALL.rollback_headers)
-
-
-@both_modes
-@several_seeds
-def test_peer_is_dropped_when_it_promises_much_and_has_nothing(seed, mode):
-    sim = SimSync(seed, mode)
-    mallory = SimPeer("mallory", made_chain(0), promised=10**9)
-    sim.add_peers(mallory)
-    assert sim.sync(mallory) is SyncFault.STALLING_PEER
-    assert sim.dropped == {"mallory": SyncFault.STALLING_PEER}
-
-
-@both_modes
-@several_seeds
-def test_peer_is_dropped_in_the_end_when_its_chain_is_below_its_promise(seed, mode):
-    sim = SimSync(seed, mode)
-    sim.add_peers(SimPeer("mallory", SHARED, promised=10**9), SimPeer("alice", CHAIN))
-    sim.sync_until_settled()
-    assert sim.dropped == {"mallory": SyncFault.STALLING_PEER}
-    assert sim.chain.heads().header == CHAIN.head
-
-
 @several_seeds
 def test_nobody_is_dropped_when_the_promised_block_came_by_other_means(seed):
     sim = SimSync(seed, SyncMode.FULL)
@@ -277,76 +204,6 @@ def test_nobody_is_dropped_when_the_promised_block_came_by_other_means(seed):
     sim.chain.add_blocks([CHAIN.block(10)])
     assert sim.finish() is None
     assert sim.dropped == {}
-
-
-@both_modes
-@several_seeds
-def test_progress_tells_start_current_and_highest_block(seed, mode):
-    sim = SimSync(seed, mode)
-    alice = SimPeer("alice", CHAIN.shortened(150))
-    sim.add_peers(alice)
-    sim.start(alice)
-    sim.run_until_phase(SyncPhase.DOWNLOAD)
-    first = sim.progress
-    assert (first.starting_block, first.current_block, first.highest_block) == (0, 0, 150)
-    assert sim.finish() is None
-    alice.chain = CHAIN
-    sim.start(alice)
-    sim.run_until_phase(SyncPhase.DOWNLOAD)
-    second = sim.progress
-    assert 140 <= second.starting_block <= 150
-    assert (second.current_block, second.highest_block) == (150, 300)
-    assert sim.finish() is None
-    assert (sim.progress.current_block, sim.progress.highest_block) == (300, 300)
-    assert sim.progress.phase is SyncPhase.ENDED
-    assert sim.progress.headers_waiting == sim.progress.blocks_waiting == sim.progress.open_requests == 0
-    assert sim.progress.imported == 300 - second.starting_block
-
-
-@both_modes
-@several_seeds
-def test_progress_starts_at_the_ancestor_when_the_branch_changes(seed, mode):
-    ours, theirs = SHARED.extended(40, branch=1), SHARED.extended(60, branch=2)
-    sim = SimSync(seed, mode)
-    alice, bob = SimPeer("alice", ours), SimPeer("bob", theirs)
-    sim.add_peers(alice, bob)
-    assert sim.sync(alice) is None
-    assert sim.sync(bob) is None
-    assert 184 <= sim.progress.starting_block <= 200
-    assert sim.progress.highest_block == 260
-
-
-@both_modes
-@several_seeds
-def test_progress_keeps_its_start_when_the_sync_before_failed(seed, mode):
-    sim = SimSync(seed, mode)
-    mallory, alice = Mallory("mallory", CHAIN, bend_headers=without_number(157)), SimPeer("alice", CHAIN)
-    sim.add_peers(mallory)
-    assert sim.sync(mallory) is not None
-    assert sim.progress.highest_block == 300
-    sim.add_peers(alice)
-    assert sim.sync(alice) is None
-    assert sim.progress.starting_block == 0
-
-
-@both_modes
-@several_seeds
-def test_progress_loses_a_faked_height_when_the_faker_is_gone(seed, mode):
-    def stop_short(request, headers):
-        return [header for header in headers if header.number <= 280 or header.number == 300]
-
-    sim = SimSync(seed, mode)
-    mallory = Mallory("mallory", CHAIN, bend_headers=stop_short)
-    alice = SimPeer("alice", CHAIN.shortened(290))
-    sim.add_peers(mallory)
-    sim.start(mallory)
-    sim.run_until_phase(SyncPhase.DOWNLOAD)
-    assert sim.progress.highest_block == 300
-    sim.finish()
-    sim.disconnect(mallory)
-    sim.add_peers(alice)
-    assert sim.sync(alice) is None
-    assert sim.progress.highest_block == sim.head_number == 290
 
 
 @both_modes

@@ -34,10 +34,10 @@ class BodyGate:
         self.limit: int | None = limit
 
     def answer(self, message: EthMessage) -> EthMessage | None:
-        is_held = isinstance(message, GetBlockBodies) and self.limit is not None
-        if is_held and any(self._chain.numbers[wanted] > self.limit for wanted in message.hashes):  # type: ignore[union-attr,operator]
-            return None
-        return self._answer(message)
+        return None if isinstance(message, GetBlockBodies) and self._holds(message) else self._answer(message)
+
+    def _holds(self, question: GetBlockBodies) -> bool:
+        return self.limit is not None and max(map(self._chain.numbers.__getitem__, question.hashes)) > self.limit
 
     async def open(self, peer: ScriptedPeer) -> None:
         """Answer the question that `peer` was left with, and from now on all of them."""

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import inspect
 from collections.abc import Awaitable, Callable
 from typing import Final, TypeVar
 
@@ -15,13 +14,10 @@ READ_AGAIN_S: Final = 0.01
 T = TypeVar("T")
 
 
-async def until(read: Callable[[], Awaitable[T] | T], what: str, *, within_s: float = DEADLINE_S) -> T:
+async def until(read: Callable[[], Awaitable[T | None]], what: str, *, within_s: float = DEADLINE_S) -> T:
     """The first true value of `read`; fails with `what` and the last value when none comes in time."""
     deadline = asyncio.get_running_loop().time() + within_s
-    while True:
-        value = read()
-        found: T = await value if inspect.isawaitable(value) else value  # type: ignore[assignment]
-        if found:
-            return found
+    while not (found := await read()):
         assert asyncio.get_running_loop().time() < deadline, f"not within {within_s:g} s: {what}; last: {found!r}"
         await asyncio.sleep(READ_AGAIN_S)
+    return found

@@ -70,6 +70,9 @@ class ScriptedCoordinator(
         self.may_read = asyncio.Event()
         """Cleared, questions are held."""
         self.may_read.set()
+        self.may_read_bulk = asyncio.Event()
+        """Cleared, what the gateway sends on Bulk stays with it."""
+        self.may_read_bulk.set()
         self._outbox: Outbox[gateway_link_pb2.ControlResponse] = Outbox(QUEUE_BYTES)
         self._server = RpcServer()
 
@@ -124,6 +127,7 @@ class ScriptedCoordinator(
     async def Bulk(self, request_iterator: Any, context: Any) -> AsyncIterator[gateway_link_pb2.BulkResponse]:
         async for message in request_iterator:
             self.bulk.put(message)
+            await self.may_read_bulk.wait()
         for nothing in list[gateway_link_pb2.BulkResponse]():
             yield nothing
 

@@ -65,7 +65,7 @@ class SimSync:
         self.dropped: dict[str, SyncFault] = {}
         self.outcomes: list[SyncOutcome] = []
         self.downloader: Downloader | None = None
-        self.most_headers_waiting = self.most_blocks_waiting = 0
+        self.most_headers_waiting = self.most_blocks_waiting = self.most_waiting_bytes = 0
         self.head_before_rollback = 0
         self._ids = itertools.count(1)
 
@@ -166,6 +166,7 @@ class SimSync:
             progress = self.downloader.progress()
             self.most_headers_waiting = max(self.most_headers_waiting, progress.headers_waiting)
             self.most_blocks_waiting = max(self.most_blocks_waiting, progress.blocks_waiting)
+            self.most_waiting_bytes = max(self.most_waiting_bytes, progress.waiting_bytes)
             self._plan_wakeup(self.downloader)
 
     def _plan_wakeup(self, downloader: Downloader) -> None:

@@ -16,7 +16,7 @@ NETWORK_ID: Final = 1337
 EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 
 
-def write_genesis(path: Path, config: Mapping[str, object] = {}) -> Path:  # noqa: B006 - read only
+def write_genesis(path: Path, config: Mapping[str, object] = {}) -> Path:
     """The network's genesis file in geth's format; `config` adds forks that do not touch the first blocks."""
     content = {
         "config": {"chainId": NETWORK_ID, "homesteadBlock": 0, "byzantiumBlock": 0, **config},

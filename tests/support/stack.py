@@ -13,14 +13,13 @@ import contextlib
 import functools
 import re
 import tempfile
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Final, ParamSpec
 
 import structlog
 import uvloop
-from structlog.typing import EventDict, WrappedLogger
 
 from services.broadcaster import app as broadcaster_app
 from services.broadcaster.config import BroadcasterConfig
@@ -30,13 +29,15 @@ from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.ethwire.types import Header
 from services.sync_coordinator import app as coordinator_app
 from services.sync_coordinator.config import CoordinatorConfig
+from tests.support.captured_log import CapturedLog, captured_logs
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.small_network import write_genesis
 from tests.support.wire import local_node
 from trisync.client import OperatorClient
 from trisync.node_status import NodeStatus
 
-Run = Callable[[asyncio.Event, Callable[[Mapping[str, object]], None]], Coroutine[Any, Any, None]]
+Ready = Callable[[Mapping[str, object]], None]
+Run = Callable[[asyncio.Event, Ready], Coroutine[Any, Any, None]]
 
 P = ParamSpec("P")
 
@@ -96,39 +97,17 @@ class Service:
         self._ready.set()
 
 
-@dataclass
-class CapturedLog:
-    """Every log line of the services, and every error that asyncio found in no task's hands."""
-
-    lines: list[EventDict] = field(default_factory=list)
-    unhandled: list[Mapping[str, Any]] = field(default_factory=list)
-
-    def capture(self, logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
-        del logger, method
-        self.lines.append(line)
-        raise structlog.DropEvent
-
-    def about(self, peer: str, **fields: object) -> list[EventDict]:
-        """Lines that name a peer by the start of its node id, with these fields."""
-        short = peer[:16]
-        named = [line for line in self.lines if short in (line.get("node"), line.get("peer"))]
-        return [line for line in named if fields.items() <= line.items()]
-
-    def check_no_traceback(self) -> None:
-        """No bug of ours showed itself, in whatever the test did to us."""
-        assert [line for line in self.lines if line.get("exc_info") or line["level"] in ("error", "critical")] == []
-        assert self.unhandled == []
-
-
 class Stack:
     """A coordinator, a broadcaster and one or more gateways that find each other."""
 
-    def __init__(self, directory: Path, genesis: Path, settings: StackSettings) -> None:
-        self._directory, self._genesis, self._settings = directory, genesis, settings
-        self.log = CapturedLog()
+    def __init__(self, directory: Path, settings: StackSettings, log: CapturedLog) -> None:
+        self._directory, self._settings, self.log = directory, settings, log
         self.coordinator = Service("coordinator", self._run_coordinator)
         self.broadcaster = Service("broadcaster", self._run_broadcaster)
         self.gateways = [self._gateway(index) for index in range(settings.gateways)]
+        self._genesis: Path | None = None
+        if settings.network is None:
+            self._genesis = write_genesis(directory / "genesis.json", settings.genesis_config)
         self.client = OperatorClient(self._address("coordinator"))
 
     @property
@@ -167,9 +146,7 @@ class Stack:
             status = await self.client.status()
             return status if holds(status) else None
 
-        found = await until(read, what)
-        assert found is not None
-        return found
+        return await until(read, what)
 
     async def until_head(self, head: Header) -> NodeStatus:
         """Wait until `head` is ours and no sync runs."""
@@ -185,12 +162,13 @@ class Stack:
     def _address(self, service: str) -> str:
         return f"unix:{self._directory / service}.sock"
 
-    def _run_coordinator(self, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> Awaitable[None]:
+    def _run_coordinator(self, stop: asyncio.Event, ready: Ready) -> Coroutine[Any, Any, None]:
         settings = self._settings
         config = CoordinatorConfig(
             datadir=self._directory / "node",
+            network=settings.network,
             genesis=self._genesis,
-            seal_check="none",
+            seal_check=settings.seal_check,
             syncmode=settings.syncmode,
             listen=(self._address("coordinator"),),
             broadcaster=(self._address("broadcaster"),),
@@ -201,7 +179,7 @@ class Stack:
         )
         return coordinator_app.run(config, stop=stop, ready=ready)
 
-    def _run_broadcaster(self, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> Awaitable[None]:
+    def _run_broadcaster(self, stop: asyncio.Event, ready: Ready) -> Coroutine[Any, Any, None]:
         config = BroadcasterConfig(coordinator=self._address("coordinator"), listen=(self._address("broadcaster"),))
         return broadcaster_app.run(config, stop=stop, ready=ready)
 
@@ -233,45 +211,25 @@ class StackSettings:
     handshake_timeout: float = 5.0
     redial_after: float = 30.0
     genesis_config: Mapping[str, object] = field(default_factory=dict)
-    genesis_file: Path | None = None
+    network: str | None = None
+    """A built-in network instead of the small one."""
+    seal_check: Any = "none"
 
 
 @contextlib.asynccontextmanager
 async def running_stack(**settings: Any) -> AsyncIterator[Stack]:
-    """A stack on the small network, or on `genesis_file`'s; checked for tracebacks at its end.
+    """A new stack with these `StackSettings`; checked for tracebacks at its end.
 
     Its directory is a short one, for the paths of unix sockets are limited.
     """
-    chosen = StackSettings(**settings)
     with tempfile.TemporaryDirectory(prefix="trisync-") as scratch, captured_logs() as log:
-        directory = Path(scratch)
-        genesis = chosen.genesis_file or write_genesis(directory / "genesis.json", chosen.genesis_config)
-        stack = Stack(directory, genesis, chosen)
-        stack.log = log
+        stack = Stack(Path(scratch), StackSettings(**settings), log)
         try:
             await stack.start()
             yield stack
         finally:
             await stack.stop()
         log.check_no_traceback()
-
-
-@contextlib.contextmanager
-def captured_logs() -> Any:
-    """Log lines go into the result instead of to stderr."""
-    log = CapturedLog()
-    before = structlog.get_config()
-    structlog.configure(
-        processors=[structlog.contextvars.merge_contextvars, structlog.processors.add_log_level, log.capture],
-        cache_logger_on_first_use=False,
-    )
-    loop = asyncio.get_running_loop()
-    loop.set_exception_handler(lambda _, context: log.unhandled.append(context))
-    try:
-        yield log
-    finally:
-        loop.set_exception_handler(None)
-        structlog.configure(**before)
 
 
 def in_one_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:

@@ -65,6 +65,7 @@ class SyncMeter:
         (then, first), elapsed = self._seen[0], now - self._seen[0][0]
         rate = max(0.0, (block - first) / elapsed) if elapsed > 0 and then < now else 0.0
         running = status.phase is not SyncPhase.IDLE
+        rate = rate if running else 0.0
         best = status.best_peer_head.number if status.best_peer_head is not None else 0
         target = max(block, status.progress.highest_block if running else best)
         phase = PHASE_TEXTS[status.phase]

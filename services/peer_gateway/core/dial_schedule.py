@@ -52,9 +52,6 @@ class DialSchedule:
                 # Taken out or moved: the old address says nothing about the next attempt.
                 self._not_before.pop(node_id, None)
 
-    def is_static(self, node_id: PeerId) -> bool:
-        return node_id in self._static
-
     def on_connected(self, node_id: PeerId) -> None:
         """A connection with this node exists, whoever dialled."""
         self._connected.add(node_id)

@@ -79,8 +79,10 @@ class CoordinatorOrders:
 
     def on_dial_plan(self, plan: wire.DialPlan) -> None:
         standing = self._parts.standing
+        nodes = self._readable(plan.static_enodes)
+        standing.static = frozenset(node.node_id for node in nodes)
         standing.siblings = frozenset(map(peer_id_from_proto, plan.gateway_node_ids))
-        self._schedule.set_plan(self._readable(plan.static_enodes), standing.siblings | {standing.own_id})
+        self._schedule.set_plan(nodes, standing.siblings | {standing.own_id})
         self._dialler.wake()
 
     def _readable(self, urls: Iterable[str]) -> list[Enode]:

@@ -34,11 +34,11 @@ class Connections:
 
     def accept(self) -> PeerSocket:
         """The protocol of the next inbound connection."""
-        return self._session(None, static=False).socket
+        return self._session(None).socket
 
-    async def dial(self, node: Enode, *, static: bool, timeout_s: float) -> None:
+    async def dial(self, node: Enode, timeout_s: float) -> None:
         """Connect to a node; returns once it has joined or was refused. Raises OSError or TimeoutError."""
-        session = self._session(node.node_id, static=static)
+        session = self._session(node.node_id)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s):
             await loop.create_connection(lambda: session.socket, node.host, node.tcp_port)
@@ -55,13 +55,12 @@ class Connections:
         for task in tasks:
             task.cancel()
 
-    def _session(self, remote_id: PeerId | None, *, static: bool) -> PeerSession:
+    def _session(self, remote_id: PeerId | None) -> PeerSession:
         return PeerSession(
             self._parts,
             lambda now: Connection(self._local, remote_id, os.urandom, now, self._config),
             self._on_open,
             inbound=remote_id is None,
-            static=static,
         )
 
     def _on_open(self, session: PeerSession) -> None:

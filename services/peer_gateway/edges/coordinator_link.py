@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import itertools
 from collections.abc import Callable
-from typing import Final, Protocol, assert_never
+from typing import Final, NamedTuple, Protocol, assert_never
 
 import grpc.aio
 from blocksync.v1 import gateway_link_pb2 as wire
@@ -20,11 +20,12 @@ from services.shared.runtime.logs import get_log
 CONTROL_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """What may wait on Control: about ten thousand events of peers."""
 
-BULK_QUEUE_BYTES: Final = 32 * 1024 * 1024
-"""What may wait on Bulk: a second of replies at full speed."""
 
-BULK_PATIENCE_S: Final = 10.0
-"""How long a reply waits for room on Bulk, its peer's socket unread meanwhile, before it is dropped."""
+class BulkLimits(NamedTuple):
+    """What may wait on Bulk, and how long a message waits for room before it is dropped."""
+
+    queue_bytes: int
+    patience_s: float
 
 
 class CoordinatorCommands(Protocol):
@@ -42,10 +43,10 @@ class CoordinatorCommands(Protocol):
 class _Session:
     """The queues of one connection to the coordinator. They die with it: the next one starts from a snapshot."""
 
-    def __init__(self, number: int) -> None:
+    def __init__(self, number: int, bulk_queue_bytes: int) -> None:
         self.number = number
         self.control: CriticalOutbox[wire.ControlRequest] = CriticalOutbox(CONTROL_QUEUE_BYTES)
-        self.bulk: Outbox[wire.BulkRequest] = Outbox(BULK_QUEUE_BYTES)
+        self.bulk: Outbox[wire.BulkRequest] = Outbox(bulk_queue_bytes)
         self.has_status = asyncio.Event()
 
     def close(self) -> None:
@@ -56,9 +57,11 @@ class _Session:
 class CoordinatorLink:
     """Keeps both streams open, and knows what must survive their loss: the admissions that are still asked for."""
 
-    def __init__(self, channel: grpc.aio.Channel, keeper: LinkKeeper, metrics: GatewayMetrics) -> None:
+    def __init__(
+        self, channel: grpc.aio.Channel, keeper: LinkKeeper, metrics: GatewayMetrics, limits: BulkLimits
+    ) -> None:
         self._stub = gateway_link_pb2_grpc.GatewayLinkServiceStub(channel)
-        self._keeper = keeper
+        self._keeper, self._limits = keeper, limits
         self._session: _Session | None = None
         self._numbers = itertools.count(1)
         self._tickets = itertools.count(1)
@@ -112,17 +115,17 @@ class CoordinatorLink:
         if current.bulk.put(message, size):
             return True
         try:
-            async with asyncio.timeout(BULK_PATIENCE_S):
+            async with asyncio.timeout(self._limits.patience_s):
                 while not current.bulk.put(message, size):
                     if current.bulk.is_closed:
                         return False
-                    await current.bulk.wait_below(max(1, BULK_QUEUE_BYTES - size + 1))
+                    await current.bulk.wait_below(max(1, self._limits.queue_bytes - size + 1))
         except TimeoutError:
             return False
         return True
 
     async def _run_session(self, hello: Callable[[], wire.GatewayHello], commands: CoordinatorCommands) -> None:
-        session = _Session(next(self._numbers))
+        session = _Session(next(self._numbers), self._limits.queue_bytes)
         greeting = hello()
         session.control.put(wire.ControlRequest(hello=greeting), greeting.ByteSize())
         session.bulk.put(wire.BulkRequest(hello=wire.BulkHello(gateway_id=greeting.gateway_id)), 0)

@@ -53,8 +53,7 @@ class Dialler:
 
     async def _dial(self, node: Enode) -> None:
         try:
-            static = self._schedule.is_static(node.node_id)
-            await self._connections.dial(node, static=static, timeout_s=self._parts.config.dial_timeout)
+            await self._connections.dial(node, self._parts.config.dial_timeout)
             self._parts.metrics.dials.labels("connected").inc()
         except (OSError, TimeoutError) as problem:
             self._parts.metrics.dials.labels("unreachable").inc()

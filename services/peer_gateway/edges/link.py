@@ -100,7 +100,7 @@ class LinkKeeper:
         """Run sessions until cancelled. A session ends by raising LinkLost."""
         while True:
             try:
-                await session()
+                await _in_its_own_task(session)
             except* LinkLost as group:
                 self._went_down(group.exceptions[0])
             await asyncio.sleep(self._backoff.next_delay_s())
@@ -112,3 +112,18 @@ class LinkKeeper:
             # Once per outage, not once per attempt.
             self._told = True
             self._log.warning("link down, trying again", why=str(why))
+
+
+async def _in_its_own_task(session: Callable[[], Awaitable[None]]) -> None:
+    """Run a session so that its end and our cancellation cannot be mixed up.
+
+    A TaskGroup that is cancelled while a child of it fails raises the failure alone: awaited directly, a
+    session that fails at that moment would swallow our cancellation, and the link would be kept open for ever.
+    """
+    running = asyncio.ensure_future(session())
+    try:
+        await asyncio.wait({running})
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+    await running

@@ -21,6 +21,8 @@ class Standing:
 
     own_id: PeerId
     trusted: frozenset[PeerId]
+    static: frozenset[PeerId] = frozenset()
+    """The nodes this gateway keeps a connection to, whoever dials."""
     siblings: frozenset[PeerId] = frozenset()
     """Node ids of all gateways."""
     status: Status | None = None

@@ -7,6 +7,7 @@ from typing import assert_never
 from blocksync.v1 import common_pb2
 from blocksync.v1 import gateway_link_pb2 as wire
 
+from services.peer_gateway.core.eth_session import EthSession
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.reply_decoding import body_digest
 from services.peer_gateway.edges.parts import Parts
@@ -36,13 +37,17 @@ class PeerMessages:
     """Handed one message at a time, in order. `details` is kept up to date with the peer's head."""
 
     def __init__(self, parts: Parts, details: common_pb2.PeerDetails, replies: Replies, questions: Questions) -> None:
-        self._parts, self._details = parts, details
+        self._parts, self._eth, self._details = parts, eth, details
         self._replies, self._questions = replies, questions
         self._node_id = PeerId(details.node_id)
         self.known_blocks = KnownBlocks()
 
-    async def on_message(self, message: EthMessage) -> None:
+    async def on_arrival(self, code: int, payload: bytes) -> None:
         """Work on one message. Raises PeerFault for one that breaks a rule."""
+        if not self._replies.drop_unasked(code):
+            await self._on_message(self._eth.receive(code, payload))
+
+    async def _on_message(self, message: EthMessage) -> None:
         self._parts.metrics.messages.labels("in", type(message).__name__).inc()
         match message:
             case BlockHeaders() | BlockBodies() | Receipts() | NodeData():

@@ -74,10 +74,9 @@ class PeerSession:
         opened: Callable[[PeerSession], None],
         *,
         inbound: bool,
-        static: bool,
     ) -> None:
         self._parts, self._opened = parts, opened
-        self.inbound, self._static = inbound, static
+        self.inbound = inbound
         self.socket = PeerSocket(connect, self, parts.metrics, parts.config.write_timeout)
         self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading)
         self._stage = Stage.TRANSPORT
@@ -192,7 +191,7 @@ class PeerSession:
         request = wire.AdmitPeer(
             node_id=node_id,
             inbound=self.inbound,
-            static=self._static,
+            static=node_id in self._parts.standing.static,
             trusted=node_id in self._parts.standing.trusted,
             remote_address=f"{host}:{port}",
         )
@@ -225,14 +224,17 @@ class PeerSession:
 
     def _join(self, node_id: PeerId, ready: Ready, status: Status, questions: Questions) -> PeerMessages:
         parts = self._parts
-        self._check_identity(node_id)
+        if node_id in parts.roster:
+            # The place in the coordinator's set is that of the other connection.
+            self._holds_place = False
+            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
         host, port = self.socket.remote_address
         self._details = common_pb2.PeerDetails(
             node_id=node_id,
             client_name=ready.hello.client_name[:SHOWN_NAME_CHARACTERS],
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
-            static=self._static,
+            static=node_id in self._parts.standing.static,
             trusted=node_id in parts.standing.trusted,
             eth_version=ready.eth_version,
             p2p_version=ready.hello.version,

@@ -5,20 +5,13 @@ from __future__ import annotations
 import asyncio
 from typing import Final
 
-from services.peer_gateway.core.request_book import ANSWER_OF, Reply, Request
+from services.peer_gateway.core.request_book import ANSWER_OF, Request
 from services.peer_gateway.edges.chain_reader import ChainReader
+from services.peer_gateway.edges.replies import REPLY_CODES
 from services.peer_gateway.edges.tcp import PeerSocket
-from services.shared.ethwire.messages import BlockBodies, BlockHeaders, MessageCode, NodeData, Receipts
 
 QUESTIONS_WAITING: Final = 32
 """Questions of one peer that may wait. A peer that asks more is not read until some are answered."""
-
-REPLY_CODES: Final[dict[type[Reply], MessageCode]] = {
-    BlockHeaders: MessageCode.BLOCK_HEADERS,
-    BlockBodies: MessageCode.BLOCK_BODIES,
-    NodeData: MessageCode.NODE_DATA,
-    Receipts: MessageCode.RECEIPTS,
-}
 
 
 class Questions:

@@ -3,21 +3,43 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Mapping
 from typing import Final, NamedTuple
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
 from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts, digest_slices
-from services.peer_gateway.core.request_book import Asked, Reply, Request, RequestBook, TooManyOutstanding, confirm
+from services.peer_gateway.core.request_book import (
+    ANSWER_OF,
+    Asked,
+    Reply,
+    Request,
+    RequestBook,
+    TooManyOutstanding,
+    confirm,
+)
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.tcp import PeerSocket
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.eth_messages import encode_message
-from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from services.shared.ethwire.messages import BlockBodies, BlockHeaders, MessageCode, NodeData, Receipts
 from services.shared.ethwire.types import PeerId
+from services.shared.runtime.logs import get_log
 
 SESSION_SHIFT: Final = 64
 """A question is noted under session << 64 | request id: ids are unique within a session of the link only."""
+
+_log = get_log("replies")
+
+
+REPLY_CODES: Final[Mapping[type[Reply], MessageCode]] = {
+    BlockHeaders: MessageCode.BLOCK_HEADERS,
+    BlockBodies: MessageCode.BLOCK_BODIES,
+    NodeData: MessageCode.NODE_DATA,
+    Receipts: MessageCode.RECEIPTS,
+}
+
+REPLY_OF_CODE: Final[Mapping[int, type[Reply]]] = {code: kind for kind, code in REPLY_CODES.items()}
 
 
 class Replies:
@@ -29,6 +51,7 @@ class Replies:
         self._node_id, self._eth_version = node_id, eth_version
         self._socket, self._link, self._metrics = socket, link, metrics
         self._book = RequestBook()
+        self._told_unasked = False
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question; the result says why it could not be sent, if so."""
@@ -45,12 +68,24 @@ class Replies:
         self._socket.send(code, payload)
         return None
 
+    def drop_unasked(self, code: int) -> bool:
+        """Whether the message is a reply that nobody asked for: counted, and not worth decoding.
+
+        Of a peer's unasked replies the first only is logged: it may send a thousand a second.
+        """
+        kind = REPLY_OF_CODE.get(code)
+        if kind is None or any(ANSWER_OF[type(asked.request)] is kind for asked in self._book.outstanding()):
+            return False
+        self._metrics.drop("reply", "unasked")
+        if not self._told_unasked:
+            self._told_unasked = True
+            _log.info("unasked reply dropped", node=self._node_id.hex()[:16], kind=kind.__name__)
+        return True
+
     async def on_reply(self, reply: Reply) -> None:
-        """Take a reply, in the order of arrival. Raises PeerFault for one that breaks a rule."""
+        """Take a reply, in the order of arrival, that `drop_unasked` let through. Raises PeerFault."""
         asked = self._book.answer(reply)
-        if asked is None:
-            self._metrics.drop("reply", "unasked")
-            return
+        assert asked is not None, "unasked replies are dropped before they are decoded"
         if isinstance(reply, BlockBodies | Receipts):
             # Judged by count alone, so before the work.
             confirm(asked.request, reply[0], b"")

@@ -204,8 +204,10 @@ class AnnounceFetcher:
         """Our head changed: blocks that waited for it may be imported now."""
         return self._import_ready()
 
-    def on_imported(self, block_hash: BlockHash, outcome: BlockOutcome, now: float) -> list[FetcherAction]:
-        """What came of an ImportFetched."""
+    def on_imported(
+        self, block_hash: BlockHash, outcome: BlockOutcome, now: float, broken_rule: str = ""
+    ) -> list[FetcherAction]:
+        """What came of an ImportFetched; `broken_rule` says more of an invalid one."""
         block, peer = self._importing.pop(block_hash)
         actions: list[FetcherAction] = []
         if outcome is BlockOutcome.IN_NEAR_FUTURE:
@@ -215,7 +217,8 @@ class AnnounceFetcher:
             if self._retry_at is None:
                 self._retry_at = now + HELD_RETRY_S
         elif outcome is BlockOutcome.INVALID:
-            actions.append(DropFetchPeer(peer, f"gave the invalid block {block.header.number} 0x{block_hash.hex()}"))
+            why = broken_rule or f"block {block.header.number} 0x{block_hash.hex()}"
+            actions.append(DropFetchPeer(peer, f"gave an invalid block: {why}"))
         return actions + self._import_ready()
 
     def next_wakeup(self) -> float | None:

@@ -187,6 +187,7 @@ class Downloader:
             imported_bytes=download.imports.imported_bytes if download else 0,
             headers_waiting=download.headers.held + download.bodies.incomplete if download else 0,
             blocks_waiting=download.bodies.assembly.waiting if download else 0,
+            waiting_bytes=download.bodies.assembly.size_bytes if download else 0,
             open_requests=(self._question is not None) + (download.open_requests if download else 0),
             timeouts=download.timeouts if download else 0,
             stale_replies=self._stale_replies,

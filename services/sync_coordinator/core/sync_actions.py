@@ -58,6 +58,8 @@ class SyncProgress:
     """Headers held whose body is not here (light: that wait for import)."""
     blocks_waiting: int = 0
     """Blocks with a body that wait for import or are being imported."""
+    waiting_bytes: int = 0
+    """Their encoded size."""
     open_requests: int = 0
     timeouts: int = 0
     stale_replies: int = 0

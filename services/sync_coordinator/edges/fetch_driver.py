@@ -71,6 +71,10 @@ class FetchDriver:
         self._loop = asyncio.get_running_loop()
         self._wakeup = Wakeup(self._on_wakeup)
 
+    def close(self) -> None:
+        """Stop the timer: the store is about to be closed."""
+        self._wakeup.at(None)
+
     def on_announces(self, peer: PeerId, announces: Sequence[Announce]) -> None:
         for announce in announces:
             self._carry_out(self._fetcher.on_announce(peer, announce, self._loop.time()))
@@ -117,12 +121,16 @@ class FetchDriver:
         self._wakeup.at(self._fetcher.next_wakeup())
 
     async def _import(self, block: Block, peer: PeerId) -> None:
+        broken_rule = ""
         try:
             outcome = await self._importing.import_block(block, peer)
+        except RuleBroken as broken:
+            outcome, broken_rule = BlockOutcome.INVALID, str(broken)
         except (StoreFailed, SealWorkersFailed) as failed:
             _log.error("fetched block not imported", number=block.header.number, why=str(failed))
             outcome = BlockOutcome.REFUSED
-        self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, self._loop.time()))
+        now = self._loop.time()
+        self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, now, broken_rule))
 
 
 class FetchImport:
@@ -134,7 +142,7 @@ class FetchImport:
         self._tasks = tasks
 
     async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
-        """Header valid: propagate at once; then import; then announce. Never raises for a bad block."""
+        """Header valid: propagate at once; then import; then announce. Raises RuleBroken."""
         header, store = block.header, self._parts.store
         parent = store.header(header.parent_hash)
         parent_total_difficulty = store.total_difficulty(header.parent_hash)
@@ -143,16 +151,13 @@ class FetchImport:
         early = future_outcome(header)
         if early is not None:
             return early
-        try:
-            self._parts.rules.check_header(header, parent, now=time.time())
-            await self._parts.seals.check([header])
-            total_difficulty = parent_total_difficulty + header.difficulty
-            # The relay must not wait for our import, nor our import for a slow broadcaster.
-            relay = self._broadcaster.propagate(block, total_difficulty, [peer])
-            self._tasks.create_task(relay, name=f"propagate-{header.number}")
-            await self._parts.block_import.import_blocks([block])
-        except RuleBroken as broken:
-            return refused(broken, peer)
+        self._parts.rules.check_header(header, parent, now=time.time())
+        await self._parts.seals.check([header])
+        total_difficulty = parent_total_difficulty + header.difficulty
+        # The relay must not wait for our import, nor our import for a slow broadcaster.
+        relay = self._broadcaster.propagate(block, total_difficulty, [peer])
+        self._tasks.create_task(relay, name=f"propagate-{header.number}")
+        await self._parts.block_import.import_blocks([block])
         announce = self._broadcaster.announce(Announce(header.hash, header.number), [peer])
         self._tasks.create_task(announce, name=f"announce-{header.number}")
         return BlockOutcome.IMPORTED
@@ -171,10 +176,7 @@ class LightImport:
         early = future_outcome(header)
         if early is not None:
             return early
-        try:
-            await self._parts.block_import.import_headers([header])
-        except RuleBroken as broken:
-            return refused(broken, peer)
+        await self._parts.block_import.import_headers([header])
         return BlockOutcome.IMPORTED
 
 
@@ -184,8 +186,3 @@ def future_outcome(header: Header) -> BlockOutcome | None:
     if ahead_s <= ALLOWED_FUTURE_S:
         return None
     return BlockOutcome.IN_NEAR_FUTURE if ahead_s <= HELD_FUTURE_S else BlockOutcome.REFUSED
-
-
-def refused(broken: RuleBroken, peer: PeerId) -> BlockOutcome:
-    _log.warning("fetched block refused", peer=peer.hex()[:16], why=str(broken))
-    return BlockOutcome.INVALID

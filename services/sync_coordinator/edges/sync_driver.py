@@ -117,6 +117,11 @@ class SyncDriver:
         self.totals = SyncTotals()
         self.last_progress: SyncProgress | None = None
 
+    def close(self) -> None:
+        """Stop the timers: the store is about to be closed."""
+        self._run_wakeup.at(None)
+        self._cycle_wakeup.at(None)
+
     def progress(self) -> SyncProgress | None:
         """Of the running sync, else of the last one."""
         return self._downloader.progress() if self._downloader is not None else self.last_progress
@@ -214,7 +219,8 @@ class SyncDriver:
                     self._tasks.create_task(self._import_blocks(run, batch_id, blocks), name="import-blocks")
                 case DropPeer(peer, fault, detail):
                     cause = fault.name.lower()
-                    self._parts.asker.drop(peer, DisconnectReason.USELESS_PEER, cause, f"{fault.value}: {detail}")
+                    why = f"{fault.value}: {detail}" if detail else fault.value
+                    self._parts.asker.drop(peer, DisconnectReason.USELESS_PEER, cause, why)
                 case RollBackHeaders(headers):
                     roll_back = headers
                 case SyncEnded(outcome):

@@ -115,7 +115,6 @@ def test_node_taken_out_of_the_plan_is_let_go():
     dials = schedule(node(ALICE), node(BOB))
     dials.set_plan([node(BOB)], [])
     assert dials.due(now=0.0) == [node(BOB)]
-    assert not dials.is_static(ALICE)
 
 
 def test_node_put_back_into_the_plan_is_dialled_at_once():

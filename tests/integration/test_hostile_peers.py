@@ -1,0 +1,70 @@
+"""What a hostile peer gets from the whole stack, while an honest one is there: the right end, and a sync all the same.
+
+Mallory is a static node that claims the most total difficulty, so the stack turns to her first. Each attack ends in
+the disconnect reason of SPEC section 1 or in a counted drop, and in one log line of the service that found the fault.
+"""
+
+from __future__ import annotations
+
+import pytest
+
+from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from tests.support.attacks import ATTACKS, CHAIN
+from tests.support.chain_peers import dial_in
+from tests.support.deadlines import until
+from tests.support.mallory import MALLORY, Attack, scene_of
+from tests.support.scripted_peer import ScriptedListener
+from tests.support.small_network import NETWORK_ID
+from tests.support.stack import in_one_loop, running_stack
+
+pytestmark = pytest.mark.integration
+
+
+@pytest.mark.parametrize("attack", ATTACKS, ids=lambda attack: attack.name)
+@in_one_loop
+async def test_hostile_peer_is_ended_and_the_chain_comes_from_the_honest_one_when_it_attacks(attack: Attack) -> None:
+    async with (
+        ScriptedListener(MALLORY) as listener,
+        running_stack(static_peers=[str(listener.enode)], **attack.settings) as stack,
+    ):
+        scene = await scene_of(stack, listener, CHAIN, attack)
+        await attack.play(scene)
+        if attack.reason is None:
+            await scene.mallory.disconnected()
+        else:
+            assert await scene.mallory.refusal() is attack.reason
+        await scene.bring_alice()
+        await stack.until_head(CHAIN.headers[-1])
+        await stack.until_peers(1)
+        judge = {service.name: service for service in stack.services}[attack.judge]
+        assert await judge.metric(attack.counted) == 1
+        about = [line for line in stack.log.about(MALLORY.node_id.hex()) if line["level"] != "debug"]
+        told = [line for line in about if line["event"] != "peer joined"]
+        assert sorted(line["service"] for line in told) == sorted({"gateway-0", attack.judge}), told
+        assert all(attack.told in line["why"] for line in told), told
+        assert scene.alice is not None
+        assert scene.alice.is_connected
+
+
+@in_one_loop
+async def test_unasked_replies_are_counted_and_change_nothing() -> None:
+    async with (
+        ScriptedListener(MALLORY) as listener,
+        running_stack(static_peers=[str(listener.enode)]) as stack,
+    ):
+        mallory = await listener.next_peer()
+        await mallory.join(CHAIN.status(NETWORK_ID)._replace(total_difficulty=1))
+        for kind in (BlockHeaders, BlockBodies, Receipts, NodeData):
+            mallory.send(kind([]))
+        mallory.send(BlockHeaders([CHAIN.headers[700].header_rlp]))
+
+        async def count() -> bool:
+            return await stack.gateway.metric('peer_gateway_dropped_total{cause="unasked",kind="reply"}') == 5
+
+        await until(count, "five dropped replies")
+        mallory.answer = CHAIN.answer
+        await dial_in(stack.enode, "alice", CHAIN)
+        await stack.until_head(CHAIN.headers[-1])
+        assert mallory.is_connected
+        told = [line["event"] for line in stack.log.about(MALLORY.node_id.hex())]
+        assert told == ["peer joined", "unasked reply dropped"]

@@ -1,0 +1,229 @@
+"""The gRPC server of every service: errors, health, addresses, as a client sees them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from services.shared.rpc.channel import open_channel
+from services.shared.rpc.errors import STATUS_OF, LinkReplaced, UnknownBlock
+from services.shared.rpc.outbox import Outbox
+from services.shared.runtime.faults import StartRefused
+from services.shared.runtime.grpc_server import UNIX_PATH_LIMIT, RpcServer
+from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from trisync.client import CoordinatorError, OperatorClient
+
+pytestmark = pytest.mark.integration
+
+SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
+
+
+class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Raises the error it was given: at once, after one message, or from within a TaskGroup."""
+
+    def __init__(self, error: Exception) -> None:
+        self._error = error
+
+    async def GetBlock(self, request, context):
+        raise self._error
+
+    async def GetStatus(self, request, context):
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._fail())
+
+    async def WatchStatus(self, request, context):
+        yield coordinator_pb2.WatchStatusResponse()
+        raise self._error
+
+    async def ListPeers(self, request, context):
+        raise self._error
+
+    async def StartSync(self, request, context):
+        raise self._error
+
+    async def _fail(self) -> None:
+        raise self._error
+
+
+@contextlib.asynccontextmanager
+async def serving(error: Exception) -> AsyncIterator[str]:
+    server = RpcServer()
+    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, FailingCoordinator(error), SERVICE)
+    address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
+    await server.start()
+    await server.set_serving(True)
+    try:
+        yield address
+    finally:
+        await server.stop(0)
+
+
+async def failure_of(call: Callable[[Any], Awaitable[object]], address: str) -> tuple[grpc.StatusCode, str | None]:
+    async with open_channel(address) as channel:
+        with pytest.raises(grpc.aio.AioRpcError) as failure:
+            await call(coordinator_pb2_grpc.CoordinatorServiceStub(channel))
+    return failure.value.code(), failure.value.details()
+
+
+@pytest.mark.parametrize("kind", STATUS_OF)
+def test_error_of_the_table_reaches_the_client_as_its_status(kind: type[Exception]):
+    async def scenario() -> None:
+        async with serving(kind("block 5 is not stored")) as address:
+            found = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), address)
+            assert found == (STATUS_OF[kind], "block 5 is not stored")
+
+    asyncio.run(scenario())
+
+
+def test_error_inside_a_task_group_and_a_stream_has_its_status_too():
+    async def read_stream(stub: Any) -> None:
+        async for _ in stub.WatchStatus(coordinator_pb2.WatchStatusRequest()):
+            pass
+
+    async def scenario() -> None:
+        async with serving(LinkReplaced("a newer stream")) as address:
+            expected = (grpc.StatusCode.ABORTED, "a newer stream")
+            assert (
+                await failure_of(lambda stub: stub.GetStatus(coordinator_pb2.GetStatusRequest()), address) == expected
+            )
+            assert await failure_of(read_stream, address) == expected
+
+    asyncio.run(scenario())
+
+
+def test_bug_reaches_the_client_as_unknown():
+    async def scenario() -> None:
+        async with serving(ZeroDivisionError("oops")) as address:
+            code, _ = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), address)
+            assert code is grpc.StatusCode.UNKNOWN
+
+    asyncio.run(scenario())
+
+
+def test_operator_client_turns_not_found_into_none_and_the_rest_into_its_error():
+    async def scenario() -> None:
+        async with serving(UnknownBlock("no")) as address, OperatorClient(address) as client:
+            assert await client.block(5) is None
+            with pytest.raises(CoordinatorError, match="NOT_FOUND") as refused:
+                await client.status()
+            assert not refused.value.retryable
+        async with OperatorClient("unix:/nonexistent/coordinator.sock") as client:
+            with pytest.raises(CoordinatorError, match="does not answer") as absent:
+                await client.status()
+            assert absent.value.retryable
+
+    asyncio.run(scenario())
+
+
+def test_health_and_reflection_know_the_service():
+    async def scenario() -> None:
+        async with serving(UnknownBlock("no")) as address, open_channel(address) as channel:
+            health = health_pb2_grpc.HealthStub(channel)
+            for name in ("", SERVICE.full_name):
+                answer = await health.Check(health_pb2.HealthCheckRequest(service=name))
+                assert answer.status == health_pb2.HealthCheckResponse.SERVING
+            asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
+            stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
+            listed = {one.name for one in (await stream.read()).list_services_response.service}
+            assert {SERVICE.full_name, "grpc.health.v1.Health"} <= listed
+
+    asyncio.run(scenario())
+
+
+def test_port_in_use_is_refused_with_address_and_reason():
+    async def scenario() -> None:
+        with contextlib.closing(socket.create_server(("127.0.0.1", 0))) as taken:
+            port = taken.getsockname()[1]
+            with pytest.raises(StartRefused, match=f"127.0.0.1:{port}: address already in use"):
+                RpcServer().listen(f"127.0.0.1:{port}")
+            with pytest.raises(StartRefused, match=f"metrics on 127.0.0.1:{port}: address already in use"):
+                await MetricsServer(CollectorRegistry()).start("127.0.0.1", port)
+
+    asyncio.run(scenario())
+
+
+def test_bad_addresses_are_refused(tmp_path: Path):
+    async def scenario() -> None:
+        for address, told in (
+            ("127.0.0.1", "not host:port"),
+            ("127.0.0.1:66000", "not host:port"),
+            (f"unix:/{'x' * UNIX_PATH_LIMIT}", "shorter path"),
+            (f"unix:{tmp_path}/none/x.sock", "does not exist"),
+        ):
+            with pytest.raises(StartRefused, match=told):
+                RpcServer().listen(address)
+
+    asyncio.run(scenario())
+
+
+def test_unix_socket_is_taken_over_from_a_dead_server_but_not_from_a_live_one(tmp_path: Path):
+    async def scenario() -> None:
+        path = tmp_path / "s.sock"
+        stale = socket.socket(socket.AF_UNIX)
+        stale.bind(str(path))
+        stale.close()
+        server = RpcServer()
+        server.listen(f"unix:{path}")
+        await server.start()
+        with pytest.raises(StartRefused, match="another process answers"):
+            RpcServer().listen(f"unix:{path}")
+        await server.stop(0)
+
+    asyncio.run(scenario())
+
+
+def test_metrics_are_served_over_http_and_garbage_is_hung_up_on():
+    async def ask(port: int, request: bytes) -> bytes:
+        reader, writer = await asyncio.open_connection("127.0.0.1", port)
+        writer.write(request)
+        writer.write_eof()
+        async with asyncio.timeout(10):
+            answer = await reader.read()
+        writer.close()
+        return answer
+
+    async def scenario() -> None:
+        registry = CollectorRegistry()
+        ProcessMetrics("coordinator", registry)
+        server = MetricsServer(registry)
+        port = await server.start("127.0.0.1", 0)
+        assert b"coordinator_private_memory_bytes" in await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")
+        assert await ask(port, b"half a request") == b""
+        assert await ask(port, b"x" * 100_000 + b"\r\n\r\n") == b""
+        await server.stop()
+
+    asyncio.run(scenario())
+
+
+def test_outbox_hands_items_over_to_a_waiting_writer_and_wakes_who_waits_for_room():
+    async def scenario() -> None:
+        outbox: Outbox[int] = Outbox(limit_bytes=10)
+        taken: list[int] = []
+
+        async def write() -> None:
+            async for item in outbox:
+                taken.append(item)  # noqa: PERF401 - what was taken is looked at meanwhile
+
+        async with asyncio.timeout(10), asyncio.TaskGroup() as tasks:
+            assert outbox.put(1, 10)
+            waiting = tasks.create_task(outbox.wait_below(1))
+            tasks.create_task(write())
+            await waiting
+            assert taken == [1]
+            assert outbox.put(2, 10)
+            outbox.close()
+        assert taken == [1, 2]
+
+    asyncio.run(scenario())

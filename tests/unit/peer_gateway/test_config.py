@@ -1,0 +1,48 @@
+"""The gateway's configuration."""
+
+from __future__ import annotations
+
+import pytest
+
+from services.peer_gateway.config import GatewayConfig
+from services.shared.runtime.config import read_config
+from services.shared.runtime.faults import ConfigInvalid
+
+NEEDED = ["--coordinator", "unix:/run/c.sock", "--broadcaster", "unix:/run/b.sock"]
+
+
+def config(*flags: str) -> GatewayConfig:
+    return read_config(GatewayConfig, [*NEEDED, *flags], environ={})
+
+
+def test_defaults_are_those_of_the_specification():
+    made = config()
+    assert (made.port, made.handshake_timeout, made.read_timeout, made.write_timeout) == (30303, 5.0, 30.0, 20.0)
+    assert (made.ping_interval, made.dial_timeout, made.redial_after, made.pending_peers) == (15.0, 15.0, 30.0, 50)
+    assert made.question_patience == 10.0
+
+
+def test_addresses_of_the_services_are_needed():
+    with pytest.raises(ConfigInvalid, match="--coordinator is needed"):
+        read_config(GatewayConfig, [], environ={})
+
+
+@pytest.mark.parametrize(
+    ("flags", "text"),
+    [
+        (["--port", "70000"], "--port 70000 is not a port"),
+        (["--metrics-port", "-1"], "--metrics-port -1 is not a port"),
+        (["--dial-timeout", "0"], "--dial-timeout 0.0 must be more than 0 seconds"),
+        (["--redial-after", "-1"], "--redial-after -1.0 must not be below 0 seconds"),
+        (["--read-timeout", "10"], "--read-timeout 10.0 must be more than --ping-interval 15.0"),
+        (["--pending-peers", "0"], "--pending-peers 0 must be at least 1"),
+        (["--maxpeers", "-2"], "--maxpeers -2 must not be below 0"),
+        (["--gateway-id", "a b"], "--gateway-id 'a b' must be"),
+        (["--trusted-peer", "enode://12"], "--trusted-peer: 'enode://12' is not an enode URL"),
+        (["--log-level", "loud"], "'loud' is not one of debug"),
+    ],
+    ids=lambda value: value[0] if isinstance(value, list) else "",
+)
+def test_value_that_breaks_its_rule_is_refused_in_words(flags: list[str], text: str):
+    with pytest.raises(ConfigInvalid, match=text):
+        config(*flags)
