@@ -131,8 +131,8 @@ MISDEEDS: dict[str, tuple[Callable[[ScriptedPeer], None], DisconnectReason]] = {
         DisconnectReason.SUBPROTOCOL_ERROR,
     ),
     "garbage": (lambda peer: peer.send_bytes(os.urandom(2000)), DisconnectReason.BREACH_OF_PROTOCOL),
-    "malformed-reply": (
-        lambda peer: peer.send_payload(MessageCode.BLOCK_HEADERS, b"\xc1"),
+    "malformed-announce": (
+        lambda peer: peer.send_payload(MessageCode.NEW_BLOCK_HASHES, b"\xc1"),
         DisconnectReason.SUBPROTOCOL_ERROR,
     ),
     "malformed-question": (
@@ -178,9 +178,10 @@ async def test_unasked_replies_are_counted_and_harm_nobody():
         mallory.send(BlockBodies(CHAIN.bodies_rlp[:20]))
         mallory.send(Receipts([b"\xc0"]))
         mallory.send(NodeData([bytes(5_000_000)]))
+        mallory.send_payload(MessageCode.NODE_DATA, b"not worth decoding")
         mallory.send(GetBlockHeaders(0, 1, 0, False))
         assert len((await mallory.receive(BlockHeaders)).headers_rlp) == 1
-        assert await gateway.metric("dropped_total", kind="reply", cause="unasked") == 4
+        assert await gateway.metric("dropped_total", kind="reply", cause="unasked") == 5
         assert set(gateway.coordinator.bulk.names) <= {"hello"}
 
 

@@ -144,11 +144,7 @@ async def test_propagated_block_is_imported_and_relayed_when_the_node_is_synced(
         await until_broadcaster_has(stack, 7)
         alice.send(NewBlock(block.header.header_rlp, block.body_rlp, total_difficulty))
         await stack.until_head(block.header)
-
-        async def all_know() -> bool:
-            return all(ear.knows(block.header.hash) for ear in ears)
-
-        await until(all_know, "the block at every peer")
+        await until(lambda: all(ear.knows(block.header.hash) for ear in ears), "the block at every peer")
         # What is sent of one block to one gateway's peers goes out at once, so alice's answer comes after it.
         await ask(alice, GetBlockHeaders(701, 1, 0, False), BlockHeaders)
         whole, announced = NewBlock(block.header.header_rlp, block.body_rlp, total_difficulty), [block.header.hash]
@@ -263,7 +259,9 @@ async def test_peer_stays_connected_when_the_coordinator_restarts_in_the_middle_
         await stack.until_status(lambda status: status.head.number > 0, "a part of the chain")
         await stack.coordinator.stop()
         peer.send(GetBlockHeaders(0, 1, 0, False))
-        await gate.open(peer)
+        await until(lambda: gate.held, "a question for bodies")
+        gate.limit = None
+        gate.release(peer)
         await stack.coordinator.start()
         assert stack.coordinator.facts["head"] > 0
         assert await peer.receive(BlockHeaders) == BlockHeaders([CHAIN.headers[0].header_rlp])

@@ -27,25 +27,32 @@ async def dial_in(node: Enode, name: str, chain: ScriptedChain, **local: object)
 
 
 class BodyGate:
-    """Holds back the answer to every question for a body above `limit`, until it is opened."""
+    """Holds back the answers to questions for bodies above `limit`, and to all bodies asked for after those."""
 
-    def __init__(self, chain: ScriptedChain, limit: int) -> None:
-        self._chain, self._answer = chain, honest(chain)
-        self.limit: int | None = limit
+    def __init__(self, chain: ScriptedChain, limit: int | None, answer: Answer | None = None) -> None:
+        """`answer` is for all other messages; without it, those of an honest peer of the small network."""
+        self._chain, self._answer = chain, answer or honest(chain)
+        self.limit = limit
+        self.held: list[GetBlockBodies] = []
+        self.answered = 0
 
     def answer(self, message: EthMessage) -> EthMessage | None:
-        return None if isinstance(message, GetBlockBodies) and self._holds(message) else self._answer(message)
+        if isinstance(message, GetBlockBodies) and (self.held or self._holds(message)):
+            self.held.append(message)
+            return None
+        self.answered += 1
+        return self._answer(message)
+
+    def release(self, peer: ScriptedPeer) -> None:
+        """Answer, in their order, the questions that were held."""
+        held, self.held = self.held, []
+        for question in held:
+            reply = self._chain.answer(question)
+            assert reply is not None
+            peer.send(reply)
 
     def _holds(self, question: GetBlockBodies) -> bool:
         return self.limit is not None and max(map(self._chain.numbers.__getitem__, question.hashes)) > self.limit
-
-    async def open(self, peer: ScriptedPeer) -> None:
-        """Answer the question that `peer` was left with, and from now on all of them."""
-        held = await peer.receive(GetBlockBodies)
-        self.limit = None
-        reply = self._chain.answer(held)
-        assert reply is not None
-        peer.send(reply)
 
 
 class RelayEar:

@@ -36,7 +36,14 @@ from services.shared.rpc.convert import announces_to_proto, big_from_bytes, big_
 class PeerMessages:
     """Handed one message at a time, in order. `details` is kept up to date with the peer's head."""
 
-    def __init__(self, parts: Parts, details: common_pb2.PeerDetails, replies: Replies, questions: Questions) -> None:
+    def __init__(
+        self,
+        parts: Parts,
+        eth: EthSession,
+        details: common_pb2.PeerDetails,
+        replies: Replies,
+        questions: Questions,
+    ) -> None:
         self._parts, self._eth, self._details = parts, eth, details
         self._replies, self._questions = replies, questions
         self._node_id = PeerId(details.node_id)

@@ -162,6 +162,7 @@ class PeerSession:
         raise _Ended
 
     async def _live(self, tasks: asyncio.TaskGroup) -> None:
+        parts = self._parts
         ready = await self._ready
         node_id = PeerId(ready.hello.node_id)
         self._stage = Stage.ADMISSION
@@ -169,12 +170,15 @@ class PeerSession:
         await self._get_admitted(node_id)
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
-        questions = Questions(self._parts.chain, self.socket, self._parts.config.question_patience)
-        messages = self._join(node_id, ready, status, questions)
+        self._details = self._describe(node_id, ready, status)
+        self._replies = Replies(node_id, eth.version, self.socket, parts.coordinator, parts.metrics)
+        questions = Questions(parts.chain, self.socket, parts.config.question_patience)
+        messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions)
+        self._join(node_id)
         tasks.create_task(questions.run(), name="peer-questions")
         while True:
             message = await self._inbox.get()
-            await messages.on_message(eth.receive(message.code, message.payload))
+            await messages.on_arrival(message.code, message.payload)
 
     def _check_identity(self, node_id: PeerId) -> None:
         standing = self._parts.standing
@@ -222,43 +226,42 @@ class PeerSession:
         assert isinstance(status, Status), "the first message an eth session lets through is Status"
         return eth, status
 
-    def _join(self, node_id: PeerId, ready: Ready, status: Status, questions: Questions) -> PeerMessages:
-        parts = self._parts
-        if node_id in parts.roster:
-            # The place in the coordinator's set is that of the other connection.
-            self._holds_place = False
-            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
+    def _describe(self, node_id: PeerId, ready: Ready, status: Status) -> common_pb2.PeerDetails:
         host, port = self.socket.remote_address
-        self._details = common_pb2.PeerDetails(
+        return common_pb2.PeerDetails(
             node_id=node_id,
             client_name=ready.hello.client_name[:SHOWN_NAME_CHARACTERS],
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
-            trusted=node_id in parts.standing.trusted,
+            trusted=node_id in self._parts.standing.trusted,
             eth_version=ready.eth_version,
             p2p_version=ready.hello.version,
             head_hash=status.head_hash,
             total_difficulty=big_to_bytes(status.total_difficulty),
         )
-        self._replies = Replies(node_id, ready.eth_version, self.socket, parts.coordinator, parts.metrics)
-        self._messages = PeerMessages(parts, self._details, self._replies, questions)
+
+    def _join(self, node_id: PeerId) -> None:
+        parts, details = self._parts, self._details
+        if node_id in parts.roster:
+            # The place in the coordinator's set is that of the other connection.
+            self._holds_place = False
+            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
         self._stage = Stage.JOINED
         parts.roster.add(node_id, self)
-        parts.metrics.peers.labels(str(ready.eth_version)).inc()
-        parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=self._details)))
+        parts.metrics.peers.labels(str(details.eth_version)).inc()
+        parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=details)))
         parts.broadcaster.peer_joined(broadcast_peer(self))
         self._log.info(
             "peer joined",
-            client=self._details.client_name,
-            address=self._details.remote_address,
-            eth=ready.eth_version,
+            client=details.client_name,
+            address=details.remote_address,
+            eth=details.eth_version,
             inbound=self.inbound,
             peers=len(parts.roster),
         )
         self._count_handshake("joined")
         self.settled.set()
-        return self._messages
 
     def _leave(self) -> None:
         """Undo what was done for this peer, and say once why it is gone."""

@@ -12,6 +12,7 @@ from typing import NamedTuple
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.limits import MAX_TRANSACTIONS_PER_BODY
 from services.shared.ethwire.rlp_slices import (
     encode_length,
     item_span,
@@ -117,6 +118,8 @@ def _trie_values(buffer: bytes, offset: int, end: int) -> Sequence[bytes]:
     """The trie values of the items between `offset` and `end`; the usual sizes of a list are read in place."""
     values: list[bytes] = []
     while offset < end:
+        if len(values) == MAX_TRANSACTIONS_PER_BODY:
+            raise MalformedRlp(f"a block has more than {MAX_TRANSACTIONS_PER_BODY} transactions")
         prefix = buffer[offset]
         item_end = 0
         if prefix == 0xF8 and offset + 1 < end and buffer[offset + 1] >= 56:

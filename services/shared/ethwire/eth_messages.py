@@ -10,7 +10,12 @@ from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
 from services.shared.ethwire.faults import DisconnectReason, MalformedMessage, MalformedRlp, PeerFault
-from services.shared.ethwire.limits import MAX_ETH_MESSAGE_BYTES
+from services.shared.ethwire.limits import (
+    MAX_ANNOUNCES_PER_MESSAGE,
+    MAX_ETH_MESSAGE_BYTES,
+    MAX_ITEMS_PER_REPLY,
+    MAX_TRANSACTIONS_PER_MESSAGE,
+)
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
@@ -123,7 +128,7 @@ def _encode_status(status: Status) -> bytes:
 
 def _decode_new_block_hashes(payload: bytes) -> NewBlockHashes:
     announces = []
-    for entry in split_list(payload):
+    for entry in split_list(payload, most=MAX_ANNOUNCES_PER_MESSAGE):
         items = split_list(entry, most=2)
         if len(items) != 2:
             raise MalformedRlp("an announce is not a hash and a number")
@@ -138,7 +143,7 @@ def _encode_new_block_hashes(message: NewBlockHashes) -> bytes:
 
 
 def _decode_transactions(payload: bytes) -> Transactions:
-    transactions = split_list(payload)
+    transactions = split_list(payload, most=MAX_TRANSACTIONS_PER_MESSAGE)
     for transaction in transactions:
         if transaction in (b"\xc0", b"\x80") or transaction[0] < 0x80:
             raise MalformedRlp("a transaction is nil")
@@ -210,7 +215,7 @@ def _encode_new_block(message: NewBlock) -> bytes:
 
 
 def _decode_node_data(payload: bytes) -> NodeData:
-    return NodeData([string_payload(item) for item in split_list(payload)])
+    return NodeData([string_payload(item) for item in split_list(payload, most=MAX_ITEMS_PER_REPLY)])
 
 
 def _encode_node_data(message: NodeData) -> bytes:
@@ -230,7 +235,7 @@ def _hash(item: bytes) -> bytes:
 def _lists(payload: bytes) -> list[bytes]:
     """The items of `payload`, each of which must be a list."""
     start, end = whole_list(payload)
-    items = split_items(payload, start, end)
+    items = split_items(payload, start, end, most=MAX_ITEMS_PER_REPLY)
     for item in items:
         if item[0] < 0xC0:
             raise MalformedRlp("a string stands where a list belongs")

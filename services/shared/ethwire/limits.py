@@ -27,3 +27,16 @@ ESTIMATED_HEADER_BYTES: Final = 500
 
 MAX_NON_CANONICAL_STEPS: Final = 100
 """Ancestors walked off the canonical chain for one request, so that a reply costs a bounded number of reads."""
+
+MAX_ITEMS_PER_REPLY: Final = 1024
+"""Items of any reply that are decoded. Known clients stay far below; ten million empty ones in one message
+would keep the event loop for seconds."""
+
+MAX_ANNOUNCES_PER_MESSAGE: Final = 4096
+"""Hashes one NewBlockHashes may carry; known clients announce a few."""
+
+MAX_TRANSACTIONS_PER_MESSAGE: Final = 65_536
+"""Transactions one message may carry: 10 MiB of the smallest there are."""
+
+MAX_TRANSACTIONS_PER_BODY: Final = 32_768
+"""Transactions a block may have: more than 680 million gas of plain transfers. Its root takes half a second."""

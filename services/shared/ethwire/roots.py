@@ -9,12 +9,15 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 import sha3
 
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.rlp_slices import encode_length, encode_string, encode_uint
+
+CACHED_PLANS: Final = 512
+"""Counts up to this keep their plan, all together about 16 MB; a larger trie is planned each time."""
 
 _keccak = sha3.keccak_256
 
@@ -42,7 +45,9 @@ def ordered_trie_root(values: Sequence[bytes]) -> bytes:
     """Root of the trie that maps rlp(i) to values[i]: a transactions or receipts root."""
     if not values:
         return EMPTY_TRIE_ROOT
-    return keccak256(_encode_node(_ordered_plan(len(values)), values))
+    count = len(values)
+    plan = _cached_plan(count) if count <= CACHED_PLANS else _ordered_plan(count)
+    return keccak256(_encode_node(plan, values))
 
 
 def trie_root(entries: Mapping[bytes, bytes]) -> bytes:
@@ -54,9 +59,11 @@ def trie_root(entries: Mapping[bytes, bytes]) -> bytes:
     return keccak256(_encode_node(plan, [entries[key] for key in keys]))
 
 
-@functools.lru_cache(maxsize=512)
 def _ordered_plan(count: int) -> _Node:
     return _plan(sorted((encode_uint(index).hex(), index) for index in range(count)), 0)
+
+
+_cached_plan = functools.lru_cache(maxsize=CACHED_PLANS)(_ordered_plan)
 
 
 def _plan(entries: list[tuple[str, int]], depth: int) -> _Node:

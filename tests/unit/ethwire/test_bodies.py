@@ -16,6 +16,7 @@ from services.shared.ethwire.bodies import (
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.limits import MAX_TRANSACTIONS_PER_BODY
 from services.shared.ethwire.rlp_slices import encode_string, join_list
 from services.shared.ethwire.roots import ordered_trie_root
 from tests.support.vectors import from_hex, load_vectors
@@ -114,3 +115,9 @@ def test_any_list_items_are_read_or_refused(items):
         body_roots(join_list([join_list(items), b"\xc0"]))
     except MalformedRlp:
         pass
+
+
+def test_body_is_refused_when_it_has_more_transactions_than_a_block_can():
+    over = join_list([join_list([b"\xc1\x01"] * (MAX_TRANSACTIONS_PER_BODY + 1)), b"\xc0"])
+    with pytest.raises(MalformedRlp, match="more than 32768 transactions"):
+        body_roots(over)

@@ -13,7 +13,12 @@ from services.shared.ethwire.eth_messages import (
     encode_message,
 )
 from services.shared.ethwire.faults import DisconnectReason, PeerFault
-from services.shared.ethwire.limits import MAX_ETH_MESSAGE_BYTES
+from services.shared.ethwire.limits import (
+    MAX_ANNOUNCES_PER_MESSAGE,
+    MAX_ETH_MESSAGE_BYTES,
+    MAX_ITEMS_PER_REPLY,
+    MAX_TRANSACTIONS_PER_MESSAGE,
+)
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
@@ -29,6 +34,7 @@ from services.shared.ethwire.messages import (
     Status,
     Transactions,
 )
+from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Announce
 
 HASHES = st.binary(min_size=32, max_size=32)
@@ -112,6 +118,23 @@ def test_message_of_the_wrong_shape_is_refused(code, value):
     with pytest.raises(PeerFault) as refusal:
         decode_message(63, code, rlp.encode(value))
     assert refusal.value.disconnect_reason is DisconnectReason.SUBPROTOCOL_ERROR
+
+
+@pytest.mark.parametrize(
+    ("code", "item", "most"),
+    [
+        (MessageCode.NEW_BLOCK_HASHES, rlp.encode([b"h" * 32, b"\x01"]), MAX_ANNOUNCES_PER_MESSAGE),
+        (MessageCode.TRANSACTIONS, rlp.encode([b"t"]), MAX_TRANSACTIONS_PER_MESSAGE),
+        (MessageCode.BLOCK_HEADERS, b"\xc0", MAX_ITEMS_PER_REPLY),
+        (MessageCode.BLOCK_BODIES, b"\xc2\xc0\xc0", MAX_ITEMS_PER_REPLY),
+        (MessageCode.NODE_DATA, b"\x01", MAX_ITEMS_PER_REPLY),
+        (MessageCode.RECEIPTS, b"\xc0", MAX_ITEMS_PER_REPLY),
+    ],
+)
+def test_message_is_refused_when_it_has_more_items_than_anybody_needs(code, item, most):
+    assert len(decode_message(63, code, join_list([item] * most))[0]) == most
+    with pytest.raises(PeerFault, match=f"more than {most} items"):
+        decode_message(63, code, join_list([item] * (most + 1)))
 
 
 def test_typed_transaction_is_carried_as_the_string_it_is():
