@@ -105,12 +105,12 @@ def descendants(pid: int) -> set[int]:
     return found
 
 
-def lives(pid: int) -> bool:
-    """Whether the process runs; one that ended but was not waited for does not."""
+def has_ended(pid: int) -> bool:
+    """Whether the process runs no more, even if nobody waited for it."""
     try:
-        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] not in "ZX"
+        return (PROC / str(pid) / "stat").read_text().rpartition(")")[2].split()[0] in "ZX"
     except (FileNotFoundError, ProcessLookupError):
-        return False
+        return True
 
 
 def kill(pid: int | None) -> None:

@@ -41,7 +41,7 @@ Run = Callable[[asyncio.Event, Ready], Coroutine[Any, Any, None]]
 
 P = ParamSpec("P")
 
-TEST_S: Final = 60.0
+TEST_S: Final = 100.0
 """A whole test; each wait within it has its own, shorter deadline."""
 
 
@@ -233,7 +233,7 @@ async def running_stack(**settings: Any) -> AsyncIterator[Stack]:
 
 
 def in_one_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
-    """Makes a test of a coroutine: in the services' own kind of event loop, for at most a minute."""
+    """Makes a test of a coroutine: in the services' own kind of event loop, for a bounded time."""
 
     @functools.wraps(scenario)
     def test(*args: P.args, **kwargs: P.kwargs) -> None:

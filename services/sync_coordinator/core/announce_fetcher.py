@@ -7,8 +7,6 @@ The stages of a hash, in order; it is in at most one of the first four, and noth
 
 from __future__ import annotations
 
-import heapq
-import itertools
 import random
 from collections import Counter
 from collections.abc import Callable, Sequence
@@ -17,6 +15,7 @@ from typing import Final
 
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
+from services.sync_coordinator.core.block_queue import BlockQueue
 from services.sync_coordinator.core.fetcher_actions import (
     BlockOutcome,
     DropFetchPeer,
@@ -37,21 +36,6 @@ FETCH_TIMEOUT_S: Final = 5.0
 
 ANNOUNCES_PER_PEER: Final = 256
 """Announces one peer may have open; more is a memory attack, not a busy peer."""
-
-BLOCKS_PER_PEER: Final = 64
-"""Blocks one peer may have queued; more is a memory attack."""
-
-DISTANCE_BELOW_HEAD: Final = 7
-"""A block further below our head cannot matter any more, not even as an uncle."""
-
-DISTANCE_ABOVE_HEAD: Final = 32
-"""A block further above our head is the downloader's work."""
-
-HELD_RETRY_S: Final = 5.0
-"""How often a block that is slightly in the future is tried again."""
-
-HELD_BLOCKS: Final = 256
-"""Blocks from the near future that are held; the oldest gives way."""
 
 EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 """A body without transactions and uncles."""
@@ -93,7 +77,6 @@ class AnnounceFetcher:
         with_bodies: bool = True,
     ) -> None:
         self._with_bodies = with_bodies
-        self._head_number = head_number
         self._has_block = has_block
         self._next_id = next_id
         self._rng = rng
@@ -101,25 +84,18 @@ class AnnounceFetcher:
         self._fetching: dict[BlockHash, _Asked] = {}
         self._fetched: dict[BlockHash, _Asked] = {}
         self._completing: dict[BlockHash, _Asked] = {}
-        self._queue: list[tuple[int, int, Block, PeerId]] = []
-        self._queued: dict[BlockHash, PeerId] = {}
-        self._importing: dict[BlockHash, tuple[Block, PeerId]] = {}
-        self._held: dict[BlockHash, tuple[Block, PeerId]] = {}
-        self._retry_at: float | None = None
         self._open_announces: Counter[PeerId] = Counter()
-        self._open_blocks: Counter[PeerId] = Counter()
-        self._sequence = itertools.count()
+        self.blocks = BlockQueue(head_number, has_block)
         self.refused_announces = 0
-        self.refused_blocks = 0
 
     # Input from peers
 
     def on_announce(self, peer: PeerId, announce: Announce, now: float) -> list[FetcherAction]:
         """A peer says that a block exists that is unknown to us."""
         block_hash, number = announce
-        if not self._near_head(number) or self._has_block(block_hash):
+        if not self.blocks.is_near_head(number) or self._has_block(block_hash):
             return []
-        if block_hash in self._queued or self._stage_after_announced(block_hash) is not None:
+        if block_hash in self.blocks or self._stage_after_announced(block_hash) is not None:
             return []
         entry = self._announced.get(block_hash)
         if entry is not None and peer in entry.announcers:
@@ -137,7 +113,7 @@ class AnnounceFetcher:
         """A peer propagated a whole block, whose body matches its header."""
         del now
         self._forget_fetch(block.header.hash)
-        self._enqueue(peer, block)
+        self.blocks.put(peer, block)
         return self._import_ready()
 
     def on_headers(self, request_id: int, headers: Sequence[Header], now: float) -> list[FetcherAction]:
@@ -157,7 +133,7 @@ class AnnounceFetcher:
         is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
         if is_empty or not self._with_bodies:
             self._open_announces_less(asked.peer)
-            self._enqueue(asked.peer, Block(header, EMPTY_BODY_RLP))
+            self.blocks.put(asked.peer, Block(header, EMPTY_BODY_RLP))
             return self._import_ready()
         self._fetched[block_hash] = _Asked(asked.peer, asked.number, now, header=header)
         return []
@@ -174,7 +150,7 @@ class AnnounceFetcher:
                     asked = self._completing.pop(block_hash)
                     open_hashes.remove(block_hash)
                     self._open_announces_less(asked.peer)
-                    self._enqueue(asked.peer, Block(header, body.body_rlp))
+                    self.blocks.put(asked.peer, Block(header, body.body_rlp))
                     break
         for block_hash in open_hashes:
             self._open_announces_less(self._completing.pop(block_hash).peer)
@@ -208,14 +184,10 @@ class AnnounceFetcher:
         self, block_hash: BlockHash, outcome: BlockOutcome, now: float, broken_rule: str = ""
     ) -> list[FetcherAction]:
         """What came of an ImportFetched; `broken_rule` says more of an invalid one."""
-        block, peer = self._importing.pop(block_hash)
+        block, peer = self.blocks.done(block_hash)
         actions: list[FetcherAction] = []
         if outcome is BlockOutcome.IN_NEAR_FUTURE:
-            if len(self._held) >= HELD_BLOCKS:
-                del self._held[next(iter(self._held))]
-            self._held[block_hash] = (block, peer)
-            if self._retry_at is None:
-                self._retry_at = now + HELD_RETRY_S
+            self.blocks.hold(block, peer, now)
         elif outcome is BlockOutcome.INVALID:
             why = broken_rule or f"block {block.header.number} 0x{block_hash.hex()}"
             actions.append(DropFetchPeer(peer, f"gave an invalid block: {why}"))
@@ -227,22 +199,16 @@ class AnnounceFetcher:
         due += [asked.since + FETCH_TIMEOUT_S for asked in self._fetching.values()]
         due += [asked.since + GATHER_SLACK_S for asked in self._fetched.values()]
         due += [asked.since + FETCH_TIMEOUT_S for asked in self._completing.values()]
-        if self._retry_at is not None:
-            due.append(self._retry_at)
+        if self.blocks.retry_at is not None:
+            due.append(self.blocks.retry_at)
         return min(due, default=None)
 
     def on_wakeup(self, now: float) -> list[FetcherAction]:
         for stage in (self._fetching, self._completing):
             for block_hash in [key for key, asked in stage.items() if asked.since + FETCH_TIMEOUT_S <= now]:
                 self._open_announces_less(stage.pop(block_hash).peer)
-        actions = self._ask_headers(now) + self._ask_bodies(now)
-        if self._retry_at is not None and self._retry_at <= now:
-            self._retry_at = None
-            held, self._held = self._held, {}
-            for block, peer in held.values():
-                self._enqueue(peer, block)
-            actions += self._import_ready()
-        return actions
+        self.blocks.retry_held(now)
+        return self._ask_headers(now) + self._ask_bodies(now) + self._import_ready()
 
     # Stages
 
@@ -284,36 +250,8 @@ class AnnounceFetcher:
             actions.append(FetchBodies(request_id, peer, hashes))
         return actions
 
-    def _enqueue(self, peer: PeerId, block: Block) -> None:
-        block_hash, number = block.header.hash, block.header.number
-        if block_hash in self._queued or block_hash in self._importing or self._has_block(block_hash):
-            return
-        if not self._near_head(number) or self._open_blocks[peer] >= BLOCKS_PER_PEER:
-            self.refused_blocks += 1
-            return
-        self._open_blocks[peer] += 1
-        self._queued[block_hash] = peer
-        heapq.heappush(self._queue, (number, next(self._sequence), block, peer))
-
     def _import_ready(self) -> list[FetcherAction]:
-        """Hand over, in number order, what our head has come close to; forget what it left behind."""
-        head = self._head_number()
-        actions: list[FetcherAction] = []
-        while self._queue and self._queue[0][0] <= head + 1:
-            number, _, block, peer = heapq.heappop(self._queue)
-            block_hash = block.header.hash
-            del self._queued[block_hash]
-            self._open_blocks[peer] -= 1
-            if not self._open_blocks[peer]:
-                del self._open_blocks[peer]
-            if number + DISTANCE_BELOW_HEAD < head or self._has_block(block_hash):
-                continue
-            self._importing[block_hash] = (block, peer)
-            actions.append(ImportFetched(block, peer))
-        return actions
-
-    def _near_head(self, number: int) -> bool:
-        return -DISTANCE_BELOW_HEAD <= number - self._head_number() <= DISTANCE_ABOVE_HEAD
+        return [ImportFetched(block, peer) for block, peer in self.blocks.take_ready()]
 
     def _stage_after_announced(self, block_hash: BlockHash) -> _Asked | None:
         return self._fetching.get(block_hash) or self._fetched.get(block_hash) or self._completing.get(block_hash)

@@ -117,7 +117,7 @@ class FetchDriver:
                 case _:
                     assert_never(action)
         self._metrics.fetcher_refused.labels("announces").set(self._fetcher.refused_announces)
-        self._metrics.fetcher_refused.labels("blocks").set(self._fetcher.refused_blocks)
+        self._metrics.fetcher_refused.labels("blocks").set(self._fetcher.blocks.refused)
         self._wakeup.at(self._fetcher.next_wakeup())
 
     async def _import(self, block: Block, peer: PeerId) -> None:

@@ -10,11 +10,8 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
-from services.sync_coordinator.core.announce_fetcher import (
-    ANNOUNCES_PER_PEER,
-    BLOCKS_PER_PEER,
-    AnnounceFetcher,
-)
+from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER, AnnounceFetcher
+from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER
 from services.sync_coordinator.core.fetcher_actions import (
     BlockOutcome,
     DropFetchPeer,
@@ -180,7 +177,7 @@ def test_distant_announcements_and_blocks_are_discarded(number, is_taken):
     follower = Follower()
     follower.have.discard(CHAIN.headers[number].hash)
     follower.give_block(ALICE, number)
-    assert follower.fetcher.refused_blocks == (0 if is_taken else 1)
+    assert follower.fetcher.blocks.refused == (0 if is_taken else 1)
 
 
 def test_announced_number_that_is_not_the_headers_drops_the_peer():
@@ -279,7 +276,7 @@ def test_one_peer_cannot_queue_more_blocks_than_its_limit():
     for branch in range(2, 2 + BLOCKS_PER_PEER + 10):
         side = CHAIN.shortened(START + 1).extended(1, branch=branch)
         follower.carry_out(follower.fetcher.on_block(MALLORY, side.block(START + 2), follower.now))
-    assert follower.fetcher.refused_blocks == 10
+    assert follower.fetcher.blocks.refused == 10
     follower.give_block(ALICE, START + 2)
     follower.give_block(BOB, START + 1)
     assert follower.imported.count(START + 2) == BLOCKS_PER_PEER + 1
@@ -364,8 +361,7 @@ class FetcherMachine(RuleBasedStateMachine):
     @invariant()
     def a_hash_is_in_one_stage(self):
         fetcher = self.follower.fetcher
-        stages = [fetcher._announced, fetcher._fetching, fetcher._fetched, fetcher._completing]
-        hashes = [block_hash for stage in stages for block_hash in stage]
+        hashes = [*fetcher._announced, *fetcher._fetching, *fetcher._fetched, *fetcher._completing]
         assert len(hashes) == len(set(hashes))
 
     @invariant()
@@ -375,8 +371,8 @@ class FetcherMachine(RuleBasedStateMachine):
     @invariant()
     def counts_are_those_of_what_is_open(self):
         fetcher = self.follower.fetcher
-        queued = [peer for _, _, _, peer in fetcher._queue]
-        assert fetcher._open_blocks == {peer: queued.count(peer) for peer in set(queued)}
+        queued = [peer for _, _, _, peer in fetcher.blocks._queue]
+        assert fetcher.blocks.open_blocks == {peer: queued.count(peer) for peer in set(queued)}
         open_announces = [peer for entry in fetcher._announced.values() for peer in entry.announcers]
         for stage in (fetcher._fetching, fetcher._fetched, fetcher._completing):
             open_announces += [asked.peer for asked in stage.values()]
