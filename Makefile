@@ -10,6 +10,7 @@ BIN := $(VENV)/bin
 STAMPS := $(VENV)/stamps
 LOCK := requirements/lock.txt
 PROTOS := $(wildcard protos/blocksync/v1/*.proto)
+GENERATED := protos/blocksync/v1/coordinator_pb2_grpc.py
 PYTHON ?=
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -47,7 +48,6 @@ format: $(STAMPS)/ready ## rewrite the sources in the project's format
 
 protos: $(STAMPS)/dependencies ## generate the gRPC code again
 	@$(BIN)/python protos/generate.py
-	@touch $(STAMPS)/protos
 
 lock: $(STAMPS)/python ## pin all dependencies again, with hashes
 	@$(PIP) install "pip-tools>=7.4"
@@ -81,10 +81,10 @@ $(STAMPS)/project: $(STAMPS)/dependencies pyproject.toml
 	@$(PIP) install --no-deps --no-build-isolation --editable .
 	@touch $@
 
-$(STAMPS)/protos: $(STAMPS)/dependencies $(PROTOS) protos/generate.py
+$(GENERATED): $(STAMPS)/dependencies $(PROTOS) protos/generate.py
 	@echo "set-up: gRPC code from protos/"
 	@$(BIN)/python protos/generate.py
 	@touch $@
 
-$(STAMPS)/ready: $(STAMPS)/project $(STAMPS)/protos
+$(STAMPS)/ready: $(STAMPS)/project $(GENERATED)
 	@touch $@

@@ -15,7 +15,7 @@ from typing import Final
 from trisync.cli.chain_choice import ChainChoice, choose_chain
 from trisync.cli.chain_commands import store_command
 from trisync.cli.failures import BadUsage, CommandFailed
-from trisync.cli.run_stack import or_stop
+from trisync.cli.waiting import or_stop
 
 PROJECT: Final = Path(__file__).resolve().parents[1]
 CACHE: Final = PROJECT / ".cache" / "bench"
@@ -70,15 +70,19 @@ async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
     shutil.rmtree(store_dir, ignore_errors=True)
     store_dir.mkdir(parents=True)
     print(f"importing {chain.dump.name} into {store_dir} (once)", flush=True)
-    with contextlib.ExitStack() as stack:
+    try:
         dump = chain.dump
         if dump.suffix == ".xz":
             dump = store_dir / dump.stem
-            stack.callback(dump.unlink, missing_ok=True)
             await asyncio.to_thread(_unpack, chain.dump, dump)
         arguments = ["--datadir", str(store_dir), *chain.choice.arguments(), "--seal-check", chain.seal_check]
         await _run_import([*arguments, str(dump)], stop)
-    done.touch()
+        done.touch()
+    finally:
+        if not done.exists():
+            shutil.rmtree(store_dir)
+        elif dump != chain.dump:
+            dump.unlink()
     return store_dir
 
 

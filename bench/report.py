@@ -78,10 +78,14 @@ def table(rows: Sequence[Row]) -> str:
 
 def _section(title: str, columns: Sequence[Mapping[str, float]], *, digits: int) -> list[list[str]]:
     names = dict.fromkeys(name for column in columns for name in column)
-    lines = [[], [title]]
-    for name in names:
-        lines.append([f"  {name.replace('_', ' ')}", *(f"{column.get(name, 0.0):.{digits}f}" for column in columns)])
-    return lines
+    return [
+        [],
+        [title],
+        *(
+            [f"  {name.replace('_', ' ')}", *(f"{column.get(name, 0.0):.{digits}f}" for column in columns)]
+            for name in names
+        ),
+    ]
 
 
 def _aligned(lines: Iterable[Sequence[str]]) -> str:

@@ -15,20 +15,21 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final
+from typing import Final, NoReturn
 
 from bench.bench_chain import CACHE, BenchChain, find_chain, import_once
 from bench.report import Measurement, Row, table
 from bench.resource_watch import ResourceWatch
-from trisync.cli.child import ChildFailed
+from trisync.cli.child import Child, ChildFailed
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import DONE, CommandFailed
 from trisync.cli.goal import Goal
 from trisync.cli.plan import StackOptions
 from trisync.cli.progress import make_view
-from trisync.cli.run_stack import Stopped, running_stack, sync_until
+from trisync.cli.run_stack import running_stack, sync_until
 from trisync.cli.stack import Stack
 from trisync.cli.up import stop_on_signals
+from trisync.cli.waiting import Stopped, first_of
 from trisync.node_status import NodeStatus
 
 MODES: Final = ("full", "light")
@@ -53,7 +54,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 async def measure_all(chain: BenchChain, modes: Sequence[str], runs: int) -> list[Row]:
-    """Every mode `runs` times, the modes in turn, so that a slow minute of the machine meets all. Raises CommandFailed."""
+    """Every mode `runs` times, in turn, so that a slow minute of the machine meets all. Raises CommandFailed."""
     stop = stop_on_signals()
     measurements: dict[str, list[Measurement]] = {mode: [] for mode in modes}
     try:
@@ -84,12 +85,27 @@ async def measure_sync(chain: BenchChain, source: DataDir, mode: str, stop: asyn
                 sampling = asyncio.create_task(watch.run(), name="resource-watch")
                 running.callback(sampling.cancel)
                 async with asyncio.timeout(SYNC_TIMEOUT_S):
-                    status = (await sync_until(syncing, Goal(None), view, stop)).status
-                return _measurement(status, watch)
+                    syncing_done = sync_until(syncing, Goal(None), view, stop)
+                    reached = await first_of(syncing_done, _fail_at_an_end([*serving.children, *syncing.children]))
+                return _measurement(reached.status, watch)
     except TimeoutError:
         raise CommandFailed(f"not synced after {SYNC_TIMEOUT_S:.0f} s") from None
     finally:
         shutil.rmtree(sink.path, ignore_errors=True)
+
+
+async def _fail_at_an_end(children: Sequence[Child]) -> NoReturn:
+    """A service that ends meanwhile spoils the measurement, though the stack would start it again."""
+    ends = {asyncio.ensure_future(child.wait_end()): child.plan for child in children}
+    try:
+        done, _ = await asyncio.wait(ends, return_when=asyncio.FIRST_COMPLETED)
+        ended = done.pop()
+        plan = ends[ended]
+        lines = plan.log_path.read_text(errors="replace").strip().splitlines() or ["nothing"]
+        raise CommandFailed(f"{plan.name} ended during the sync, code {ended.result()}; the last it said: {lines[-1]}")
+    finally:
+        for end in ends:
+            end.cancel()
 
 
 def _measurement(status: NodeStatus, watch: ResourceWatch) -> Measurement:

@@ -1,6 +1,6 @@
 """Makes the Python modules beside the .proto files. Set-up, CI and image builds all call this one command:
 
-    python protos/generate.py
+python protos/generate.py
 """
 
 from __future__ import annotations

@@ -25,6 +25,11 @@ def pytest_configure(config: pytest.Config) -> None:
     config.stash[SKIPPED_KEY] = {}
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    if interop_is_required() and not any(item.get_closest_marker("interop") for item in session.items):
+        raise pytest.UsageError(f"{REQUIRE_INTEROP}=1, but no interop test was collected")
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

@@ -22,6 +22,6 @@ awk '/^[^ #]/ { wanted = /^ethash==/ } wanted' "$lock" >"$pins"
 echo "set-up: building ethash with optimisation"
 # pip would reuse a wheel that was built without these flags.
 if ! CFLAGS="-O3 -DNDEBUG" CXXFLAGS="-O3 -DNDEBUG" "$python" -m pip --disable-pip-version-check --no-input install \
-    --no-cache-dir --no-deps --no-binary ethash --require-hashes -r "$pins" >"$log" 2>&1; then
+    --force-reinstall --no-cache-dir --no-deps --no-binary ethash --require-hashes -r "$pins" >"$log" 2>&1; then
     warn "building ethash failed (see $log)"
 fi

@@ -198,7 +198,11 @@ def _assemble(
         rng=rng,
         with_bodies=not is_light,
     )
-    importing = LightImport(import_parts) if is_light else FetchImport(import_parts, broadcaster, tasks)
+    importing = (
+        LightImport(import_parts, lambda: driver.is_running)
+        if is_light
+        else FetchImport(import_parts, broadcaster, tasks)
+    )
     identity = NodeIdentity(
         network_id=chain.network_id,
         genesis_hash=chain.genesis.header.hash,

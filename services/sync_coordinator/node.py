@@ -21,6 +21,7 @@ from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.core.sync_actions import SyncMode, SyncOutcome
 from services.sync_coordinator.core.sync_cycle import SyncCause
+from services.sync_coordinator.core.sync_faults import SyncFault
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.change_signal import ChangeSignal
@@ -107,7 +108,8 @@ class SyncNode:
 
     def gateway_detached(self, link: GatewayLink) -> None:
         left = self._parts.peers.detach_gateway(link.gateway_id)
-        _log.warning("gateway detached", gateway=link.gateway_id, peers_lost=len(left))
+        say = _log.warning if left else _log.info
+        say("gateway detached", gateway=link.gateway_id, peers_lost=len(left))
         for peer in left:
             self._forget_peer(peer.node_id)
         self._send_dial_plans()
@@ -125,7 +127,7 @@ class SyncNode:
     def admission_asked(self, link: GatewayLink, question: gateway_link_pb2.AdmitPeer) -> None:
         node_id = PeerId(question.node_id)
         trusted = question.trusted or node_id in self._parts.trusted
-        admission = self._parts.peers.admit(node_id, trusted=trusted, now=self._loop.time())
+        admission = self._parts.peers.admit(node_id, link.gateway_id, trusted=trusted, now=self._loop.time())
         self._parts.metrics.admissions.labels(admission.name.lower()).inc()
         verdict = gateway_link_pb2.AdmitVerdict(ticket=question.ticket, admission=_ADMISSION_TO_PROTO[admission])
         self._parts.links.send_verdict(link.gateway_id, verdict)
@@ -233,7 +235,11 @@ class SyncNode:
                 self._tasks.create_task(self._announce_head(), name="announce-head")
         else:
             best = self._parts.peers.best()
-            if best is not None and (best.static or best.trusted) and best.node_id != outcome.progress.master:
+            # The same master again only if it has come back since: a fault that stays would be met in a hot loop.
+            is_fresh = outcome.fault is SyncFault.MASTER_LEFT or (
+                best is not None and best.node_id != outcome.progress.master
+            )
+            if best is not None and (best.static or best.trusted) and is_fresh:
                 self._parts.driver.consider(SyncCause.STATIC_PEER_JOINED, best)
         self.progressed()
 

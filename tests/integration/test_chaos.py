@@ -73,7 +73,6 @@ async def restarted_head(stack: Stack) -> int:
 
 async def check_whole(datadir: Path) -> None:
     verified = await run_trisync("verify", "--datadir", datadir, "--network", "mainnet", "--seal-check", "none")
-    assert verified.err == []
     assert verified.out == [f"verified {HEAD_NUMBER + 1} blocks, head {HEAD_NUMBER} {HEAD_HASH}"]
     assert verified.exit_code == 0
 

@@ -58,6 +58,25 @@ async def test_second_connection_of_a_peer_is_refused():
 
 
 @in_loop
+async def test_connection_that_ends_unanswered_leaves_its_nodes_other_connection_joined():
+    async with gateway_under_test() as gateway:
+        gateway.coordinator.verdict = None
+        first = await gateway.dial("alice")
+        ticket = (await gateway.coordinator.control.next("admit_peer")).ticket
+        second = await gateway.dial("alice")
+        await gateway.coordinator.control.next("admit_peer")
+        admitted = gateway_link_pb2.AdmitVerdict(ticket=ticket, admission=gateway_link_pb2.ADMISSION_ADMITTED)
+        gateway.coordinator.send(admit_verdict=admitted)
+        await first.join(gateway.status)
+        await gateway.coordinator.control.next("peer_joined")
+        second.disconnect(DisconnectReason.REQUESTED)
+        await second.disconnected()
+        gateway.coordinator.verdict = gateway_link_pb2.ADMISSION_ADMITTED
+        await gateway.joined("bob")
+        assert "peer_left" not in gateway.coordinator.control.names
+
+
+@in_loop
 async def test_connection_with_our_own_key_is_refused():
     key = PrivateKey(os.urandom(32))
     async with gateway_under_test(nodekey=key.secret.hex()) as gateway:

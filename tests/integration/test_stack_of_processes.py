@@ -93,6 +93,25 @@ def test_killed_service_is_started_again_and_that_is_said(tmp_path: Path):
     asyncio.run(scenario())
 
 
+def test_coordinator_killed_while_the_others_start_is_started_again(tmp_path: Path):
+    async def scenario() -> None:
+        async with fake_stack(tmp_path) as (stack, said):
+            gateway = stack.gateways[0]
+            gateway.plan = replace(gateway.plan, arguments=(*gateway.plan.arguments, "--go-file", str(tmp_path / "go")))
+            starting = asyncio.create_task(stack.start())
+            await until(lambda: gateway.is_running, "the gateway's process")
+            first = stack.coordinator.pid
+            assert first is not None
+            os.kill(first, signal.SIGKILL)
+            await until(lambda: stack.coordinator.facts.get("pid") not in (None, first), "a new coordinator")
+            assert not starting.done()
+            (tmp_path / "go").touch()
+            await starting
+            assert said == ["coordinator was killed by signal 9; starting it again in 0.2 s"]
+
+    asyncio.run(scenario())
+
+
 def test_service_that_cannot_start_again_ends_the_stack(tmp_path: Path):
     async def scenario() -> None:
         async with fake_stack(tmp_path) as (stack, _):

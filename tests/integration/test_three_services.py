@@ -19,10 +19,9 @@ from services.shared.ethwire.messages import (
     NewBlockHashes,
     NodeData,
     Receipts,
-    Status,
 )
 from services.shared.ethwire.types import Announce, BlockHash
-from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest
+from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest, until_shown
 from tests.support.deadlines import until
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.small_network import NETWORK_ID, chain_blocks, next_block, peer_chain
@@ -194,15 +193,7 @@ async def test_new_peer_is_shown_the_new_head_when_a_sync_is_done() -> None:
         assert (before.head_hash, before.total_difficulty) == (CHAIN.headers[0].hash, CHAIN.total_difficulties[0])
         await dial_in(stack.enode, "alice", CHAIN)
         await stack.until_head(HEAD)
-
-        async def shown_head() -> bool:
-            visitor = await ScriptedPeer.dial(stack.enode, local_node("dave"))
-            shown: Status = await visitor.join(GENESIS_ONLY.status(NETWORK_ID))
-            visitor.disconnect(DisconnectReason.CLIENT_QUITTING)
-            await stack.until_peers(2)
-            return shown == CHAIN.status(NETWORK_ID)._replace(protocol_version=63)
-
-        await until(shown_head, "the new head in our Status")
+        await until_shown(stack.enode, CHAIN.status(NETWORK_ID))
 
 
 @in_one_loop
@@ -241,6 +232,7 @@ async def test_sync_ends_when_the_gateway_died_in_the_middle_and_came_back() -> 
         assert await first.refusal() is DisconnectReason.CLIENT_QUITTING
         await stack.until_status(lambda status: not status.gateways and status.peer_count == 0, "no gateway")
         gate.limit = None
+        gate.held.clear()
         half_way = (await stack.status()).head.number
         assert 0 < half_way <= 300
         await stack.gateway.start()

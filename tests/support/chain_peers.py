@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import itertools
+
 from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.messages import EthMessage, GetBlockBodies, NewBlock, NewBlockHashes, Status
 from services.shared.ethwire.types import Announce, BlockHash
+from tests.support.deadlines import until
 from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import Answer, ScriptedPeer
 from tests.support.small_network import NETWORK_ID
 from tests.support.wire import local_node
+
+_visitors = itertools.count()
 
 
 def honest(chain: ScriptedChain, *, status: Status | None = None, version: int = 63) -> Answer:
@@ -18,12 +24,26 @@ def honest(chain: ScriptedChain, *, status: Status | None = None, version: int =
     return lambda message: own if isinstance(message, Status) else chain.answer(message)
 
 
-async def dial_in(node: Enode, name: str, chain: ScriptedChain, **local: object) -> ScriptedPeer:
+async def dial_in(
+    node: Enode, name: str, chain: ScriptedChain, *, network_id: int = NETWORK_ID, **local: object
+) -> ScriptedPeer:
     """A peer that connects to `node`, with both handshakes done."""
     peer = await ScriptedPeer.dial(node, local_node(name, **local))
     peer.answer = chain.answer
-    await peer.join(chain.status(NETWORK_ID))
+    await peer.join(chain.status(network_id))
     return peer
+
+
+async def until_shown(node: Enode, wanted: Status, **local: object) -> None:
+    """Wait until newcomers are shown this status: gateways hear of a new head a moment after it is ours."""
+
+    async def is_shown() -> bool:
+        visitor = await ScriptedPeer.dial(node, local_node(f"visitor-{next(_visitors)}", **local))
+        shown: Status = await visitor.join(wanted._replace(total_difficulty=0))
+        visitor.disconnect(DisconnectReason.CLIENT_QUITTING)
+        return shown == wanted._replace(protocol_version=visitor.eth_version)
+
+    await until(is_shown, "the new head in our Status")
 
 
 class BodyGate:

@@ -14,6 +14,7 @@ from typing import Literal
 
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.service import ServiceContext, run_service
+from tests.support.deadlines import until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -25,6 +26,9 @@ class FakeConfig:
 
     stopped_file: Path | None = None
     """Where a clean stop leaves a line."""
+
+    go_file: Path | None = None
+    """Ready only once this file is there."""
 
     run_dir: Path | None = None
     log_level: str = "info"
@@ -42,6 +46,8 @@ async def serve(context: ServiceContext[FakeConfig]) -> None:
     if behaviour == "hang":
         asyncio.get_running_loop().remove_signal_handler(signal.SIGTERM)
         signal.signal(signal.SIGTERM, signal.SIG_IGN)
+    if context.config.go_file is not None:
+        await until(context.config.go_file.exists, "the go file")
     context.ready({"enode": "enode://fake"})
     await context.stop.wait()
     if behaviour == "stay":

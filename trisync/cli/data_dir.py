@@ -7,6 +7,7 @@ import fcntl
 import hashlib
 import json
 import os
+import shutil
 import tempfile
 from pathlib import Path
 from typing import Final, Self
@@ -52,6 +53,12 @@ class DataDir:
         if directory.is_symlink() or found.st_uid != os.getuid() or found.st_mode & 0o077:
             raise CommandFailed(f"{directory} is not a private directory of ours; remove it or set TMPDIR")
         return directory
+
+    def remove_sockets_dir(self) -> None:
+        """Remove the directory of the short name, if there is one. Caller's duty: the services ended."""
+        directory = self.sockets_dir()
+        if directory != self.run_dir:
+            shutil.rmtree(directory, ignore_errors=True)
 
     def coordinator_address(self) -> str:
         """Where the coordinator of this data directory says it listens. Raises CommandFailed."""

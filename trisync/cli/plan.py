@@ -12,6 +12,9 @@ from trisync.cli.failures import BadUsage
 
 MAX_PORT = 65_535
 
+GATEWAY_LISTEN = "127.0.0.1:0"
+"""Where a gateway answers health checks."""
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackOptions:
@@ -153,6 +156,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--coordinator", coordinator),
         *("--broadcaster", broadcaster),
         *("--gateway-id", f"gateway-{index}"),
+        # Also what `up` has no need to change: else TRISYNC_LISTEN, meant for the coordinator, would count here.
+        *("--listen", GATEWAY_LISTEN),
+        *("--maxpeers", str(options.maxpeers)),
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
         *("--nodekey", nodekey),

@@ -5,10 +5,10 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, TypeVar
+from typing import Final
 
 from trisync.cli.child import ChildFailed
 from trisync.cli.data_dir import DataDirLock
@@ -17,10 +17,9 @@ from trisync.cli.goal import Goal, GoalWatch
 from trisync.cli.plan import StackOptions, plan_stack
 from trisync.cli.progress import SyncMeter, View
 from trisync.cli.stack import Stack
+from trisync.cli.waiting import first_of, or_stop
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import NodeStatus
-
-T = TypeVar("T")
 
 TICK_S: Final = 0.25
 """How often goal and view look again while no new status comes."""
@@ -29,10 +28,6 @@ RECONNECT_S: Final = 0.3
 """Pause before the status is asked for again after the coordinator went away."""
 
 LOG_CHECK_S: Final = 0.2
-
-
-class Stopped(Exception):
-    """The user asked for the end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,6 +50,7 @@ async def running_stack(options: StackOptions, say: Callable[[str], None], stop:
         raise CommandFailed(str(failure), max(1, failure.exit_code)) from failure
     finally:
         await stack.stop()
+        options.data_dir.remove_sockets_dir()
         lock.release()
 
 
@@ -110,43 +106,35 @@ class StatusFeed:
         return self._newest
 
 
-async def follow_logs(paths: list[Path]) -> None:
-    """Copy what services write to their logs from now on to stderr, until cancelled."""
-    places = {path: path.stat().st_size if path.exists() else 0 for path in paths}
+@contextlib.asynccontextmanager
+async def logs_followed(directory: Path) -> AsyncIterator[None]:
+    """Copy what services write to their logs meanwhile to stderr."""
+    places = _log_sizes(directory)
+    following = asyncio.create_task(_follow_logs(directory, places), name="follow-logs")
+    try:
+        yield
+    finally:
+        following.cancel()
+        _copy_logs(directory, places)
+
+
+def _log_sizes(directory: Path) -> dict[Path, int]:
+    return {path: path.stat().st_size for path in directory.glob("*.log")}
+
+
+async def _follow_logs(directory: Path, places: dict[Path, int]) -> None:
     while True:
-        for path in paths:
-            if path.exists() and path.stat().st_size != places[path]:
-                places[path] = _copy_log(path, places[path])
+        _copy_logs(directory, places)
         await asyncio.sleep(LOG_CHECK_S)
 
 
-def _copy_log(path: Path, place: int) -> int:
-    with path.open("rb") as log:
-        # A shorter log was put aside and begun anew.
-        log.seek(place if path.stat().st_size >= place else 0)
-        text = log.read()
-        sys.stderr.write(text.decode(errors="replace"))
-        sys.stderr.flush()
-        return log.tell()
-
-
-async def first_of(*waits: Awaitable[T]) -> T:
-    """The result, or error, of the first to end; the others are cancelled and waited for."""
-    tasks = [asyncio.ensure_future(wait) for wait in waits]
-    try:
-        done, _ = await asyncio.wait(tasks, return_when=asyncio.FIRST_COMPLETED)
-        return done.pop().result()
-    finally:
-        for task in tasks:
-            task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
-
-
-async def or_stop(wait: Awaitable[T], stop: asyncio.Event) -> T:
-    """The result, unless `stop` is set first: then Stopped."""
-
-    async def until_stop() -> Any:
-        await stop.wait()
-        raise Stopped
-
-    return await first_of(wait, until_stop())
+def _copy_logs(directory: Path, places: dict[Path, int]) -> None:
+    for path in sorted(directory.glob("*.log")):
+        size, place = path.stat().st_size, places.get(path, 0)
+        if size != place:
+            with path.open("rb") as log:
+                # A shorter log was put aside and begun anew.
+                log.seek(place if size >= place else 0)
+                sys.stderr.write(log.read().decode(errors="replace"))
+                places[path] = log.tell()
+    sys.stderr.flush()

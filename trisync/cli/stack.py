@@ -10,6 +10,7 @@ from typing import Any, Final, NoReturn
 from trisync.cli.child import Child, ChildFailed
 from trisync.cli.failures import BAD_USAGE
 from trisync.cli.plan import StackPlan
+from trisync.cli.waiting import first_of
 
 GATEWAYS_STOP_S: Final = 1.5
 """How long gateways have to say goodbye to their peers before the services behind them are stopped too."""
@@ -55,9 +56,11 @@ class Stack:
         """
         await self.coordinator.start()
         await self.coordinator.wait_ready()
-        for child in (self.broadcaster, *self.gateways):
+        others = (self.broadcaster, *self.gateways)
+        for child in others:
             await child.start()
-        await _all_or_first_failure(child.wait_ready() for child in self.children)
+        # Gateways are ready only with a coordinator, so it is kept from now on.
+        await first_of(_all_or_first_failure(child.wait_ready() for child in others), self._keep(self.coordinator))
 
     async def supervise(self) -> NoReturn:
         """Start again what dies. Raises ChildFailed when that does not help."""

@@ -19,8 +19,8 @@ from trisync.cli.failures import DONE, CommandFailed
 from trisync.cli.goal import Goal, parse_goal
 from trisync.cli.plan import StackOptions
 from trisync.cli.progress import make_view
-from trisync.cli.run_stack import Reached, Stopped, follow_logs, running_stack, sync_until
-from trisync.cli.stack import Stack
+from trisync.cli.run_stack import Reached, logs_followed, running_stack, sync_until
+from trisync.cli.waiting import Stopped
 from trisync.node_status import NodeStatus
 
 
@@ -172,8 +172,12 @@ async def run_up(options: UpOptions) -> int:
     """The exit code, once everything that was started has ended."""
     stop = stop_on_signals()
     reached: Reached | None = None
+    options.stack.data_dir.prepare()
     with make_view() as view, contextlib.suppress(Stopped):
-        async with running_stack(options.stack, view.say, stop) as stack, _logs_shown(stack, options.verbose):
+        async with (
+            logs_followed(options.stack.data_dir.logs_dir) if options.verbose else contextlib.nullcontext(),
+            running_stack(options.stack, view.say, stop) as stack,
+        ):
             for enode in stack.enodes:
                 print(enode, flush=True)
             reached = await sync_until(stack, options.goal, view, stop)
@@ -198,16 +202,6 @@ def stop_on_signals() -> asyncio.Event:
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         asyncio.get_running_loop().add_signal_handler(number, on_signal)
     return stop
-
-
-@contextlib.asynccontextmanager
-async def _logs_shown(stack: Stack, verbose: bool):  # type: ignore[no-untyped-def]
-    paths = [child.plan.log_path for child in stack.children] if verbose else []
-    following = asyncio.create_task(follow_logs(paths), name="follow-logs")
-    try:
-        yield
-    finally:
-        following.cancel()
 
 
 def summary_line(status: NodeStatus) -> str:

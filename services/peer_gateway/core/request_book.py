@@ -13,6 +13,7 @@ from typing import Final, NamedTuple
 
 from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import MalformedRlp, PeerFault
+from services.shared.ethwire.headers import place_of
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
@@ -23,7 +24,6 @@ from services.shared.ethwire.messages import (
     NodeData,
     Receipts,
 )
-from services.shared.ethwire.rlp_slices import item_span, string_payload, uint_payload, whole_list
 
 MAX_OUTSTANDING: Final = 64
 """Questions of one kind that may wait for one peer, those nobody waits for any more included. An honest
@@ -39,9 +39,6 @@ ANSWER_OF: Final[Mapping[type[Request], type[Reply]]] = {
     GetNodeData: NodeData,
 }
 """Which message answers which."""
-
-_FIXED_FIELDS_BYTES: Final = 33 + 33 + 21 + 33 * 3 + 259
-"""Parent hash to bloom: header fields whose sizes never vary. Difficulty and number follow."""
 
 _HASH_BYTES: Final = 32
 
@@ -147,10 +144,6 @@ def _confirm_headers(request: GetBlockHeaders, headers_rlp: Sequence[bytes], has
 def _parent_and_number(request: Request, header_rlp: bytes) -> tuple[bytes, int]:
     """The two fields that place a header, read without decoding the others."""
     try:
-        start, end = whole_list(header_rlp)
-        parent_hash = string_payload(header_rlp[start : start + 1 + _HASH_BYTES])
-        number_start = item_span(header_rlp, start + _FIXED_FIELDS_BYTES, end)[1]
-        number_end = item_span(header_rlp, number_start, end)[1]
-        return parent_hash, uint_payload(header_rlp[number_start:number_end], max_bytes=8)
+        return place_of(header_rlp)
     except MalformedRlp as problem:
         raise ReplyMismatch(request, f"an item is not a header: {problem}") from problem

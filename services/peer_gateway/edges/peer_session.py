@@ -244,8 +244,6 @@ class PeerSession:
     def _join(self, node_id: PeerId) -> None:
         parts, details = self._parts, self._details
         if node_id in parts.roster:
-            # The place in the coordinator's set is that of the other connection.
-            self._holds_place = False
             raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
         self._stage = Stage.JOINED
         parts.roster.add(node_id, self)
@@ -269,7 +267,9 @@ class PeerSession:
         side = "us" if end.by_us else "them"
         reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
         parts.metrics.disconnects.labels(reason.name.lower() if end.reason is not None else "none", side).inc()
-        if self._holds_place and self._node_id is not None:
+        joined = parts.roster.get(self._node_id) if self._node_id is not None else None
+        # Where another connection with this node has joined, the place is that one's.
+        if self._holds_place and self._node_id is not None and joined in (None, self):
             left = wire.PeerLeft(
                 node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
             )

@@ -13,7 +13,8 @@ from services.shared.ethwire.types import PeerId
 _FIELD_PRIME: Final = 2**256 - 2**32 - 977
 """The field of secp256k1: a node id is a point (x, y) with y² = x³ + 7 in it."""
 
-_HOST_NAME: Final = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]{0,251}[A-Za-z0-9])?\.?")
+_LABEL: Final = "[A-Za-z0-9](?:[A-Za-z0-9-]{0,61}[A-Za-z0-9])?"
+_HOST_NAME: Final = re.compile(rf"(?=.{{1,253}}\Z){_LABEL}(?:\.{_LABEL})*\.?")
 
 
 class EnodeInvalid(ValueError):

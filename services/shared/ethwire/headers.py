@@ -2,13 +2,34 @@
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.rlp_slices import encode_string, encode_uint, item_span, join_list, whole_list
 from services.shared.ethwire.types import BlockHash, Header
 
-_FIXED_FIELDS_SIZE = 33 + 33 + 21 + 33 * 3 + 259
+_FIXED_FIELDS_SIZE: Final = 33 + 33 + 21 + 33 * 3 + 259
 """Parent hash to bloom: seven fields whose sizes never vary."""
+
+_PARENT: Final = rb"\xf9..\xa0(.{32})"
+_OTHER_FIXED: Final = rb"\xa0(.{32})\x94(.{20})\xa0(.{32})\xa0(.{32})\xa0(.{32})\xb9\x01\x00(.{256})"
+_UINT: Final = b"([\\x01-\\x80]|\\x81[\\x80-\\xff]%b)" % b"".join(
+    b"|\\x%x[^\\0].{%d}" % (0x80 + n, n - 1) for n in range(2, 9)
+)
+_EXTRA: Final = b"([\\0-\\x80]|\\x81[\\x80-\\xff]%b)" % b"".join(b"|\\x%x.{%d}" % (0x80 + n, n) for n in range(2, 33))
+
+_USUAL_HEADER: Final = re.compile(
+    _PARENT + _OTHER_FIXED + 5 * _UINT + _EXTRA + rb"\xa0(.{32})\x88(.{8})" + _UINT + b"?", re.DOTALL
+)
+"""A header whose integers fit 64 bits and whose extra data fits 32 bytes. One look at it in C costs half of
+what the same takes field by field."""
+
+_PLACE: Final = re.compile(_PARENT + b".{%d}" % (_FIXED_FIELDS_SIZE - 33) + 2 * _UINT, re.DOTALL)
+
+_UINT_MASKS: Final = (0, 0x7F, *((1 << 8 * size) - 1 for size in range(1, 9)))
+"""By the length of an encoded integer of at most 64 bits: the bits of it that are not its prefix."""
 
 
 def decode_header(header_rlp: bytes, block_hash: BlockHash | None = None) -> Header:
@@ -17,6 +38,46 @@ def decode_header(header_rlp: bytes, block_hash: BlockHash | None = None) -> Hea
     Raises MalformedRlp when a field is missing, has a wrong size or is not canonical; headers with
     more fields than EIP-1559 defines (withdrawals and later) are refused the same way.
     """
+    usual = _USUAL_HEADER.fullmatch(header_rlp)
+    if usual is None or int.from_bytes(header_rlp[1:3]) != len(header_rlp) - 3:
+        return _decode_unusual(header_rlp, block_hash)
+    fields = usual.groups()
+    parent_hash, uncles_hash, coinbase, state_root, transactions_root, receipts_root, bloom = fields[:7]
+    difficulty, number, gas_limit, gas_used, timestamp, extra_data, mix_hash, nonce, base_fee = fields[7:]
+    return Header(
+        block_hash if block_hash is not None else BlockHash(keccak256(header_rlp)),
+        BlockHash(parent_hash),
+        uncles_hash,
+        coinbase,
+        state_root,
+        transactions_root,
+        receipts_root,
+        bloom,
+        int.from_bytes(difficulty) & _UINT_MASKS[len(difficulty)],
+        int.from_bytes(number) & _UINT_MASKS[len(number)],
+        int.from_bytes(gas_limit) & _UINT_MASKS[len(gas_limit)],
+        int.from_bytes(gas_used) & _UINT_MASKS[len(gas_used)],
+        int.from_bytes(timestamp) & _UINT_MASKS[len(timestamp)],
+        extra_data if extra_data[0] < 0x80 else extra_data[1:],
+        mix_hash,
+        nonce,
+        None if base_fee is None else int.from_bytes(base_fee) & _UINT_MASKS[len(base_fee)],
+        header_rlp,
+    )
+
+
+def place_of(header_rlp: bytes) -> tuple[bytes, int]:
+    """The parent hash and the number of a header whose other fields do not matter now."""
+    found = _PLACE.match(header_rlp)
+    if found is None or int.from_bytes(header_rlp[1:3]) != len(header_rlp) - 3:
+        header = decode_header(header_rlp, BlockHash(b""))
+        return header.parent_hash, header.number
+    parent_hash, _, number = found.groups()
+    return parent_hash, int.from_bytes(number) & _UINT_MASKS[len(number)]
+
+
+def _decode_unusual(header_rlp: bytes, block_hash: BlockHash | None) -> Header:
+    """Any header, field by field; says what is wrong with one that is none."""
     start, end = whole_list(header_rlp)
     after_bloom = start + _FIXED_FIELDS_SIZE
     if (

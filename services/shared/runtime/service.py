@@ -18,6 +18,7 @@ import uvloop
 from services.shared.runtime.config import read_config
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
 from services.shared.runtime.logs import configure_logs, get_log
+from services.shared.runtime.memory import settle_memory
 from services.shared.runtime.ready_file import remove_ready, write_ready
 
 STOP_WITHIN_S: Final = 4.0
@@ -76,6 +77,7 @@ def run_service(
     except ConfigInvalid as problem:
         return _refuse(service, problem, EXIT_USAGE)
     configure_logs(service, level=config.log_level, as_json=config.log_json)
+    settle_memory()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_supervise(service, run, config))

@@ -43,7 +43,7 @@ class AncestorSearch:
     """A dialogue with the master: ask `question`, pass the reply to `on_reply`, until `ancestor` is there.
 
     The span looks at the newest blocks. Where none is known, a binary search between the oldest block
-    that may be undone and the master's head takes over.
+    that may be undone and the lower of the two heads takes over.
     """
 
     def __init__(self, config: DownloaderConfig, mode: SyncMode, chain: ChainView, head_hash: BlockHash) -> None:
@@ -85,7 +85,8 @@ class AncestorSearch:
             if self._is_known(header):
                 self._finish(header.number, header.hash)
                 return
-        self._known_below, self._unknown_from = max(self._floor, 0), self.height.number
+        self._known_below = max(self._floor, 0)
+        self._unknown_from = min(self.height.number, self._local_height + 1)
         self._narrow()
 
     def _on_probe(self, headers: Sequence[Header]) -> None:

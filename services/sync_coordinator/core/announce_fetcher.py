@@ -112,8 +112,9 @@ class AnnounceFetcher:
     def on_block(self, peer: PeerId, block: Block, now: float) -> list[FetcherAction]:
         """A peer propagated a whole block, whose body matches its header."""
         del now
-        self._forget_fetch(block.header.hash)
         self.blocks.put(peer, block)
+        if block.header.hash in self.blocks:
+            self._forget_fetch(block.header.hash)
         return self._import_ready()
 
     def on_headers(self, request_id: int, headers: Sequence[Header], now: float) -> list[FetcherAction]:

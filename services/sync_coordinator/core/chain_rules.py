@@ -15,7 +15,7 @@ from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.base_fee import expected_base_fee, gas_limit_before
 from services.sync_coordinator.core.clique_shape import check_clique_shape
 from services.sync_coordinator.core.fork_eras import DAO_EXTRA_DATA, Era, eras_of
-from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.core.rule_broken import RuleBroken, broken, too_early
 from services.sync_coordinator.core.uncles import AncestorBlock, check_uncle_family
 
 __all__ = ["AncestorBlock", "ChainRules", "RuleBroken"]
@@ -92,7 +92,7 @@ class ChainRules:
     def _check_ethash_fields(self, era: Era, header: Header, parent: Header, now: float | None) -> None:
         timestamp = header.timestamp
         if now is not None and timestamp > now + FUTURE_ALLOWANCE_S:
-            raise broken(header, "timestamp-future", f"{timestamp} is {timestamp - now:.0f} s ahead of our clock")
+            raise too_early(header, now)
         if timestamp <= parent.timestamp:
             raise broken(header, "timestamp", f"{timestamp} is not later than the parent's {parent.timestamp}")
         if len(header.extra_data) > MAX_EXTRA_DATA_BYTES:

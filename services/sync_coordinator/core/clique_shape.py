@@ -7,7 +7,7 @@ from typing import Final
 from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH
 from services.shared.ethwire.types import Header
-from services.sync_coordinator.core.rule_broken import broken
+from services.sync_coordinator.core.rule_broken import broken, too_early
 
 VANITY_BYTES: Final = 32
 SIGNATURE_BYTES: Final = 65
@@ -23,7 +23,7 @@ NO_MIX_HASH: Final = bytes(32)
 def check_clique_shape(spec: ChainSpec, header: Header, parent: Header, now: float | None) -> None:
     """Raises RuleBroken; `now=None` leaves the clock out."""
     if now is not None and header.timestamp > now:
-        raise broken(header, "timestamp-future", f"{header.timestamp} is {header.timestamp - now:.0f} s ahead")
+        raise too_early(header, now)
     if header.timestamp < parent.timestamp + spec.clique_period_s:
         raise broken(header, "timestamp", f"{header.timestamp} is less than {spec.clique_period_s} s after the parent")
     is_checkpoint = header.number % spec.clique_epoch_blocks == 0

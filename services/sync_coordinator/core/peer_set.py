@@ -6,7 +6,7 @@ import enum
 import heapq
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.shared.ethwire.types import BlockHash, PeerId
 
@@ -44,6 +44,13 @@ class Peer:
     bodies_delivered: int = 0
 
 
+class _Place(NamedTuple):
+    """What an admitted peer holds until it joins."""
+
+    gateway_id: str
+    until: float
+
+
 class PeerSet:
     """Every peer of every gateway, at most one entry per node id.
 
@@ -55,7 +62,7 @@ class PeerSet:
     def __init__(self, max_peers: int) -> None:
         self._max_peers = max_peers
         self._peers: dict[PeerId, Peer] = {}
-        self._admitted_until: dict[PeerId, float] = {}
+        self._admitted: dict[PeerId, _Place] = {}
         self._gateways: dict[str, PeerId] = {}
         self._by_difficulty: list[tuple[int, float, PeerId]] = []
 
@@ -75,21 +82,21 @@ class PeerSet:
     def gateway_node_ids(self) -> list[PeerId]:
         return list(self._gateways.values())
 
-    def admit(self, node_id: PeerId, *, trusted: bool, now: float) -> Admission:
-        """Decide on a peer that has said Hello; an admitted one holds a place until it joins or leaves."""
+    def admit(self, node_id: PeerId, gateway_id: str, *, trusted: bool, now: float) -> Admission:
+        """Decide on a peer that has said Hello; an admitted one holds a place until it, or its gateway, leaves."""
         self._forget_late_admissions(now)
         if node_id in self._gateways.values():
             return Admission.SELF
-        if node_id in self._peers or node_id in self._admitted_until:
+        if node_id in self._peers or node_id in self._admitted:
             return Admission.ALREADY_CONNECTED
-        if not trusted and len(self._peers) + len(self._admitted_until) >= self._max_peers:
+        if not trusted and len(self._peers) + len(self._admitted) >= self._max_peers:
             return Admission.TOO_MANY_PEERS
-        self._admitted_until[node_id] = now + ADMISSION_LASTS_S
+        self._admitted[node_id] = _Place(gateway_id, now + ADMISSION_LASTS_S)
         return Admission.ADMITTED
 
     def join(self, peer: Peer) -> bool:
         """Add a peer that finished its eth handshake; False when another gateway holds that node id."""
-        self._admitted_until.pop(peer.node_id, None)
+        self._admitted.pop(peer.node_id, None)
         held = self._peers.get(peer.node_id)
         if held is not None and held.gateway_id != peer.gateway_id:
             return False
@@ -100,14 +107,17 @@ class PeerSet:
     def leave(self, node_id: PeerId, gateway_id: str) -> Peer | None:
         """Remove a peer of this gateway, or give back the place of one that never joined."""
         peer = self._peers.get(node_id)
-        if peer is None or peer.gateway_id != gateway_id:
-            self._admitted_until.pop(node_id, None)
-            return None
-        return self._peers.pop(node_id)
+        if peer is not None and peer.gateway_id == gateway_id:
+            return self._peers.pop(node_id)
+        place = self._admitted.get(node_id)
+        if place is not None and place.gateway_id == gateway_id:
+            del self._admitted[node_id]
+        return None
 
     def attach_gateway(self, gateway_id: str, gateway_node_id: PeerId, peers: Iterable[Peer]) -> SnapshotChange:
         """Take a gateway's snapshot: it replaces all that was known of that gateway's peers."""
         self._gateways[gateway_id] = gateway_node_id
+        self._free_places(gateway_id)
         now_there = {peer.node_id: peer for peer in peers}
         left = [peer for peer in self.of_gateway(gateway_id) if peer.node_id not in now_there]
         for peer in left:
@@ -124,6 +134,7 @@ class PeerSet:
     def detach_gateway(self, gateway_id: str) -> list[Peer]:
         """Forget a gateway that is gone, and its peers, which are returned."""
         self._gateways.pop(gateway_id, None)
+        self._free_places(gateway_id)
         left = self.of_gateway(gateway_id)
         for peer in left:
             del self._peers[peer.node_id]
@@ -157,9 +168,13 @@ class PeerSet:
             ]
             heapq.heapify(self._by_difficulty)
 
+    def _free_places(self, gateway_id: str) -> None:
+        """A gateway that comes back asks again for those it still waits for; they must not be in their own way."""
+        self._admitted = {node_id: place for node_id, place in self._admitted.items() if place.gateway_id != gateway_id}
+
     def _forget_late_admissions(self, now: float) -> None:
-        for node_id in [node_id for node_id, until in self._admitted_until.items() if until <= now]:
-            del self._admitted_until[node_id]
+        for node_id in [node_id for node_id, place in self._admitted.items() if place.until <= now]:
+            del self._admitted[node_id]
 
 
 @dataclass(frozen=True, slots=True)

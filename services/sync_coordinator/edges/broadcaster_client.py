@@ -1,4 +1,6 @@
-"""The coordinator's calls to the broadcasters. A dead one costs a second at most, and never a sync."""
+"""The coordinator's calls to the broadcasters. A dead one costs a second at most, and never a sync.
+
+A call waits that second for a broadcaster that is just coming back."""
 
 from __future__ import annotations
 
@@ -57,7 +59,7 @@ class BroadcasterClient:
 
     async def _propagate(self, address: str, request: broadcast_pb2.PropagateRequest) -> int:
         try:
-            answer = await self._stubs[address].Propagate(request, timeout=CALL_DEADLINE_S)
+            answer = await self._stubs[address].Propagate(request, timeout=CALL_DEADLINE_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             _log.warning("block not propagated", broadcaster=address, number=request.number, why=error.code().name)
             return 0
@@ -65,7 +67,7 @@ class BroadcasterClient:
 
     async def _announce(self, address: str, request: broadcast_pb2.AnnounceBlockRequest) -> int:
         try:
-            answer = await self._stubs[address].AnnounceBlock(request, timeout=CALL_DEADLINE_S)
+            answer = await self._stubs[address].AnnounceBlock(request, timeout=CALL_DEADLINE_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             number = request.announce.number
             _log.warning("block not announced", broadcaster=address, number=number, why=error.code().name)

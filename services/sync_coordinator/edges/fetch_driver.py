@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Final, assert_never
+from typing import assert_never
 
 import structlog
 
@@ -32,12 +32,6 @@ from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
 from services.sync_coordinator.edges.wakeup import Wakeup
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.store.chain_store import ChainStore, StoreFailed
-
-ALLOWED_FUTURE_S: Final = 15
-"""A header may be this far ahead of our clock (geth `allowedFutureBlockTime`)."""
-
-HELD_FUTURE_S: Final = 30
-"""A block up to this far ahead is held and tried again; further ahead it is refused (geth `maxTimeFutureBlocks`)."""
 
 _log = structlog.get_logger("fetcher")
 
@@ -125,7 +119,7 @@ class FetchDriver:
         try:
             outcome = await self._importing.import_block(block, peer)
         except RuleBroken as broken:
-            outcome, broken_rule = BlockOutcome.INVALID, str(broken)
+            outcome, broken_rule = outcome_of(broken), str(broken)
         except (StoreFailed, SealWorkersFailed) as failed:
             _log.error("fetched block not imported", number=block.header.number, why=str(failed))
             outcome = BlockOutcome.REFUSED
@@ -148,41 +142,43 @@ class FetchImport:
         parent_total_difficulty = store.total_difficulty(header.parent_hash)
         if parent is None or parent_total_difficulty is None or not store.has_body(header.parent_hash):
             return BlockOutcome.PARENT_UNKNOWN
-        early = future_outcome(header)
-        if early is not None:
-            return early
         self._parts.rules.check_header(header, parent, now=time.time())
         await self._parts.seals.check([header])
         total_difficulty = parent_total_difficulty + header.difficulty
         # The relay must not wait for our import, nor our import for a slow broadcaster.
-        relay = self._broadcaster.propagate(block, total_difficulty, [peer])
-        self._tasks.create_task(relay, name=f"propagate-{header.number}")
+        propagation = self._broadcaster.propagate(block, total_difficulty, [peer])
+        relay = self._tasks.create_task(propagation, name=f"propagate-{header.number}")
         await self._parts.block_import.import_blocks([block])
-        announce = self._broadcaster.announce(Announce(header.hash, header.number), [peer])
+        announce = self._announce(Announce(header.hash, header.number), peer, relay)
         self._tasks.create_task(announce, name=f"announce-{header.number}")
         return BlockOutcome.IMPORTED
+
+    async def _announce(self, announce: Announce, peer: PeerId, relay: asyncio.Task[int]) -> None:
+        """Not before the relay: whoever is to get the whole block would be told its hash instead."""
+        await relay
+        await self._broadcaster.announce(announce, [peer])
 
 
 class LightImport:
     """What `FetchImport` is for a light node: the header alone; nobody is told, for we cannot serve its body."""
 
-    def __init__(self, parts: ImportParts) -> None:
+    def __init__(self, parts: ImportParts, is_syncing: Callable[[], bool]) -> None:
         self._parts = parts
+        self._is_syncing = is_syncing
 
     async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
+        """Nothing while a sync runs: one that fails takes its headers back, and this one's parent may be among them."""
         header = block.header
+        if self._is_syncing():
+            return BlockOutcome.REFUSED
         if self._parts.store.header(header.parent_hash) is None:
             return BlockOutcome.PARENT_UNKNOWN
-        early = future_outcome(header)
-        if early is not None:
-            return early
         await self._parts.block_import.import_headers([header])
         return BlockOutcome.IMPORTED
 
 
-def future_outcome(header: Header) -> BlockOutcome | None:
-    """What to do with a block that is ahead of our clock; None when it is not."""
-    ahead_s = header.timestamp - time.time()
-    if ahead_s <= ALLOWED_FUTURE_S:
-        return None
-    return BlockOutcome.IN_NEAR_FUTURE if ahead_s <= HELD_FUTURE_S else BlockOutcome.REFUSED
+def outcome_of(fault: RuleBroken) -> BlockOutcome:
+    """What a broken rule means for the block, and so for its peer. Being ahead of our clock is nobody's fault."""
+    if fault.is_early:
+        return BlockOutcome.IN_NEAR_FUTURE
+    return BlockOutcome.REFUSED if fault.ahead_s > 0 else BlockOutcome.INVALID

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-from collections import defaultdict
 from collections.abc import AsyncIterator
 from typing import Any, TypeVar
 
@@ -42,6 +41,10 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         hello = first.hello
         outbox: Outbox[gateway_link_pb2.ControlResponse] = Outbox(CONTROL_QUEUE_BYTES)
         link = GatewayLink(hello.gateway_id, PeerId(hello.node_id), hello.enode, outbox)
+        former = self._links.end(link.gateway_id)
+        if former is not None:
+            # A connection that died unnoticed: what was asked through it is lost.
+            self._events.gateway_detached(former)
         self._links.attach(link)
         self._events.gateway_attached(link, [_peer(details, link.gateway_id) for details in hello.peers])
         reader = asyncio.create_task(self._read_control(link, request_iterator), name=f"control-{link.gateway_id}")
@@ -108,10 +111,10 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
                 for at, header_rlp in enumerate(reply.headers_rlp)
             ]
         except MalformedRlp as fault:
-            parts.forget(reply.request_id)
+            parts.forget(peer)
             self._events.reply_unreadable(reply.request_id, peer, f"BlockHeaders: {fault}")
             return
-        whole = parts.add(reply.request_id, headers, is_last=reply.last_part)
+        whole = parts.add(peer, reply.request_id, headers, is_last=reply.last_part)
         if whole is not None:
             self._events.headers_arrived(reply.request_id, peer, whole)
 
@@ -121,9 +124,10 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
             Body(body_rlp, roots[at * 64 : at * 64 + 32], roots[at * 64 + 32 : at * 64 + 64])
             for at, body_rlp in enumerate(reply.bodies_rlp)
         ]
-        whole = parts.add(reply.request_id, bodies, is_last=reply.last_part)
+        peer = PeerId(reply.node_id)
+        whole = parts.add(peer, reply.request_id, bodies, is_last=reply.last_part)
         if whole is not None:
-            self._events.bodies_arrived(reply.request_id, PeerId(reply.node_id), whole)
+            self._events.bodies_arrived(reply.request_id, peer, whole)
 
     def _take_block(self, message: gateway_link_pb2.PropagatedBlock) -> None:
         peer = PeerId(message.node_id)
@@ -140,21 +144,29 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
 
 
 class ReplyParts:
-    """Puts replies together that were cut into parts; parts of one reply follow each other on the stream."""
+    """Puts replies together that were cut into parts.
+
+    The parts of one peer's reply follow each other on the stream. A reply that its gateway gave up halfway,
+    because the link was full, makes room for the peer's next one.
+    """
 
     def __init__(self) -> None:
-        self._open: defaultdict[int, list[Any]] = defaultdict(list)
+        self._open: dict[PeerId, tuple[int, list[Any]]] = {}
 
-    def add(self, request_id: int, items: list[_Item], *, is_last: bool) -> list[_Item] | None:
+    def __len__(self) -> int:
+        return len(self._open)
+
+    def add(self, peer: PeerId, request_id: int, items: list[_Item], *, is_last: bool) -> list[_Item] | None:
         """The whole reply once its last part is here."""
-        if not is_last:
-            self._open[request_id] += items
-            return None
-        before = self._open.pop(request_id, None)
-        return items if before is None else before + items
+        of_request, before = self._open.pop(peer, (request_id, []))
+        whole = before + items if before and of_request == request_id else items
+        if is_last:
+            return whole
+        self._open[peer] = request_id, whole
+        return None
 
-    def forget(self, request_id: int) -> None:
-        self._open.pop(request_id, None)
+    def forget(self, peer: PeerId) -> None:
+        self._open.pop(peer, None)
 
 
 def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:

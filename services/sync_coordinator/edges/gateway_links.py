@@ -47,11 +47,15 @@ class GatewayLinks:
         return iter(self._links.values())
 
     def attach(self, link: GatewayLink) -> None:
-        """A second stream of one gateway ends the first: the first is a connection that died unnoticed."""
-        former = self._links.get(link.gateway_id)
-        if former is not None:
-            former.outbox.close()
+        """Caller's duty: `end` the gateway's former stream first."""
         self._links[link.gateway_id] = link
+
+    def end(self, gateway_id: str) -> GatewayLink | None:
+        """End a gateway's stream; None when it has none."""
+        link = self._links.pop(gateway_id, None)
+        if link is not None:
+            link.outbox.close()
+        return link
 
     def detach(self, link: GatewayLink) -> bool:
         """False when another stream of the same gateway has already taken its place."""

@@ -290,7 +290,7 @@ async def _failure(importing: Awaitable[object]) -> _Failure | None:
     try:
         await importing
     except RuleBroken as broken:
-        return _Failure(broken.number, str(broken))
+        return _Failure(None if broken.is_early else broken.number, str(broken))
     except (StoreFailed, SealWorkersFailed) as failed:
         return _Failure(None, str(failed))
     return None

@@ -139,4 +139,5 @@ def _read_page(descriptor: int, meta: _Meta, number: int, path: Path) -> bytes:
 
 
 def _damaged(path: Path, problem: str) -> StoreRefused:
-    return StoreRefused(f"{path}: the store is damaged: {problem}")
+    todo = "put a copy back, or remove the directory to sync again"
+    return StoreRefused(f"{path}: the store is damaged: {problem}; {todo}")

@@ -94,7 +94,8 @@ def _check_contents(path: Path, env: lmdb.Environment, genesis: Header | None) -
         raise StoreRefused(f"{path}: the store is damaged: a table or its genesis is missing")
     if genesis is not None and own_genesis != genesis.hash:
         raise StoreRefused(
-            f"{path}: genesis mismatch: the store has 0x{own_genesis.hex()}, this network's is 0x{genesis.hash.hex()}"
+            f"{path}: genesis mismatch: the store has 0x{own_genesis.hex()}, this network's is 0x{genesis.hash.hex()}; "
+            "choose the store's network, or another --datadir"
         )
     return {table: env.open_db(table.value, create=False) for table in Table}
 

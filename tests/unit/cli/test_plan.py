@@ -64,6 +64,13 @@ def test_options_reach_the_services_they_are_for():
     assert (gateway.nodiscover, gateway.nodekey) == (True, "/key")
 
 
+def test_variables_of_up_do_not_reach_a_gateway_as_its_own():
+    plan = plan_stack(replace(OPTIONS, maxpeers=9, listen=("127.0.0.1:7450",)))
+    variables = {"TRISYNC_LISTEN": "127.0.0.1:7450", "TRISYNC_MAXPEERS": "3", "TRISYNC_METRICS_PORT": "9100"}
+    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, variables)
+    assert (gateway.listen, gateway.maxpeers, gateway.metrics_port) == ("127.0.0.1:0", 9, 0)
+
+
 def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
     plan = plan_stack(replace(OPTIONS, gateways=3, port=30303, nodekey="/key", metrics_port=9100))
     gateways = [read_config(GatewayConfig, gateway.arguments, {}) for gateway in plan.gateways]

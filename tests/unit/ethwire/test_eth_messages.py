@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import rlp
 from hypothesis import given
@@ -132,7 +134,8 @@ def test_message_of_the_wrong_shape_is_refused(code, value):
     ],
 )
 def test_message_is_refused_when_it_has_more_items_than_anybody_needs(code, item, most):
-    assert len(decode_message(63, code, join_list([item] * most))[0]) == most
+    message: Any = decode_message(63, code, join_list([item] * most))
+    assert len(message[0]) == most
     with pytest.raises(PeerFault, match=f"more than {most} items"):
         decode_message(63, code, join_list([item] * (most + 1)))
 

@@ -178,10 +178,17 @@ def test_span_is_refused_when_it_is_not_what_was_asked(reply, fault):
     ids=["none", "another", "two"],
 )
 def test_probe_is_refused_when_it_is_not_what_was_asked(reply, fault):
-    search = search_against(made_chain(0), OURS)
+    search = search_against(OURS.shortened(50).extended(250, branch=1), OURS)
     answer(search, OURS)
     answer(search, OURS)
     assert search.question == (150, 1, 1)
     with pytest.raises(SyncFailed) as failed:
         search.on_reply(reply)
     assert failed.value.fault is fault
+
+
+@pytest.mark.parametrize("mode", SyncMode)
+def test_nothing_is_searched_when_we_have_genesis_alone(mode):
+    ancestor, questions = found(search_against(OURS.shortened(0), OURS, mode=mode), OURS)
+    assert ancestor.number == 0
+    assert questions == 2

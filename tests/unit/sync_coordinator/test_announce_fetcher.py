@@ -282,6 +282,18 @@ def test_one_peer_cannot_queue_more_blocks_than_its_limit():
     assert follower.imported.count(START + 2) == BLOCKS_PER_PEER + 1
 
 
+def test_announce_outlives_the_block_of_a_peer_over_its_limit():
+    follower = Follower()
+    for branch in range(2, 2 + BLOCKS_PER_PEER):
+        side = CHAIN.shortened(START + 1).extended(1, branch=branch)
+        follower.carry_out(follower.fetcher.on_block(MALLORY, side.block(START + 2), follower.now))
+    follower.announce(ALICE, START + 1)
+    follower.give_block(MALLORY, START + 1)
+    assert START + 1 not in follower.imported
+    follower.run(1.0)
+    assert START + 1 in follower.imported
+
+
 def test_invalid_block_drops_its_peer():
     follower = Follower(outcome=BlockOutcome.INVALID)
     follower.give_block(MALLORY, START + 1)

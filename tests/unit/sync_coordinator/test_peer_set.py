@@ -26,40 +26,57 @@ def peer(node_id: PeerId, total_difficulty: int = 1, gateway_id: str = "north", 
 def test_peer_is_refused_when_all_places_are_taken_by_joined_and_admitted_ones():
     peers = PeerSet(max_peers=2)
     peers.join(peer(ALICE))
-    assert peers.admit(BOB, trusted=False, now=0.0) is Admission.ADMITTED
-    assert peers.admit(CAROL, trusted=False, now=0.0) is Admission.TOO_MANY_PEERS
-    assert peers.admit(CAROL, trusted=True, now=0.0) is Admission.ADMITTED
+    assert peers.admit(BOB, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(CAROL, "north", trusted=False, now=0.0) is Admission.TOO_MANY_PEERS
+    assert peers.admit(CAROL, "north", trusted=True, now=0.0) is Admission.ADMITTED
 
 
 def test_place_is_free_again_when_an_admitted_peer_never_joins():
     peers = PeerSet(max_peers=1)
-    assert peers.admit(ALICE, trusted=False, now=0.0) is Admission.ADMITTED
-    assert peers.admit(BOB, trusted=False, now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
-    assert peers.admit(BOB, trusted=False, now=ADMISSION_LASTS_S) is Admission.ADMITTED
+    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(BOB, "north", trusted=False, now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
+    assert peers.admit(BOB, "north", trusted=False, now=ADMISSION_LASTS_S) is Admission.ADMITTED
 
 
 def test_place_is_free_again_when_an_admitted_peer_fails_its_handshake():
     peers = PeerSet(max_peers=1)
-    peers.admit(ALICE, trusted=False, now=0.0)
+    peers.admit(ALICE, "north", trusted=False, now=0.0)
     assert peers.leave(ALICE, "north") is None
-    assert peers.admit(BOB, trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(BOB, "north", trusted=False, now=0.0) is Admission.ADMITTED
+
+
+def test_place_is_given_back_only_by_the_gateway_that_has_it():
+    peers = PeerSet(max_peers=1)
+    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    assert peers.leave(ALICE, "south") is None
+    assert peers.admit(BOB, "south", trusted=False, now=0.0) is Admission.TOO_MANY_PEERS
+
+
+def test_places_are_free_again_when_their_gateway_is_lost_or_comes_back():
+    peers = PeerSet(max_peers=1)
+    peers.attach_gateway("north", GATEWAY_NODE, [])
+    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    peers.detach_gateway("north")
+    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    peers.attach_gateway("north", GATEWAY_NODE, [])
+    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
 
 
 def test_node_id_is_admitted_once_over_all_gateways():
     peers = PeerSet(max_peers=9)
-    peers.admit(ALICE, trusted=False, now=0.0)
-    assert peers.admit(ALICE, trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
+    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    assert peers.admit(ALICE, "north", trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
     peers.join(peer(ALICE))
-    assert peers.admit(ALICE, trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
+    assert peers.admit(ALICE, "north", trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
     assert not peers.join(peer(ALICE, gateway_id="south"))
 
 
 def test_gateways_are_never_each_others_peers():
     peers = PeerSet(max_peers=9)
     peers.attach_gateway("north", GATEWAY_NODE, [])
-    assert peers.admit(GATEWAY_NODE, trusted=True, now=0.0) is Admission.SELF
+    assert peers.admit(GATEWAY_NODE, "north", trusted=True, now=0.0) is Admission.SELF
     peers.detach_gateway("north")
-    assert peers.admit(GATEWAY_NODE, trusted=True, now=0.0) is Admission.ADMITTED
+    assert peers.admit(GATEWAY_NODE, "north", trusted=True, now=0.0) is Admission.ADMITTED
 
 
 def test_snapshot_replaces_what_was_known_of_that_gateway_only():

@@ -1,0 +1,98 @@
+"""Our whole stack against geth of the commit we follow: each syncs real mainnet blocks from the other.
+
+GETH_BIN names the binary. Both eth/63 and eth/62, the latter by offering nothing else ourselves.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from functools import partial
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from services.peer_gateway import app as gateway_app
+from services.peer_gateway.core.connection_config import LocalNode
+from tests.interop.geth import running_geth
+from tests.interop.real_chain import CHAIN_FILE, real_chain
+from tests.support.chain_peers import dial_in, until_shown
+from tests.support.deadlines import until
+from tests.support.scripted_chain import ScriptedChain
+from tests.support.stack import Stack, in_one_loop, running_stack
+
+pytestmark = pytest.mark.real_peer
+
+NETWORK_ID: Final = 1
+REAL: Final = real_chain()
+CHAIN: Final = ScriptedChain(zip((header.header_rlp for header in REAL.headers), REAL.bodies_rlp, strict=True))
+
+
+@pytest.fixture(scope="session")
+def geth_binary() -> str:
+    named = os.environ.get("GETH_BIN")
+    if not named:
+        pytest.skip("GETH_BIN is not set; it names the geth that these tests talk to (1.8 or 1.9, which speak eth/63)")
+    found = shutil.which(named)
+    if found is None:
+        pytest.skip(f"GETH_BIN={named} is not a program")
+    return found
+
+
+@pytest.fixture
+def directory() -> Iterator[Path]:
+    """A short one, for the path of geth's IPC socket."""
+    with tempfile.TemporaryDirectory(prefix="geth-") as path:
+        yield Path(path)
+
+
+@pytest.fixture
+def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
+    """The one version of eth that our gateway offers."""
+    offered = int(request.param)
+    monkeypatch.setattr(gateway_app, "LocalNode", partial(LocalNode, eth_versions=(offered,)))
+    return offered
+
+
+async def check_peer(stack: Stack, version: int) -> None:
+    [geth] = [peer for peer in await stack.client.peers() if peer.client_name.startswith("Geth/")]
+    assert geth.eth_version == version
+
+
+@pytest.mark.parametrize("version", [62, 63], indirect=True)
+@pytest.mark.parametrize("mode", ["full", "light"])
+@in_one_loop
+async def test_we_sync_from_geth_when_it_has_the_chain(
+    geth_binary: str, directory: Path, mode: str, version: int
+) -> None:
+    async with running_geth(geth_binary, directory, CHAIN_FILE) as geth:
+        enode = str(await geth.enode())
+        async with running_stack(
+            network="mainnet", seal_check="ethash", syncmode=mode, static_peers=[enode], force_sync_cycle=2
+        ) as stack:
+            status = await stack.until_head(REAL.head)
+            assert status.head.total_difficulty == REAL.total_difficulty
+            await check_peer(stack, version)
+
+
+@pytest.mark.parametrize("version", [62, 63], indirect=True)
+@in_one_loop
+async def test_geth_syncs_from_us_when_we_have_the_chain(geth_binary: str, directory: Path, version: int) -> None:
+    async with running_stack(network="mainnet") as stack, running_geth(geth_binary, directory) as geth:
+        source = await dial_in(stack.enode, "alice", CHAIN, network_id=NETWORK_ID, eth_versions=(version,))
+        await stack.until_head(REAL.head)
+        await until_shown(stack.enode, CHAIN.status(NETWORK_ID), eth_versions=(version,))
+        assert await geth.call("admin_addPeer", str(stack.enode))
+
+        async def is_synced() -> bool:
+            return await geth.head() == REAL.head.number
+
+        await until(is_synced, "geth at our head")
+        block = await geth.call("eth_getBlockByNumber", hex(REAL.head.number), False)
+        assert block["hash"] == "0x" + REAL.head.hash.hex()
+        assert int(block["totalDifficulty"], 16) == REAL.total_difficulty
+        await check_peer(stack, version)
+        assert source.is_connected
