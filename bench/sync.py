@@ -81,7 +81,7 @@ async def measure_sync(chain: BenchChain, source: DataDir, mode: str, stop: asyn
                 serving = await running.enter_async_context(running_stack(_options(chain, source), view.say, stop))
                 options = _options(chain, sink, mode, tuple(serving.enodes))
                 syncing = await running.enter_async_context(running_stack(options, view.say, stop))
-                watch = ResourceWatch({**_leaders("source", serving), **_leaders("sink", syncing)})
+                watch = ResourceWatch({**_pids("source", serving), **_pids("sink", syncing)})
                 sampling = asyncio.create_task(watch.run(), name="resource-watch")
                 running.callback(sampling.cancel)
                 async with asyncio.timeout(SYNC_TIMEOUT_S):
@@ -114,7 +114,7 @@ def _measurement(status: NodeStatus, watch: ResourceWatch) -> Measurement:
     return Measurement(status.blocks_synced, status.bytes_synced, status.sync_seconds, watch.usage())
 
 
-def _leaders(side: str, stack: Stack) -> dict[str, int]:
+def _pids(side: str, stack: Stack) -> dict[str, int]:
     children = [stack.coordinator, *stack.gateways, stack.broadcaster]
     names = ["coordinator", *("gateway" for _ in stack.gateways), "broadcaster"]
     return {f"{side}_{name}": child.pid for name, child in zip(names, children, strict=True) if child.pid is not None}

@@ -68,10 +68,13 @@ class ImportBatches:
         self.added.extend(self._headers)
 
     def on_failed(self, number: int | None) -> None:
-        """The importer took what is below block `number`, or nothing that is known of."""
+        """The importer took what is below block `number`; with None, as much as our chain has now."""
         self._batch_id = None
         if number is not None:
             self.added.extend([header for header in self._headers if header.number < number])
+        else:
+            know = self._chain.total_difficulty
+            self.added.extend([header for header in self._headers if know(header.hash) is not None])
 
     def _hand_out(self, batch_id: int, count: int, size_bytes: int) -> int:
         self._batch_id, self._count, self._size_bytes = batch_id, count, size_bytes

@@ -22,6 +22,8 @@ _PHASE_OF = {
     SyncPhase.ANCESTOR: coordinator_pb2.SYNC_PHASE_ANCESTOR,
     SyncPhase.DOWNLOAD: coordinator_pb2.SYNC_PHASE_DOWNLOAD,
     SyncPhase.ENDING: coordinator_pb2.SYNC_PHASE_DOWNLOAD,
+    # Not idle before the end is counted: who waits for idle looks at the counts next.
+    SyncPhase.ENDED: coordinator_pb2.SYNC_PHASE_DOWNLOAD,
 }
 
 

@@ -100,8 +100,8 @@ def test_span_then_skeleton_are_asked_when_the_master_answers():
     assert talk.downloader.on_headers(1, [CHAIN.head], 0.1) == [RequestHeaders(2, ALICE, 1, 4, skip=1)]
     assert talk.downloader.progress().phase is SyncPhase.ANCESTOR
     assert talk.downloader.progress().highest_block == 8
-    (probe,) = talk.downloader.on_headers(2, CHAIN.headers[1::2], 0.2)
-    assert probe == RequestHeaders(3, ALICE, 4, 1)
+    (skeleton,) = talk.downloader.on_headers(2, CHAIN.headers[1::2], 0.2)
+    assert skeleton == RequestHeaders(3, ALICE, 192, 128, skip=191)
 
 
 def test_sync_ends_at_once_when_the_master_is_not_connected():
