@@ -39,6 +39,7 @@ from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
@@ -221,8 +222,9 @@ def _assemble(
             links=links,
             router=router,
             asker=asker,
-            challenges=Challenges(dao_fork, whitelist, router.next_id),
-            dao_block=spec.dao_fork_block,
+            challenges=ChallengeDriver(
+                Challenges(dao_fork, whitelist, router.next_id), spec.dao_fork_block, asker, peers, store
+            ),
             driver=driver,
             fetch=FetchDriver(fetcher, asker, importing, tasks, metrics),
             broadcaster=broadcaster,

@@ -12,9 +12,7 @@ from blocksync.v1 import coordinator_pb2, gateway_link_pb2
 
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.faults import DisconnectReason
-from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
-from services.sync_coordinator.core.challenges import AskHeader, ChallengeAction, ChallengeFailed, Challenges
 from services.sync_coordinator.core.dial_plan import plan_dials
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
@@ -24,6 +22,7 @@ from services.sync_coordinator.core.sync_cycle import SyncCause
 from services.sync_coordinator.core.sync_faults import SyncFault
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.fetch_driver import FetchDriver
 from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
@@ -57,8 +56,7 @@ class NodeParts:
     links: GatewayLinks
     router: ReplyRouter
     asker: PeerAsker
-    challenges: Challenges
-    dao_block: int | None
+    challenges: ChallengeDriver
     driver: SyncDriver
     fetch: FetchDriver
     broadcaster: BroadcasterClient
@@ -75,13 +73,13 @@ class SyncNode:
         self._parts = parts
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._challenge_wakeup = Wakeup(self._wake_challenges)
+        self._static = frozenset(node.node_id for node in parts.static_nodes)
         self._status_wakeup = Wakeup(self._send_status)
         self._status_due = False
 
     def close(self) -> None:
         """Stop all timers. Caller's duty: no stream calls in any more, and the tasks have ended."""
-        self._challenge_wakeup.at(None)
+        self._parts.challenges.close()
         self._status_wakeup.at(None)
         self._parts.driver.close()
         self._parts.fetch.close()
@@ -91,8 +89,7 @@ class SyncNode:
     def gateway_attached(self, link: GatewayLink, peers: Sequence[Peer]) -> None:
         _log.info("gateway attached", gateway=link.gateway_id, enode=link.enode, peers=len(peers))
         for peer in peers:
-            peer.joined_at = self._loop.time()
-            peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+            self._describe(peer)
         change = self._parts.peers.attach_gateway(link.gateway_id, link.node_id, peers)
         link.send(gateway_link_pb2.ControlResponse(local_status=self._parts.board.local_status()))
         self._send_dial_plans()
@@ -133,8 +130,7 @@ class SyncNode:
         self._parts.links.send_verdict(link.gateway_id, verdict)
 
     def peer_joined(self, peer: Peer) -> None:
-        peer.joined_at = self._loop.time()
-        peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+        self._describe(peer)
         if not self._parts.peers.join(peer):
             self._parts.links.drop_peer(
                 peer.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
@@ -154,10 +150,15 @@ class SyncNode:
     def dial_failed(self, enode: str, explanation: str) -> None:
         _log.info("dial failed", enode=f"{enode[:24]}…{enode[-22:]}", why=explanation)
 
+    def _describe(self, peer: Peer) -> None:
+        """What only the coordinator knows of a peer, whichever gateway it came to and whoever dialled."""
+        peer.joined_at = self._loop.time()
+        peer.static = peer.static or peer.node_id in self._static
+        peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+
     def _welcome(self, peer: Peer) -> None:
         """What SPEC section 2 owes a new peer, in its order; the downloader may use it from now on."""
-        now = self._loop.time()
-        self._challenge(self._parts.challenges.on_peer_joined(peer.node_id, now))
+        self._parts.challenges.on_peer_joined(peer.node_id)
         self._parts.driver.on_peer_joined(peer)
 
     def _forget_peer(self, node_id: PeerId) -> None:
@@ -176,8 +177,7 @@ class SyncNode:
             entry.headers_delivered += len(headers)
         match asker:
             case Asker.CHALLENGE:
-                reaches_fork = self._reaches_dao_fork(peer)
-                self._challenge(self._parts.challenges.on_headers(request_id, headers, peer_reaches_fork=reaches_fork))
+                self._parts.challenges.on_headers(request_id, peer, headers)
             case Asker.FETCHER:
                 self._parts.fetch.on_headers(request_id, headers)
             case Asker.DOWNLOADER:
@@ -202,6 +202,8 @@ class SyncNode:
 
     def request_lost(self, request_id: int) -> None:
         match self._parts.router.lost(request_id):
+            case Asker.CHALLENGE:
+                self._parts.challenges.on_request_lost(request_id)
             case Asker.FETCHER:
                 self._parts.fetch.on_request_lost(request_id)
             case Asker.DOWNLOADER:
@@ -231,6 +233,7 @@ class SyncNode:
     def sync_ended(self, outcome: SyncOutcome) -> None:
         """Announce the new head; after a failure try the next kept peer at once, others on the forced cycle."""
         if outcome.fault is None:
+            self._publish_head()
             if self._parts.mode is not SyncMode.LIGHT:
                 self._tasks.create_task(self._announce_head(), name="announce-head")
         else:
@@ -250,11 +253,15 @@ class SyncNode:
             reorg = update.reorg
             _log.warning("reorg", depth=reorg.depth, old=reorg.old_head.number, new=reorg.new_head.number)
         self._parts.fetch.on_head_moved()
+        self._publish_head()
+        self.progressed()
+
+    def _publish_head(self) -> None:
+        board = self._parts.board
         moved = coordinator_pb2.ChainMoved(
-            head=self._parts.board.full_block_head(), accepts_transactions=self._parts.board.accepts_transactions
+            head=board.full_block_head(), accepts_transactions=board.accepts_transactions
         )
         self._parts.chain_watch.publish(moved)
-        self.progressed()
 
     def progressed(self) -> None:
         """Something an operator may want to see changed."""
@@ -276,26 +283,3 @@ class SyncNode:
     def _changed(self) -> None:
         self._parts.board.observe()
         self._parts.changes.notify()
-
-    # Challenges
-
-    def _challenge(self, actions: Sequence[ChallengeAction]) -> None:
-        for action in actions:
-            match action:
-                case AskHeader(request_id, peer, number):
-                    query = GetBlockHeaders(number, 1, 0, reverse=False)
-                    self._parts.asker.ask_headers(Asker.CHALLENGE, request_id, peer, query)
-                case ChallengeFailed(peer, timed_out, explanation):
-                    reason = DisconnectReason.USELESS_PEER if timed_out else DisconnectReason.SUBPROTOCOL_ERROR
-                    self._parts.asker.drop(peer, reason, "challenge", explanation)
-        self._challenge_wakeup.at(self._parts.challenges.next_wakeup())
-
-    def _wake_challenges(self) -> None:
-        self._challenge(self._parts.challenges.on_wakeup(self._loop.time()))
-
-    def _reaches_dao_fork(self, node_id: PeerId) -> bool:
-        """Whether we hold the DAO fork block, and this peer claims at least its total difficulty."""
-        peer = self._parts.peers.get(node_id)
-        fork = self._parts.dao_block
-        fork_total_difficulty = self._parts.driver.canonical_total_difficulty(fork) if fork is not None else None
-        return peer is not None and fork_total_difficulty is not None and peer.total_difficulty >= fork_total_difficulty

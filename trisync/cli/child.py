@@ -64,7 +64,7 @@ class Child:
                 stderr=log,
                 start_new_session=True,
                 pass_fds=(self._lock_descriptor,),
-                env={**CHILD_ENVIRONMENT, **os.environ},
+                env={**CHILD_ENVIRONMENT, **os.environ, **self.plan.environment},
             )
 
     async def wait_ready(self) -> None:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
@@ -77,6 +78,7 @@ class ServicePlan:
     run_dir: Path
     log_path: Path
     arguments: tuple[str, ...]
+    environment: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def ready_path(self) -> Path:
@@ -161,7 +163,6 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--maxpeers", str(options.maxpeers)),
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
-        *("--nodekey", nodekey),
         *(("--nodiscover",) if options.nodiscover else ()),
         *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
     ]
@@ -173,6 +174,8 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         run_dir=run_dir,
         log_path=options.data_dir.logs_dir / f"gateway-{index}.log",
         arguments=(*arguments, *_common(options, run_dir, 2 + index)),
+        # Not a flag: a key must not stand in the list of processes.
+        environment={"TRISYNC_NODEKEY": nodekey},
     )
 
 

@@ -85,6 +85,16 @@ class Challenges:
             problem = self._judge_whitelist(number, answer)
         return [] if problem is None else [ChallengeFailed(peer, timed_out=False, explanation=problem)]
 
+    def on_request_lost(self, request_id: int, now: float) -> list[ChallengeAction]:
+        """A question that our own side lost is asked again, and has its whole time again."""
+        entry = self._open.pop(request_id, None)
+        if entry is None:
+            return []
+        peer, number = entry
+        if peer in self._dao_due and self._dao_fork is not None and number == self._dao_fork.block:
+            self._dao_due[peer] = now + DAO_CHALLENGE_TIMEOUT_S
+        return [self._ask(peer, number)]
+
     def next_wakeup(self) -> float | None:
         return min(self._dao_due.values(), default=None)
 

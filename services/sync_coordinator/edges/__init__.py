@@ -1,7 +1,7 @@
 """Streams, workers and calls.
 
-`gateway_link` reads what gateways send and tells `gateway_events`; `gateway_links` sends. `sync_driver` and
-`fetch_driver` run the downloader and the fetcher; both import through `block_import`, which has seals checked by
-`seal_workers`. `broadcaster_client` has blocks relayed. Served: `operator_api`, `chain_reader`, `chain_watch`;
-`status_board` gathers what they show.
+`gateway_link` reads what gateways send and tells `gateway_events`; `gateway_links` sends. `sync_driver`, `fetch_driver`
+and `challenge_driver` carry out what downloader, fetcher and challenges decide. Blocks enter through `block_import`,
+which has seals checked by `seal_workers`. `broadcaster_client` has blocks relayed. Served: `operator_api`,
+`chain_reader`, `chain_watch`; `status_board` gathers what they show.
 """

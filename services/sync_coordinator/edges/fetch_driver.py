@@ -148,7 +148,12 @@ class FetchImport:
         # The relay must not wait for our import, nor our import for a slow broadcaster.
         propagation = self._broadcaster.propagate(block, total_difficulty, [peer])
         relay = self._tasks.create_task(propagation, name=f"propagate-{header.number}")
-        await self._parts.block_import.import_blocks([block])
+        try:
+            await self._parts.block_import.import_blocks([block])
+        except RuleBroken as broken:
+            # Its header is valid, so somebody worked for it; whoever relayed it could not know (as in geth).
+            _log.warning("fetched block not imported", number=header.number, why=str(broken))
+            return BlockOutcome.REFUSED
         announce = self._announce(Announce(header.hash, header.number), peer, relay)
         self._tasks.create_task(announce, name=f"announce-{header.number}")
         return BlockOutcome.IMPORTED

@@ -136,11 +136,6 @@ class SyncDriver:
         head = heads.header if self._parts.mode is SyncMode.LIGHT else heads.full_block
         return self._parts.store.total_difficulty(head.hash) or 0
 
-    def canonical_total_difficulty(self, number: int) -> int | None:
-        """Of our canonical block with this number, if we have it."""
-        block_hash = self._parts.store.canonical_hash(number)
-        return None if block_hash is None else self._parts.store.total_difficulty(block_hash)
-
     def consider(self, cause: SyncCause, candidate: Peer | None) -> SyncDecision:
         """Start a sync with `candidate` if the cycle allows it."""
         parts = self._parts

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
@@ -12,7 +13,7 @@ from services.sync_coordinator.config import CoordinatorConfig
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
-from trisync.cli.plan import StackOptions, plan_stack
+from trisync.cli.plan import ServicePlan, StackOptions, plan_stack
 
 ENODE = (
     "enode://79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
@@ -22,11 +23,15 @@ ENODE = (
 OPTIONS = StackOptions(data_dir=DataDir(Path("/d")), chain=ChainChoice("mainnet", None, 1))
 
 
+def gateway_config(plan: ServicePlan, variables: Mapping[str, str] | None = None) -> GatewayConfig:
+    return read_config(GatewayConfig, plan.arguments, {**(variables or {}), **plan.environment})
+
+
 def test_services_find_each_other_at_sockets_in_the_run_directory():
     plan = plan_stack(OPTIONS)
     broadcaster = read_config(BroadcasterConfig, plan.broadcaster.arguments, {})
     coordinator = read_config(CoordinatorConfig, plan.coordinator.arguments, {})
-    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, {})
+    gateway = gateway_config(plan.gateways[0])
     assert (
         coordinator.listen == (gateway.coordinator,) == (broadcaster.coordinator,) == ("unix:/d/run/coordinator.sock",)
     )
@@ -56,7 +61,7 @@ def test_options_reach_the_services_they_are_for():
     )
     plan = plan_stack(options)
     coordinator = read_config(CoordinatorConfig, plan.coordinator.arguments, {})
-    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, {})
+    gateway = gateway_config(plan.gateways[0])
     assert (coordinator.genesis, coordinator.network, coordinator.networkid) == (Path("/g.json"), None, 1337)
     assert (coordinator.syncmode, coordinator.seal_check, coordinator.min_sync_peers) == ("light", "none", 2)
     assert coordinator.static_peer == coordinator.trusted_peer == gateway.trusted_peer == (ENODE,)
@@ -67,22 +72,29 @@ def test_options_reach_the_services_they_are_for():
 def test_variables_of_up_do_not_reach_a_gateway_as_its_own():
     plan = plan_stack(replace(OPTIONS, maxpeers=9, listen=("127.0.0.1:7450",)))
     variables = {"TRISYNC_LISTEN": "127.0.0.1:7450", "TRISYNC_MAXPEERS": "3", "TRISYNC_METRICS_PORT": "9100"}
-    gateway = read_config(GatewayConfig, plan.gateways[0].arguments, variables)
+    gateway = gateway_config(plan.gateways[0], variables)
     assert (gateway.listen, gateway.maxpeers, gateway.metrics_port) == ("127.0.0.1:0", 9, 0)
 
 
 def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
     plan = plan_stack(replace(OPTIONS, gateways=3, port=30303, nodekey="/key", metrics_port=9100))
-    gateways = [read_config(GatewayConfig, gateway.arguments, {}) for gateway in plan.gateways]
+    gateways = [gateway_config(gateway) for gateway in plan.gateways]
     assert [gateway.port for gateway in gateways] == [30303, 30304, 30305]
     assert [gateway.nodekey for gateway in gateways] == ["/key", "/d/nodekey-1", "/d/nodekey-2"]
     assert [gateway.metrics_port for gateway in gateways] == [9102, 9103, 9104]
     assert len({gateway.gateway_id for gateway in gateways}) == 3
 
 
+def test_node_key_never_stands_on_a_command_line():
+    key = "11" * 32
+    plan = plan_stack(replace(OPTIONS, nodekey=key))
+    assert gateway_config(plan.gateways[0]).nodekey == key
+    assert not any(key in word for service in plan.services for word in service.arguments)
+
+
 def test_any_free_port_stays_any_free_port_for_every_gateway():
     plan = plan_stack(replace(OPTIONS, gateways=2, port=0))
-    assert [read_config(GatewayConfig, gateway.arguments, {}).port for gateway in plan.gateways] == [0, 0]
+    assert [gateway_config(gateway).port for gateway in plan.gateways] == [0, 0]
 
 
 def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):

@@ -86,3 +86,13 @@ def test_whitelisted_block_with_the_right_hash_passes():
     wanted = Challenges(None, {1: GENESIS.hash}, itertools.count(1).__next__)
     wanted.on_peer_joined(ALICE, 0.0)
     assert wanted.on_headers(1, [GENESIS], peer_reaches_fork=False) == []
+
+
+def test_question_that_we_lost_ourselves_is_asked_again_with_its_whole_time():
+    dao = challenges()
+    dao.on_peer_joined(ALICE, 100.0)
+    assert dao.on_request_lost(1, 110.0) == [AskHeader(2, ALICE, FORK)]
+    assert dao.next_wakeup() == 125.0
+    assert dao.on_headers(2, [PRO_FORK], peer_reaches_fork=True) == []
+    assert dao.on_request_lost(2, 111.0) == []
+    assert dao.next_wakeup() is None
