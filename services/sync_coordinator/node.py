@@ -114,7 +114,8 @@ class SyncNode:
 
     def _send_dial_plans(self) -> None:
         links = self._parts.links
-        plans = plan_dials(self._parts.static_nodes, [link.gateway_id for link in links])
+        connected = {peer.node_id: peer.gateway_id for peer in self._parts.peers if peer.static}
+        plans = plan_dials(self._parts.static_nodes, [link.gateway_id for link in links], connected)
         for gateway_id, nodes in plans.items():
             enodes = [str(node) for node in nodes]
             links.send_dial_plan(gateway_id, enodes, self._parts.peers.gateway_node_ids)
@@ -136,6 +137,8 @@ class SyncNode:
                 peer.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
             )
             return
+        if peer.static:
+            self._send_dial_plans()
         self._welcome(peer)
         self._changed()
 

@@ -72,6 +72,9 @@ async def restarted_head(stack: Stack) -> int:
 
 
 async def check_whole(datadir: Path) -> None:
+    """The store has all of the chain, and no service met a bug on the way."""
+    logs = [log.read_text() for log in DataDir(datadir).logs_dir.glob("*.log")]
+    assert [log for log in logs if "Traceback" in log] == []
     verified = await run_trisync("verify", "--datadir", datadir, "--network", "mainnet", "--seal-check", "none")
     assert verified.out == [f"verified {HEAD_NUMBER + 1} blocks, head {HEAD_NUMBER} {HEAD_HASH}"]
     assert verified.exit_code == 0

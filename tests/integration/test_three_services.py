@@ -249,9 +249,9 @@ async def test_peer_stays_connected_when_the_coordinator_restarts_in_the_middle_
     ):
         peer = await alice.next_peer()
         await stack.until_status(lambda status: status.head.number > 0, "a part of the chain")
+        await until(lambda: gate.held, "a question that waits")
         await stack.coordinator.stop()
         peer.send(GetBlockHeaders(0, 1, 0, False))
-        await until(lambda: gate.held, "a question for bodies")
         gate.limit = None
         gate.release(peer)
         await stack.coordinator.start()
