@@ -245,7 +245,7 @@ async def test_peer_that_asks_and_does_not_read_is_disconnected_and_costs_no_mem
 
 @in_loop
 async def test_strangers_beyond_the_limit_are_turned_away():
-    async with gateway_under_test(pending_peers=3, handshake_timeout=0.5) as gateway:
+    async with gateway_under_test(pending_peers=3, handshake_timeout=1.0) as gateway:
         strangers = [await asyncio.open_connection(gateway.enode.host, gateway.enode.tcp_port) for _ in range(4)]
         async with asyncio.timeout(DEADLINE_S):
             assert await strangers[3][0].read() == b""

@@ -107,6 +107,7 @@ class PeerSession:
             case Disconnected():
                 self._end = event
                 self._ended.set()
+                self.settled.set()
             case _:
                 assert_never(event)
 
