@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Final, Literal
 
 from services.shared.runtime.faults import ConfigInvalid
+from services.shared.runtime.process_options import ProcessOptions
 
 MIN_GATEWAY_QUEUE_BYTES: Final = 64 * 1024
 """Below this an ordinary block would fill a gateway's queue."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class BroadcasterConfig:
+class BroadcasterConfig(ProcessOptions):
     """The broadcaster: decides which peers are sent a block, and which are told of it."""
 
     coordinator: str
@@ -30,29 +30,10 @@ class BroadcasterConfig:
     gateway_queue_bytes: int = 32 * 1024 * 1024
     """Bytes that may wait for one gateway; one that falls further behind is cut off and comes back with a snapshot."""
 
-    metrics_host: str = "127.0.0.1"
-    """Address that /metrics is served on."""
-
-    metrics_port: int = 0
-    """Port that /metrics is served on; 0 is any free one."""
-
-    run_dir: Path | None = None
-    """Directory for the file that tells that the broadcaster is up, and where."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged."""
-
-    log_json: bool = False
-    """Write logs as JSON, one object a line."""
-
-    stop_with_parent: bool = False
-    """Stop when the process that started this one ends."""
-
     def __post_init__(self) -> None:
+        ProcessOptions.__post_init__(self)
         if not self.listen:
             raise ConfigInvalid("--listen is needed at least once")
-        if not 0 <= self.metrics_port <= 65_535:
-            raise ConfigInvalid(f"--metrics-port {self.metrics_port} is not a port, 0 to 65535 are")
         if self.gateway_queue_bytes < MIN_GATEWAY_QUEUE_BYTES:
             raise ConfigInvalid(
                 f"--gateway-queue-bytes {self.gateway_queue_bytes} is too small, "

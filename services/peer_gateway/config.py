@@ -5,14 +5,14 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
 
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.runtime.faults import ConfigInvalid
+from services.shared.runtime.process_options import ProcessOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class GatewayConfig:
+class GatewayConfig(ProcessOptions):
     """The peer gateway: holds the connections to peers, and decodes what they send."""
 
     coordinator: str
@@ -79,27 +79,9 @@ class GatewayConfig:
     question_patience: float = 10.0
     """Seconds a peer's question waits for the coordinator before it is answered empty."""
 
-    metrics_host: str = "127.0.0.1"
-    """Address that /metrics is served on."""
-
-    metrics_port: int = 0
-    """Port that /metrics is served on; 0 is any free one."""
-
-    run_dir: Path | None = None
-    """Directory for the file that tells that the gateway is up, and where."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged."""
-
-    log_json: bool = False
-    """Write logs as JSON, one object a line."""
-
-    stop_with_parent: bool = False
-    """Stop when the process that started this one ends."""
-
     def __post_init__(self) -> None:
-        for name in ("port", "metrics_port"):
-            _check(0 <= getattr(self, name) <= 65_535, f"{_flag(name)} {getattr(self, name)} is not a port")
+        ProcessOptions.__post_init__(self)
+        _check(0 <= self.port <= 65_535, f"--port {self.port} is not a port")
         for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
             _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")
         for name in ("redial_after", "question_patience", "bulk_patience"):

@@ -7,10 +7,11 @@ from pathlib import Path
 from typing import Literal
 
 from services.shared.chainspec.enode import parse_enode
+from services.shared.runtime.process_options import ProcessOptions
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class CoordinatorConfig:
+class CoordinatorConfig(ProcessOptions):
     """The sync coordinator: peer set, sync loop, downloader, fetcher, chain store."""
 
     datadir: Path
@@ -61,25 +62,8 @@ class CoordinatorConfig:
     request_timeout: float = 60.0
     """Longest wait in seconds for a peer's reply; the measured round trips may shorten it, never lengthen."""
 
-    metrics_host: str = "127.0.0.1"
-    """Where /metrics is served."""
-
-    metrics_port: int = 0
-    """Port of /metrics; 0: any free port."""
-
-    run_dir: Path | None = None
-    """Where the ready file coordinator.json is written."""
-
-    log_level: Literal["debug", "info", "warning", "error"] = "info"
-    """Least level that is logged."""
-
-    log_json: bool = False
-    """Log lines as JSON."""
-
-    stop_with_parent: bool = False
-    """Stop when the parent process ends."""
-
     def __post_init__(self) -> None:
+        ProcessOptions.__post_init__(self)
         if (self.network is None) == (self.genesis is None):
             raise ValueError("exactly one of --network and --genesis is needed")
         if self.networkid is not None and not 0 < self.networkid < 2**64:
