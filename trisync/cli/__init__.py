@@ -45,6 +45,8 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, code: int) -> int:
+    """Without a message the help text was shown: there is nothing to add."""
     hint = "; see --help" if code == BAD_USAGE and "--help" not in message else ""
-    print(f"trisync: {message}{hint}", file=sys.stderr, flush=True)
+    if message:
+        print(f"trisync: {message.rstrip('.')}{hint}", file=sys.stderr, flush=True)
     return code

@@ -26,7 +26,9 @@ def init(
 
 
 def import_(
-    files: Annotated[list[Path], typer.Argument(help="Chain dumps (.rlp, .rlp.gz, .blocks) and era1 files.")],
+    files: Annotated[
+        list[Path], typer.Argument(dir_okay=False, help="Chain dumps (.rlp, .rlp.gz, .blocks) and era1 files.")
+    ],
     datadir: flags.Datadir = flags.DEFAULT_DATADIR,
     network: flags.Network = None,
     genesis: flags.GenesisFile = None,

@@ -38,9 +38,13 @@ class DataDir:
                 directory.mkdir(parents=True, exist_ok=True)
             with tempfile.TemporaryFile(dir=self.run_dir):
                 pass
+        except FileExistsError as problem:
+            raise self._unusable(f"{problem.filename} is a file, and has to be a directory") from problem
         except OSError as problem:
-            reason = (problem.strerror or str(problem)).lower()
-            raise CommandFailed(f"--datadir {self.path} cannot be used: {reason}") from problem
+            raise self._unusable(_reason(problem)) from problem
+
+    def _unusable(self, reason: str) -> CommandFailed:
+        return CommandFailed(f"--datadir {self.path} cannot be used: {reason}")
 
     def sockets_dir(self) -> Path:
         """The run directory, or a private directory of a short name when that is too long for a unix socket."""
@@ -65,9 +69,14 @@ class DataDir:
         path = self.run_dir / "coordinator.json"
         try:
             return str(json.loads(path.read_text())["grpc"][0])
-        except FileNotFoundError:
-            raise CommandFailed(f"no coordinator runs on {self.path} (there is no {path})") from None
-        except (OSError, ValueError, LookupError, TypeError) as problem:
+        except (FileNotFoundError, NotADirectoryError):
+            raise CommandFailed(
+                f"no coordinator runs on {self.path} (there is no {path}); start `trisync up` there, or name another "
+                "--datadir or a --coordinator"
+            ) from None
+        except OSError as problem:
+            raise CommandFailed(f"{path} cannot be read: {_reason(problem)}") from problem
+        except (ValueError, LookupError, TypeError) as problem:
             raise CommandFailed(f"{path} does not tell the coordinator's address: {problem}") from problem
 
 
@@ -80,7 +89,11 @@ class DataDirLock:
     @classmethod
     async def acquire(cls, data_dir: DataDir) -> Self:
         """Wait a little for services that are stopping. Raises CommandFailed."""
-        descriptor = os.open(data_dir.run_dir / "lock", os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        path = data_dir.run_dir / "lock"
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o644)
+        except OSError as problem:
+            raise CommandFailed(f"{path} cannot be written: {_reason(problem)}") from problem
         deadline = asyncio.get_running_loop().time() + LOCK_PATIENCE_S
         while True:
             try:
@@ -98,6 +111,10 @@ class DataDirLock:
 
     def release(self) -> None:
         os.close(self.descriptor)
+
+
+def _reason(problem: OSError) -> str:
+    return (problem.strerror or str(problem)).lower()
 
 
 def _lives(owner: str) -> bool:

@@ -31,7 +31,8 @@ Network = Annotated[
     typer.Option(
         "--network",
         envvar="TRISYNC_NETWORK",
-        help="A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor.  [default: mainnet]",
+        show_default="mainnet",
+        help="A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor.",
     ),
 ]
 GenesisFile = Annotated[

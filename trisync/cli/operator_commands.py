@@ -14,6 +14,7 @@ from trisync.cli import flags
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import DONE, CommandFailed
 from trisync.cli.progress import PHASE_TEXTS, describe_seconds
+from trisync.cli.progress import peers as describe_peers
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import ChainHead, NodeStatus, Peer, SyncPhase
 
@@ -84,7 +85,7 @@ def status_table(status: NodeStatus) -> Table:
         "phase": _phase_text(status),
         "header head": _head_text(status.header_head),
         "full block head": _head_text(status.full_block_head),
-        "best peer's head": _head_text(status.best_peer_head),
+        "best peer's head": _peer_head_text(status),
         "peers": str(status.peer_count),
         "syncs": _syncs_text(status),
         "serves": "headers and bodies" if status.serves_bodies else "headers only",
@@ -93,7 +94,7 @@ def status_table(status: NodeStatus) -> Table:
     for name, text in rows.items():
         table.add_row(name, text)
     for gateway in status.gateways:
-        table.add_row(gateway.gateway_id, f"{gateway.enode} ({gateway.peer_count} peers)")
+        table.add_row(gateway.gateway_id, f"{gateway.enode} ({describe_peers(gateway.peer_count)})")
     return table
 
 
@@ -108,15 +109,28 @@ def _syncs_text(status: NodeStatus) -> str:
     return f"{status.syncs_done} done, {status.syncs_failed} failed{last}"
 
 
-def _head_text(head: ChainHead | None) -> str:
+def _peer_head_text(status: NodeStatus) -> str:
+    head = status.best_peer_head
     if head is None:
         return "no peer"
+    if not _number_known(status, head):
+        return f"0x{head.block_hash.hex()} (total difficulty {head.total_difficulty})"
+    return _head_text(head)
+
+
+def _number_known(status: NodeStatus, head: ChainHead) -> bool:
+    """eth/63 peers tell the hash of their head, not its number; 0 is then no number."""
+    return head.number > 0 or head.block_hash == status.genesis_hash
+
+
+def _head_text(head: ChainHead) -> str:
     return f"{head.number} 0x{head.block_hash.hex()} (total difficulty {head.total_difficulty})"
 
 
 def peers_table(found: list[Peer]) -> Table:
     table = Table(box=None, pad_edge=False)
-    for column in ("", "node id", "client", "address", "eth", "total difficulty", "blocks", "up for", "gateway"):
+    what = ("", "node id", "client", "address", "eth", "total difficulty", "headers/bodies", "up for", "gateway")
+    for column in what:
         table.add_column(column, overflow="fold")
     for peer in found:
         marks = [word for word, is_so in (("static", peer.static), ("trusted", peer.trusted)) if is_so]
@@ -142,7 +156,7 @@ def status_json(status: NodeStatus) -> dict[str, object]:
         "phase": status.phase.value,
         "header_head": _head_json(status.header_head),
         "full_block_head": _head_json(status.full_block_head),
-        "best_peer_head": _head_json(status.best_peer_head),
+        "best_peer_head": _peer_head_json(status),
         "at_best_peer_head": status.at_best_peer_head,
         "peers": status.peer_count,
         "current_block": status.progress.current_block,
@@ -162,9 +176,14 @@ def status_json(status: NodeStatus) -> dict[str, object]:
     }
 
 
-def _head_json(head: ChainHead | None) -> dict[str, object] | None:
+def _peer_head_json(status: NodeStatus) -> dict[str, object] | None:
+    head = status.best_peer_head
     if head is None:
         return None
+    return _head_json(head) | ({} if _number_known(status, head) else {"number": None})
+
+
+def _head_json(head: ChainHead) -> dict[str, object]:
     return {
         "number": head.number,
         "hash": f"0x{head.block_hash.hex()}",

@@ -16,6 +16,10 @@ from trisync.node_status import NodeStatus, SyncPhase
 RATE_WINDOW_S: Final = 10.0
 """The rate shown is that of the last ten seconds: steady enough to read, quick to follow a change."""
 
+STEADY_BLOCKS: Final = 64
+STEADY_S: Final = 8.0
+"""So many blocks or seconds of a sync tell how long it takes; the first blocks wait for the seals' caches."""
+
 LINE_INTERVAL_S: Final = 1.0
 """Plain lines come at most this often."""
 
@@ -37,12 +41,8 @@ class Snapshot:
     target: int
     blocks_per_s: float
     peers: int
-
-    @property
-    def seconds_left(self) -> float | None:
-        if self.blocks_per_s <= 0 or self.target <= self.block:
-            return None
-        return (self.target - self.block) / self.blocks_per_s
+    seconds_left: float | None
+    """None while the rate is too young to tell."""
 
     def __str__(self) -> str:
         left = f", {describe_seconds(self.seconds_left)} left" if self.seconds_left is not None else ""
@@ -58,20 +58,22 @@ class SyncMeter:
         self._seen: deque[tuple[float, int]] = deque()
 
     def on_status(self, status: NodeStatus, now: float) -> Snapshot:
-        block = status.head.number
+        block, running = status.head.number, status.phase is not SyncPhase.IDLE
+        if not running:
+            self._seen.clear()
         self._seen.append((now, block))
         while self._seen[0][0] < now - RATE_WINDOW_S and len(self._seen) > 2:
             self._seen.popleft()
         (then, first), elapsed = self._seen[0], now - self._seen[0][0]
         rate = max(0.0, (block - first) / elapsed) if elapsed > 0 and then < now else 0.0
-        running = status.phase is not SyncPhase.IDLE
-        rate = rate if running else 0.0
         best = status.best_peer_head.number if status.best_peer_head is not None else 0
         target = max(block, status.progress.highest_block if running else best)
         phase = PHASE_TEXTS[status.phase]
         if status.phase is SyncPhase.IDLE and not status.peer_count:
             phase = "looking for peers"
-        return Snapshot(phase, block, target, rate, status.peer_count)
+        steady = elapsed >= STEADY_S or block - first >= STEADY_BLOCKS
+        left = (target - block) / rate if steady and rate and target > block else None
+        return Snapshot(phase, block, target, rate, status.peer_count, left)
 
 
 class View(Protocol):
@@ -136,8 +138,9 @@ class BarView:
             self._task,
             description=snapshot.phase,
             completed=snapshot.block,
-            total=snapshot.target or None,
-            blocks=f"{snapshot.block} / {snapshot.target}",
+            # Without a peer nobody knows where the chain ends: no full bar then.
+            total=snapshot.target if snapshot.peers and snapshot.target else None,
+            blocks=f"{snapshot.block} / {snapshot.target}" if snapshot.peers else f"block {snapshot.block}",
             rate=snapshot.blocks_per_s,
             peers=peers(snapshot.peers),
             left=f"{describe_seconds(left)} left" if left is not None else "",

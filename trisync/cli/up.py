@@ -57,7 +57,10 @@ def up(
     nodekey: Annotated[
         str | None,
         typer.Option(
-            "--nodekey", envvar="TRISYNC_NODEKEY", help="The node key: a file, or 64 hex digits.  [default: made once]"
+            "--nodekey",
+            envvar="TRISYNC_NODEKEY",
+            show_default="nodekey in the data directory",
+            help="The node key: 64 hex digits, or a file that has them, made if it is not there.",
         ),
     ] = None,
     nodiscover: Annotated[
