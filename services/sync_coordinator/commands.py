@@ -103,7 +103,11 @@ def export_command(options: argparse.Namespace) -> int:
         head_number = int.from_bytes(snapshot.get(Table.NUMBERS, head_hash) or b"")
         last = head_number if options.last is None else options.last
         if not 0 <= options.first <= last:
-            raise CommandFailed(f"blocks {options.first} to {last} are no range", BAD_USAGE)
+            raise CommandFailed(
+                f"blocks {options.first} to {last} are no range: the first must not be above the last, "
+                f"and the head is block {head_number}",
+                BAD_USAGE,
+            )
         if last > head_number:
             raise CommandFailed(f"block {last} has no body here; the last one that has is {head_number}")
         try:
@@ -224,7 +228,7 @@ def _run(work: Coroutine[Any, Any, T]) -> T:
     try:
         return asyncio.run(main())
     except (asyncio.CancelledError, KeyboardInterrupt):
-        raise CommandFailed("interrupted; what was imported until now is kept") from None
+        raise CommandFailed("interrupted; the store keeps what was committed") from None
 
 
 def _head(head: Header) -> str:

@@ -251,6 +251,7 @@ class SyncNode:
 
     def committed(self, update: ChainUpdate) -> None:
         """After every commit: tell broadcasters, gateways and operators, and let waiting blocks in."""
+        self._parts.driver.on_commit(update)
         if update.reorg is not None:
             self._parts.metrics.reorgs.inc()
             reorg = update.reorg

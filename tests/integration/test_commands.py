@@ -274,7 +274,7 @@ def test_import_stops_cleanly_when_it_is_told_to(long, long_chain, stop):
     interrupt(long, importing, 1_000_000, stop)
     if importing.returncode:
         assert importing.returncode == 1
-        assert importing.communicate()[1].strip().endswith("interrupted; what was imported until now is kept")
+        assert importing.communicate()[1].strip().endswith("interrupted; the store keeps what was committed")
     assert long("verify", "--seal-check", "none") == 0
 
 

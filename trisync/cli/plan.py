@@ -95,6 +95,10 @@ class StackPlan:
     coordinator_address: str
 
     @property
+    def has_static_peers(self) -> bool:
+        return "--static-peer" in self.coordinator.arguments
+
+    @property
     def services(self) -> tuple[ServicePlan, ...]:
         return (self.broadcaster, self.coordinator, *self.gateways)
 

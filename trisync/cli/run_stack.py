@@ -37,6 +37,10 @@ class Reached:
     status: NodeStatus
 
 
+NO_PEER_HINT_S: Final = 10.0
+"""How long static peers may take to connect before the user is told where the reason stands."""
+
+
 @contextlib.asynccontextmanager
 async def running_stack(options: StackOptions, say: Callable[[str], None], stop: asyncio.Event) -> AsyncIterator[Stack]:
     """Start the services; stop them when the block ends, whatever the reason. Raises CommandFailed or Stopped."""
@@ -61,11 +65,17 @@ async def sync_until(stack: Stack, goal: Goal | None, view: View, stop: asyncio.
     async def watch() -> Reached:
         meter, goal_watch = SyncMeter(), GoalWatch(goal) if goal is not None else None
         clock = asyncio.get_running_loop().time
+        hint_at: float | None = clock() + NO_PEER_HINT_S if stack.plan.has_static_peers else None
         while True:
             status = await feed.newest(TICK_S)
             if status is None:
                 continue
             view.show(meter.on_status(status, clock()), clock())
+            if status.peer_count:
+                hint_at = None
+            elif hint_at is not None and clock() >= hint_at:
+                hint_at = None
+                view.say(f"no peer is connected yet; {stack.plan.gateways[0].log_path} says why")
             if goal_watch is not None and goal_watch.reached(status, clock()):
                 return Reached(status)
 

@@ -64,7 +64,12 @@ def up(
         ),
     ] = None,
     nodiscover: Annotated[
-        bool, typer.Option("--nodiscover", envvar="TRISYNC_NODISCOVER", help="Search for no peers.")
+        bool,
+        typer.Option(
+            "--nodiscover",
+            envvar="TRISYNC_NODISCOVER",
+            help="Search for no peers. (None are searched yet: this changes nothing.)",
+        ),
     ] = False,
     static_peer: Annotated[
         list[str] | None,

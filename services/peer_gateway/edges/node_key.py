@@ -17,12 +17,17 @@ FILE_NAME: Final = "nodekey"
 
 _KEY: Final = re.compile("[0-9a-fA-F]{64}")
 
+_DIGITS: Final = re.compile("(?:0x)?[0-9a-fA-F]+")
+
 
 def load_node_key(nodekey: str | None, datadir: Path | None) -> PrivateKey:
     """The key that `--nodekey` (hex digits or a file) or the data directory names; a missing file is made."""
     if nodekey is not None and _KEY.fullmatch(nodekey):
         return _parse(nodekey, "--nodekey")
     if nodekey is not None:
+        if _DIGITS.fullmatch(nodekey) and not Path(nodekey).exists():
+            # A key with a digit missing would make a file of that name, and a new identity.
+            raise ConfigInvalid(f"--nodekey has {len(nodekey)} hex digits: 64 are needed, or the name of a file")
         return _read_or_make(Path(nodekey))
     if datadir is not None:
         return _read_or_make(datadir / FILE_NAME)

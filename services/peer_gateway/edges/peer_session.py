@@ -281,9 +281,11 @@ class PeerSession:
             parts.broadcaster.peer_left(self._node_id)
             self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))
         else:
-            # A stranger may come a thousand times a second; one that showed its key may not.
-            say = self._log.debug if self._node_id is None else self._log.info
-            say("peer not taken", stage=self._stage.value, by=side, why=end.detail)
+            # A stranger may come a thousand times a second; one that showed its key, or that we dialled, may not.
+            is_stranger = self._node_id is None and self.inbound
+            say = self._log.debug if is_stranger else self._log.info
+            host, port = self.socket.remote_address
+            say("peer not taken", address=f"{host}:{port}", stage=self._stage.value, by=side, why=end.detail)
             self._count_handshake("refused" if end.by_us else "lost")
         self.settled.set()
 

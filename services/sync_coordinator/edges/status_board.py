@@ -12,7 +12,7 @@ from services.shared.rpc.convert import big_to_bytes
 from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.core.sync_actions import SyncMode, SyncPhase
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
-from services.sync_coordinator.edges.sync_driver import SyncDriver, seconds_of
+from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.store.chain_store import ChainStore
 
@@ -114,9 +114,9 @@ class StatusBoard:
             last_sync_outcome=totals.last_outcome,
             serves_bodies=identity.mode is not SyncMode.LIGHT,
             seal_check=identity.seal_check,
-            sync_seconds=totals.seconds + (seconds_of(running) if running is not None else 0.0),
-            blocks_synced=totals.blocks + (running.imported if running is not None else 0),
-            bytes_synced=totals.size_bytes + (running.imported_bytes if running is not None else 0),
+            sync_seconds=totals.seconds,
+            blocks_synced=totals.blocks,
+            bytes_synced=totals.size_bytes,
             uptime_seconds=int(asyncio.get_running_loop().time() - self._started_at),
         )
         if progress is not None:

@@ -17,6 +17,7 @@ from services.shared.ethwire.types import Block, Body, Header, PeerId
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
+from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.core.rule_broken import RuleBroken
@@ -48,31 +49,43 @@ _log = structlog.get_logger("sync")
 
 @dataclass(slots=True)
 class SyncTotals:
-    """What all ended syncs of this process did together."""
+    """What all syncs of this process did together, the running one up to its last commit included."""
 
     done: int = 0
     failed: int = 0
     last_outcome: str = ""
-    seconds: float = 0.0
     blocks: int = 0
+    """Committed while a sync ran; headers in light mode."""
     size_bytes: int = 0
+    """Their encoded size."""
+    seconds_before: float = 0.0
+    """Of the syncs that ended, from the first request of each to its last commit."""
+    seconds_of_run: float = 0.0
+    """Of the running sync, likewise."""
 
-    def add(self, outcome: SyncOutcome) -> None:
-        progress = outcome.progress
+    @property
+    def seconds(self) -> float:
+        return self.seconds_before + self.seconds_of_run
+
+    def count(self, update: ChainUpdate, run_s: float) -> None:
+        """A commit `run_s` seconds after the running sync's first request."""
+        self.seconds_of_run = run_s
+        if update.bodies:
+            self.blocks += len(update.bodies)
+            self.size_bytes += sum(len(block.header.header_rlp) + len(block.body_rlp) for block in update.bodies)
+        else:
+            self.blocks += len(update.headers)
+            self.size_bytes += sum(len(header.header_rlp) for header, _ in update.headers)
+
+    def end(self, outcome: SyncOutcome) -> None:
+        """The running sync has ended."""
         if outcome.fault is None:
             self.done += 1
             self.last_outcome = "done"
         else:
             self.failed += 1
             self.last_outcome = f"{outcome.fault.value}: {outcome.detail}"
-        self.seconds += seconds_of(progress)
-        self.blocks += progress.imported
-        self.size_bytes += progress.imported_bytes
-
-
-def seconds_of(progress: SyncProgress) -> float:
-    """From the first request of a sync to its last commit."""
-    return 0.0 if progress.last_import_at is None else progress.last_import_at - progress.started_at
+        self.seconds_before, self.seconds_of_run = self.seconds, 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -114,6 +127,7 @@ class SyncDriver:
         self._run_wakeup = Wakeup(self._wake_downloader)
         self._cycle_wakeup = Wakeup(self._wake_cycle)
         self._cycle_wakeup.at(parts.cycle.next_wakeup())
+        self._started_at = 0.0
         self.totals = SyncTotals()
         self.last_progress: SyncProgress | None = None
 
@@ -144,6 +158,11 @@ class SyncDriver:
         if decision.verdict is SyncVerdict.START and decision.master is not None:
             self._start(decision.master, cause)
         return decision
+
+    def on_commit(self, update: ChainUpdate) -> None:
+        """Something was committed; while a sync runs, it counts as the sync's."""
+        if self._downloader is not None:
+            self.totals.count(update, self._loop.time() - self._started_at)
 
     def on_peer_joined(self, peer: Peer) -> None:
         if self._downloader is not None:
@@ -185,6 +204,7 @@ class SyncDriver:
             next_request_id=parts.router.next_id,
         )
         self._downloader = Downloader(run, self.last_progress)
+        self._started_at = self._loop.time()
         self._carry_out(self._downloader.start(self._loop.time()))
 
     def _wake_downloader(self) -> None:
@@ -257,7 +277,8 @@ class SyncDriver:
             _log.error("headers not rolled back", why=failure.reason)
         self._downloader = None
         self.last_progress = outcome.progress
-        self.totals.add(outcome)
+        seconds = self.totals.seconds_of_run
+        self.totals.end(outcome)
         self._parts.cycle.on_sync_ended()
         self._parts.metrics.syncs.labels("done" if outcome.fault is None else outcome.fault.name.lower()).inc()
         if outcome.fault is None:
@@ -265,7 +286,7 @@ class SyncDriver:
                 "sync done",
                 head=outcome.progress.current_block,
                 imported=outcome.progress.imported,
-                seconds=round(seconds_of(outcome.progress), 2),
+                seconds=round(seconds, 2),
             )
         else:
             _log.warning("sync failed", why=outcome.fault.value, detail=outcome.detail)

@@ -55,3 +55,11 @@ def test_directory_that_cannot_be_made_is_refused(tmp_path: Path):
     (tmp_path / "file").write_text("")
     with pytest.raises(StartRefused, match="cannot read the node key"):
         load_node_key(None, tmp_path / "file")
+
+
+@pytest.mark.parametrize("typo", ["1234", "0x1234", "a" * 63, "b" * 65])
+def test_key_with_a_wrong_number_of_digits_is_refused_and_makes_no_file(typo, tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ConfigInvalid, match="64 are needed"):
+        load_node_key(typo, None)
+    assert list(tmp_path.iterdir()) == []
