@@ -3,11 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
-
-DIRECTIONS: Final = ("in", "out")
 
 
 class GatewayMetrics:

@@ -13,12 +13,13 @@ from pathlib import Path
 from typing import Literal
 
 from services.shared.runtime.faults import StartRefused
+from services.shared.runtime.process_options import ProcessOptions
 from services.shared.runtime.service import ServiceContext, run_service
 from tests.support.deadlines import until
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
-class FakeConfig:
+class FakeConfig(ProcessOptions):
     """A service for tests."""
 
     behaviour: Literal["serve", "refuse", "fail", "stay", "hang"] = "serve"
@@ -29,11 +30,6 @@ class FakeConfig:
 
     go_file: Path | None = None
     """Ready only once this file is there."""
-
-    run_dir: Path | None = None
-    log_level: str = "info"
-    log_json: bool = False
-    stop_with_parent: bool = False
 
 
 async def serve(context: ServiceContext[FakeConfig]) -> None:

@@ -71,10 +71,6 @@ class CoordinatorLink:
         metrics.watch_queue("control", lambda: self._session.control.outbox.bytes_queued if self._session else 0)
         metrics.watch_queue("bulk", lambda: self._session.bulk.bytes_queued if self._session else 0)
 
-    @property
-    def is_up(self) -> bool:
-        return self._up.is_set()
-
     def is_current(self, session: int) -> bool:
         """Whether this session of the link still lasts."""
         return self._session is not None and self._session.number == session

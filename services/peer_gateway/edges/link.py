@@ -83,10 +83,6 @@ class LinkKeeper:
         self._up_gauge = metrics.link_up.labels(service)
         self._log = get_log("link", to=service)
 
-    @property
-    def is_up(self) -> bool:
-        return self._is_up
-
     def came_up(self) -> None:
         """The session calls this once it works."""
         self._is_up = True

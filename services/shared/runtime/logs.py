@@ -4,14 +4,12 @@ from __future__ import annotations
 
 import logging
 import sys
-from typing import Final, cast
+from typing import cast
 
 import structlog
 from structlog.typing import FilteringBoundLogger, Processor
 
 Log = FilteringBoundLogger
-
-LEVELS: Final = ("debug", "info", "warning", "error")
 
 
 def configure_logs(service: str, *, level: str, as_json: bool) -> None:

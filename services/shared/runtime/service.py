@@ -11,7 +11,7 @@ import sys
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Final, Generic, Protocol, TypeVar
+from typing import Any, Final, Generic, TypeVar
 
 import uvloop
 
@@ -19,6 +19,7 @@ from services.shared.runtime.config import read_config
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
 from services.shared.runtime.logs import configure_logs, get_log
 from services.shared.runtime.memory import settle_memory
+from services.shared.runtime.process_options import ProcessOptions
 from services.shared.runtime.ready_file import remove_ready, write_ready
 
 STOP_WITHIN_S: Final = 4.0
@@ -39,20 +40,7 @@ Ready = Callable[[Mapping[str, object]], None]
 """Called by a service once it can be used, with facts for the ready file; a second call replaces them."""
 
 
-class ProcessConfig(Protocol):
-    """What every service's configuration has."""
-
-    @property
-    def run_dir(self) -> Path | None: ...
-    @property
-    def log_level(self) -> str: ...
-    @property
-    def log_json(self) -> bool: ...
-    @property
-    def stop_with_parent(self) -> bool: ...
-
-
-C = TypeVar("C", bound=ProcessConfig)
+C = TypeVar("C", bound=ProcessOptions)
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,12 +14,13 @@ from services.shared.ethwire.limits import (
     ESTIMATED_HEADER_BYTES,
     MAX_BODIES_PER_REPLY,
     MAX_HEADERS_PER_REPLY,
+    MAX_NODE_DATA_PER_REPLY,
     MAX_NON_CANONICAL_STEPS,
     MAX_RECEIPTS_PER_REPLY,
     SOFT_REPLY_BYTES,
 )
 from services.shared.ethwire.messages import GetBlockHeaders
-from services.shared.ethwire.rlp_slices import join_list
+from services.shared.ethwire.rlp_slices import encode_string, join_list
 from services.shared.ethwire.types import BlockHash, Header
 
 MAX_NUMBER: Final = 2**64 - 1
@@ -41,6 +42,8 @@ class ServedChain(Protocol):
     def bodies(self, hashes: Sequence[BlockHash]) -> list[bytes | None]: ...
 
     def receipts(self, hashes: Sequence[BlockHash]) -> list[bytes | None]: ...
+
+    def state_entries(self, hashes: Sequence[bytes]) -> list[bytes | None]: ...
 
 
 def answer_headers(chain: ServedChain, query: GetBlockHeaders) -> bytes:
@@ -72,6 +75,12 @@ def answer_receipts(chain: ServedChain, hashes: Sequence[BlockHash]) -> bytes:
             if header is not None and header.receipts_root == EMPTY_TRIE_ROOT:
                 found[at] = _EMPTY_LIST
     return join_list(_up_to_soft_limit(found))
+
+
+def answer_node_data(chain: ServedChain, hashes: Sequence[bytes]) -> bytes:
+    """Payload of NodeData: the state entries we hold among `hashes`, in order; full and light sync bring none."""
+    entries = chain.state_entries(hashes[:MAX_NODE_DATA_PER_REPLY])
+    return join_list([encode_string(entry) for entry in _up_to_soft_limit(entries)])
 
 
 def _up_to_soft_limit(values: Sequence[bytes | None]) -> list[bytes]:

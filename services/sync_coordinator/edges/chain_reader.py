@@ -7,12 +7,12 @@ from typing import Any
 import grpc
 from blocksync.v1 import chain_reader_pb2, chain_reader_pb2_grpc
 
-from services.shared.ethwire.rlp_slices import join_list
 from services.shared.rpc.convert import headers_query_from_proto, split_hashes
 from services.sync_coordinator.core.chain_serving import (
     ServedChain,
     answer_bodies,
     answer_headers,
+    answer_node_data,
     answer_receipts,
 )
 from services.sync_coordinator.metrics import CoordinatorMetrics
@@ -25,7 +25,7 @@ class ChainReaderServicer(chain_reader_pb2_grpc.ChainReaderServiceServicer):
 
     def __init__(self, chain: ServedChain, metrics: CoordinatorMetrics) -> None:
         self._chain = chain
-        self._served = {kind: metrics.served_bytes.labels(kind) for kind in ("headers", "bodies", "receipts")}
+        self._served = {kind: metrics.served_bytes.labels(kind) for kind in ("headers", "bodies", "receipts", "state")}
 
     async def ReadHeaders(
         self, request: chain_reader_pb2.ReadHeadersRequest, context: Context
@@ -51,5 +51,6 @@ class ChainReaderServicer(chain_reader_pb2_grpc.ChainReaderServiceServicer):
     async def ReadNodeData(
         self, request: chain_reader_pb2.ReadNodeDataRequest, context: Context
     ) -> chain_reader_pb2.ReadNodeDataResponse:
-        # State comes with fast sync only; full and light mode hold none, and a known client takes an empty list.
-        return chain_reader_pb2.ReadNodeDataResponse(payload=join_list([]))
+        payload = answer_node_data(self._chain, split_hashes(request.hashes))
+        self._served["state"].inc(len(payload))
+        return chain_reader_pb2.ReadNodeDataResponse(payload=payload)

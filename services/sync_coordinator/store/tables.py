@@ -95,11 +95,6 @@ def write_genesis(txn: Transaction, tables: Tables, genesis: Header, update: Cha
     txn.put(SCHEMA_KEY, str(SCHEMA_VERSION).encode(), db=tables[Table.META])
 
 
-def read_number(txn: Transaction, tables: Tables, block_hash: BlockHash) -> bytes | None:
-    """The number of a known header, encoded as in keys."""
-    return txn.get(block_hash, db=tables[Table.NUMBERS])
-
-
 def read_by_hash(txn: Transaction, tables: Tables, table: Table, block_hash: BlockHash) -> bytes | None:
     """The value that `table` keeps under number + hash."""
     number = txn.get(block_hash, db=tables[Table.NUMBERS])

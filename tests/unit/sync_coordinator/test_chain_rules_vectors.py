@@ -7,10 +7,11 @@ import pytest
 from services.shared.chainspec.genesis import genesis_from_json
 from services.shared.chainspec.networks import network
 from services.shared.chainspec.spec import ChainSpec
+from services.shared.ethwire.bodies import uncle_headers
 from services.shared.ethwire.headers import decode_header
 from services.sync_coordinator.core.chain_rules import ChainRules
+from services.sync_coordinator.store.dumps import read_chain_file
 from tests.support.chain_vectors import ChainWalk, headers_of, load_gz, pairs_of, vector_blocks
-from tests.support.era1_headers import era1_blocks
 
 PUBLISHED_TESTS = load_gz("chain_rules/blockchain_tests.json.gz")
 WHOLE_CHAINS = load_gz("chain_rules/whole_chains.json.gz")
@@ -55,7 +56,9 @@ def test_real_block_one_passes_after_the_built_in_genesis(name):
 def test_first_mainnet_era_passes_with_all_its_uncles():
     builtin = network("mainnet")
     walk = ChainWalk(ChainRules(builtin.spec), builtin.genesis.header)
-    (first, _), *blocks = era1_blocks(MAINNET_ERA)
+    (first, _), *blocks = (
+        (decode_header(block.header_rlp), uncle_headers(block.body_rlp)) for block in read_chain_file(MAINNET_ERA)
+    )
     assert first == builtin.genesis.header
     assert [header.number for header, uncles in blocks if walk.broken_rule(header, uncles) is not None] == []
     assert (len(blocks), sum(len(uncles) for _, uncles in blocks)) == (8191, 1410)

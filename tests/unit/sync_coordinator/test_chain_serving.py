@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 import pytest
 import rlp
@@ -9,8 +9,13 @@ from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT
 from services.shared.ethwire.limits import SOFT_REPLY_BYTES
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.rlp_slices import split_list
-from services.shared.ethwire.types import Block, BlockHash, Header
-from services.sync_coordinator.core.chain_serving import answer_bodies, answer_headers, answer_receipts
+from services.shared.ethwire.types import BlockHash, Header
+from services.sync_coordinator.core.chain_serving import (
+    answer_bodies,
+    answer_headers,
+    answer_node_data,
+    answer_receipts,
+)
 from tests.support.chain_maker import MadeChain, made_chain
 from tests.support.memory_chain import MemoryChain
 
@@ -57,6 +62,7 @@ class Served:
     def __init__(self, chain: ServedMemoryChain) -> None:
         self.header, self.header_rlp, self.canonical_hash = chain.header, chain.header_rlp, chain.canonical_hash
         self.canonical_headers, self.bodies, self.receipts = chain.canonical_headers, chain.bodies_of, chain.receipts
+        self.state_entries: Callable[[Sequence[bytes]], list[bytes | None]] = lambda hashes: [None for _ in hashes]
 
 
 @pytest.fixture(scope="module")
@@ -165,6 +171,13 @@ def test_receipts_are_served_and_blocks_without_any_give_an_empty_list(served):
     assert split_list(payload) == [b"\xc2\xc1\x80", b"\xc0"]
 
 
+def test_held_state_entries_are_served_in_order_and_no_more_than_384(served):
+    assert answer_node_data(served, [b"?" * 32]) == b"\xc0"
+    served.state_entries = lambda hashes: [b"entry" if wanted == b"s" * 32 else None for wanted in hashes]
+    assert split_list(answer_node_data(served, [b"?" * 32, b"s" * 32])) == [b"\x85entry"]
+    assert len(split_list(answer_node_data(served, [b"s" * 32] * 500))) == 384
+
+
 def test_block_whose_receipts_we_lack_is_left_out():
     header = made_chain(3).headers[3]._replace(receipts_root=b"r" * 32)
 
@@ -179,4 +192,3 @@ def test_block_whose_receipts_we_lack_is_left_out():
 def test_served_chain_holds_the_side_branch_for_the_tests_above(memory):
     assert memory.canonical_hash(310) == MAIN.headers[310].hash
     assert memory.header(SIDE.headers[310].hash) is not None
-    assert isinstance(MAIN.block(1), Block)
