@@ -132,6 +132,7 @@ class Gateway:
             await stop.wait()
             listening.close()
         await self._connections.close_all()
+        await parts.coordinator.say_goodbye()
         for task in background:
             task.cancel()
 

@@ -23,6 +23,9 @@ class GatewayMetrics:
         self.refused = counter("refused_connections", "Inbound connections closed before their handshake.", "cause")
         self.handshakes = counter("handshakes", "Handshakes that ended, by stage and outcome.", "stage", "outcome")
         self.disconnects = counter("disconnects", "Connections that ended, by reason and side.", "reason", "side")
+        self.offences = counter(
+            "offences", "Ends of connections by the rule broken or other cause, and what is only counted.", "offence"
+        )
         self.bytes = counter("bytes", "Bytes that crossed peers' sockets.", "direction")
         self.messages = counter("messages", "eth messages, by name.", "direction", "name")
         self.dropped = counter("dropped", "What was dropped on purpose, by kind and cause.", "kind", "cause")

@@ -44,8 +44,9 @@ from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
-from services.sync_coordinator.edges.operator_api import CoordinatorServicer
+from services.sync_coordinator.edges.operator_api import CoordinatorServicer, OperatorParts
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
@@ -166,7 +167,8 @@ def _assemble(
     # Parts that call back into the node, which is built last: the calls come only once gateways are attached.
     block_import = BlockImport(store, chain.rules, chain.seals, on_commit=lambda update: node.committed(update))  # noqa: PLW0108 - node is bound later
     peers, links, router, changes = PeerSet(config.maxpeers), GatewayLinks(), ReplyRouter(), ChangeSignal()
-    asker = PeerAsker(peers, links, router, metrics)
+    penalties = PenaltyDesk(metrics)
+    asker = PeerAsker(peers, links, router, penalties, metrics)
     dao_fork = None if spec.dao_fork_block is None else DaoFork(spec.dao_fork_block, spec.dao_fork_support)
     whitelist = {number: BlockHash(value) for number, value in parse_whitelist(config.whitelist).items()}
     driver = SyncDriver(
@@ -222,6 +224,7 @@ def _assemble(
             links=links,
             router=router,
             asker=asker,
+            penalties=penalties,
             challenges=ChallengeDriver(
                 Challenges(dao_fork, whitelist, router.next_id), spec.dao_fork_block, asker, peers, store
             ),
@@ -239,7 +242,9 @@ def _assemble(
         server,
         GatewayLinkServicer(links, node),
         ChainReaderServicer(store, metrics),
-        CoordinatorServicer(board, changes, peers, driver, store),
+        CoordinatorServicer(
+            OperatorParts(board=board, changes=changes, peers=peers, penalties=penalties, driver=driver, store=store)
+        ),
         chain_watch,
     )
     return links, node

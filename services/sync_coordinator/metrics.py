@@ -45,9 +45,13 @@ class CoordinatorMetrics:
             registry=registry,
         )
         self.reorgs = Counter("coordinator_reorgs", "Times our head left its chain.", registry=registry)
-        self.peer_faults = Counter(
-            "coordinator_peer_faults", "Peers dropped by the coordinator, by cause.", ["cause"], registry=registry
+        self.offences = Counter(
+            "coordinator_offences",
+            "What the coordinator found peers to have done, dropped for it or only counted.",
+            ["offence"],
+            registry=registry,
         )
+        self.bans = Gauge("coordinator_bans", "Nodes that are banned now, for all gateways.", registry=registry)
         self.fetcher_refused = Gauge(
             "coordinator_fetcher_refused",
             "Announces and blocks over a peer's limit or too far from our head.",

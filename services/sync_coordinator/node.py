@@ -11,9 +11,11 @@ import structlog
 from blocksync.v1 import coordinator_pb2, gateway_link_pb2
 
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
 from services.sync_coordinator.core.dial_plan import plan_dials
+from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
@@ -27,6 +29,7 @@ from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.fetch_driver import FetchDriver
 from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.status_board import StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.edges.wakeup import Wakeup
@@ -36,13 +39,6 @@ STATUS_PERIOD_S: Final = 0.5
 """Gateways hear of a moved head at most this often: they need it for handshakes, not for every batch."""
 
 _log = structlog.get_logger("node")
-
-_ADMISSION_TO_PROTO: Final = {
-    Admission.ADMITTED: gateway_link_pb2.ADMISSION_ADMITTED,
-    Admission.TOO_MANY_PEERS: gateway_link_pb2.ADMISSION_TOO_MANY_PEERS,
-    Admission.ALREADY_CONNECTED: gateway_link_pb2.ADMISSION_ALREADY_CONNECTED,
-    Admission.SELF: gateway_link_pb2.ADMISSION_SELF,
-}
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +52,7 @@ class NodeParts:
     links: GatewayLinks
     router: ReplyRouter
     asker: PeerAsker
+    penalties: PenaltyDesk
     challenges: ChallengeDriver
     driver: SyncDriver
     fetch: FetchDriver
@@ -96,9 +93,7 @@ class SyncNode:
         for peer in change.left:
             self._forget_peer(peer.node_id)
         for peer in change.duplicates:
-            self._parts.links.drop_peer(
-                link.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
-            )
+            self._drop_duplicate(peer)
         for peer in change.joined:
             self._welcome(peer)
         self._changed()
@@ -125,22 +120,28 @@ class SyncNode:
     def admission_asked(self, link: GatewayLink, question: gateway_link_pb2.AdmitPeer) -> None:
         node_id = PeerId(question.node_id)
         trusted = question.trusted or node_id in self._parts.trusted
-        admission = self._parts.peers.admit(node_id, link.gateway_id, trusted=trusted, now=self._loop.time())
+        is_kept = trusted or question.static or node_id in self._static
+        ban_s = 0.0 if is_kept else self._parts.penalties.ban_left_s(node_id)
+        if ban_s > 0:
+            admission = Admission.BANNED
+        else:
+            admission = self._parts.peers.admit(node_id, link.gateway_id, trusted=trusted, now=self._loop.time())
         self._parts.metrics.admissions.labels(admission.name.lower()).inc()
-        verdict = gateway_link_pb2.AdmitVerdict(ticket=question.ticket, admission=_ADMISSION_TO_PROTO[admission])
-        self._parts.links.send_verdict(link.gateway_id, verdict)
+        self._parts.links.send_verdict(link.gateway_id, question.ticket, admission, ban_s)
 
     def peer_joined(self, peer: Peer) -> None:
         self._describe(peer)
         if not self._parts.peers.join(peer):
-            self._parts.links.drop_peer(
-                peer.gateway_id, peer.node_id, DisconnectReason.ALREADY_CONNECTED, "connected to another gateway"
-            )
+            self._drop_duplicate(peer)
             return
         if peer.static:
             self._send_dial_plans()
         self._welcome(peer)
         self._changed()
+
+    def _drop_duplicate(self, peer: Peer) -> None:
+        why = "connected to another gateway"
+        self._parts.links.drop_peer(peer.gateway_id, peer.node_id, Offence.ALREADY_CONNECTED, why)
 
     def peer_left(self, node_id: PeerId, gateway_id: str, explanation: str) -> None:
         peer = self._parts.peers.leave(node_id, gateway_id)
@@ -149,6 +150,10 @@ class SyncNode:
         _log.debug("peer left", peer=node_id.hex()[:16], gateway=gateway_id, why=explanation)
         self._forget_peer(node_id)
         self._changed()
+
+    def connection_ended(self, ended: EndedConnection) -> None:
+        static, trusted = ended.node_id in self._static, ended.node_id in self._parts.trusted
+        self._parts.penalties.connection_ended(ended, static=static, trusted=trusted)
 
     def dial_failed(self, enode: str, explanation: str) -> None:
         _log.info("dial failed", enode=f"{enode[:24]}…{enode[-22:]}", why=explanation)
@@ -166,6 +171,7 @@ class SyncNode:
 
     def _forget_peer(self, node_id: PeerId) -> None:
         self._parts.router.peer_left(node_id)
+        self._parts.penalties.forget(node_id)
         self._parts.challenges.on_peer_left(node_id)
         self._parts.fetch.on_peer_left(node_id)
         self._parts.driver.on_peer_left(node_id)
@@ -198,8 +204,8 @@ class SyncNode:
             case Asker.DOWNLOADER:
                 self._parts.driver.on_bodies(request_id, bodies)
 
-    def reply_unreadable(self, request_id: int, peer: PeerId, explanation: str) -> None:
-        self._parts.asker.drop(peer, DisconnectReason.SUBPROTOCOL_ERROR, "malformed", explanation)
+    def reply_unreadable(self, request_id: int, peer: PeerId, fault: PeerFault) -> None:
+        self._parts.asker.drop(peer, fault.offence, str(fault))
         if request_id:
             self.request_lost(request_id)
 

@@ -14,6 +14,7 @@ from services.peer_gateway.core.devp2p import (
     SUBPROTOCOL_OFFSET,
     BaseCode,
     Capability,
+    Hello,
     MalformedBaseMessage,
     SharedCapability,
     decode_disconnect,
@@ -26,10 +27,11 @@ from services.peer_gateway.core.ecies import RandomBytes
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
 from services.peer_gateway.core.framing import Frame
 from services.peer_gateway.core.message_pipe import MessagePipe
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.peer_gateway.core.phases import Phase, Received, advance
 from services.peer_gateway.core.rlpx_handshake import Initiator, Recipient
-from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.disconnect_reason import DisconnectReason
+from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence, reason_told
 from services.shared.ethwire.types import PeerId
 
 _BASE_MESSAGES = {
@@ -43,7 +45,7 @@ _BASE_MESSAGES = {
 class InvalidIdentity(PeerFault):
     """A Hello whose node id is none."""
 
-    disconnect_reason = REASON_OF[Cause.INVALID_IDENTITY]
+    offence = Offence.INVALID_IDENTITY
 
     def __init__(self, node_id: bytes) -> None:
         super().__init__(f"Hello gives {len(node_id)} bytes {node_id[:8].hex()}… as its node id")
@@ -53,7 +55,7 @@ class InvalidIdentity(PeerFault):
 class UnexpectedIdentity(PeerFault):
     """A Hello that names another node than the one whose key did the encryption handshake."""
 
-    disconnect_reason = REASON_OF[Cause.UNEXPECTED_IDENTITY]
+    offence = Offence.UNEXPECTED_IDENTITY
 
     def __init__(self, expected: PeerId, actual: bytes) -> None:
         super().__init__(f"Hello is from node {actual[:8].hex()}…, the handshake from {expected[:8].hex()}…")
@@ -63,7 +65,7 @@ class UnexpectedIdentity(PeerFault):
 class NoCommonCapability(PeerFault):
     """No version of eth that both sides speak."""
 
-    disconnect_reason = REASON_OF[Cause.NO_COMMON_CAPABILITY]
+    offence = Offence.NO_COMMON_CAPABILITY
 
     def __init__(self, theirs: tuple[Capability, ...]) -> None:
         super().__init__(f"no version of eth in common: the peer offers {', '.join(map(str, theirs)) or 'nothing'}")
@@ -73,11 +75,10 @@ class NoCommonCapability(PeerFault):
 class ReadTimedOut(PeerFault):
     """Nothing complete came in time: no handshake, no Hello, or later no frame."""
 
-    disconnect_reason = REASON_OF[Cause.READ_TIMEOUT]
-
     def __init__(self, phase: Phase, timeout_s: float) -> None:
         super().__init__(f"nothing complete came within {timeout_s:g} s in phase {phase.name}")
         self.phase, self.timeout_s = phase, timeout_s
+        self.offence = Offence.READ_TIMEOUT if phase is Phase.OPEN else Offence.HANDSHAKE_TIMEOUT
 
 
 class Connection:
@@ -115,6 +116,8 @@ class Connection:
         self._read_deadline = now + self._config.handshake_timeout_s
         self._next_ping: float | None = None
         self._is_pong_queued = False
+        self.hello: Hello | None = None
+        """The peer's Hello once it came, also where it was refused."""
 
     @property
     def phase(self) -> Phase:
@@ -152,7 +155,9 @@ class Connection:
 
     def receive_eof(self) -> list[Event]:
         """The peer closed its side, or the socket broke."""
-        return self._close(None, by_us=False, detail=f"the connection ended in phase {self._phase.name}")
+        return self._close(
+            Disconnected(None, False, f"the connection ended in phase {self._phase.name}", Offence.CONNECTION_LOST)
+        )
 
     def send_message(self, code: int, payload: bytes) -> None:
         """Queue an eth message, `code` counted from the capability's first. Dropped once disconnected.
@@ -167,15 +172,16 @@ class Connection:
             raise ValueError(f"eth/{self._eth.version} has no message code {code}")
         self._send(self._eth.offset + code, payload)
 
-    def disconnect(self, reason: DisconnectReason, detail: str = "") -> list[Event]:
-        """End the connection for `reason`, told to the peer where the link is encrypted already."""
+    def disconnect(self, offence: Offence, detail: str = "") -> list[Event]:
+        """End the connection; the peer is told the offence's reason where the link is encrypted already."""
+        reason = reason_told(offence)
         if self._pipe is not None and not self.is_closed:
             self._send(BaseCode.DISCONNECT, encode_disconnect(reason))
-        return self._close(reason, by_us=True, detail=detail or f"disconnected by us: {reason.name}")
+        return self._close(Disconnected(reason, True, detail or f"disconnected by us: {offence.name}", offence))
 
     def fail(self, fault: PeerFault) -> list[Event]:
         """End the connection for what the peer did."""
-        return self.disconnect(fault.disconnect_reason, f"{type(fault).__name__}: {fault}")
+        return self.disconnect(fault.offence, f"{type(fault).__name__}: {fault}")
 
     def data_to_send(self) -> bytes:
         """The bytes queued since the last call. The last ones follow the event `Disconnected`."""
@@ -256,7 +262,7 @@ class Connection:
 
     def _on_hello(self, payload: bytes) -> list[Event]:
         """Judge the peer's Hello. Snappy comes first, since a Disconnect for what follows is compressed too."""
-        hello = decode_hello(payload)
+        hello = self.hello = decode_hello(payload)
         assert self._pipe is not None
         assert self._remote_id is not None
         lower_version = min(hello.version, self._local.p2p_version)
@@ -272,22 +278,23 @@ class Connection:
         raise NoCommonCapability(hello.capabilities)
 
     def _on_disconnect(self, payload: bytes) -> list[Event]:
+        reason = None
         try:
             number = decode_disconnect(payload)
-        except MalformedBaseMessage as fault:
-            return self._close(None, by_us=False, detail=f"the peer left: {fault}")
-        try:
             reason = DisconnectReason(number)
+            detail = f"the peer left: {reason.name}"
+        except MalformedBaseMessage as fault:
+            detail = f"the peer left: {fault}"
         except ValueError:
-            return self._close(None, by_us=False, detail=f"the peer left with the unknown reason {number}")
-        return self._close(reason, by_us=False, detail=f"the peer left: {reason.name}")
+            detail = f"the peer left with the unknown reason {number}"
+        return self._close(Disconnected(reason, False, detail, Offence.LEFT))
 
     def _send(self, code: int, payload: bytes) -> None:
         assert self._pipe is not None
         self._to_send.append(self._pipe.encode(code, payload))
 
-    def _close(self, reason: DisconnectReason | None, *, by_us: bool, detail: str) -> list[Event]:
+    def _close(self, end: Disconnected) -> list[Event]:
         if self.is_closed:
             return []
         self._phase = Phase.CLOSED
-        return [Disconnected(reason, by_us, detail)]
+        return [end]

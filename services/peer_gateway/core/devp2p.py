@@ -10,8 +10,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, NamedTuple
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import DisconnectReason, MalformedRlp, PeerFault
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.rlp_slices import (
     encode_string,
     encode_uint,
@@ -51,7 +51,7 @@ EMPTY_LIST: Final = b"\xc0"
 class MalformedBaseMessage(PeerFault):
     """A base message that does not decode to what its code promises."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.BASE_MESSAGE_UNDECODABLE
 
     def __init__(self, message: str, problem: str) -> None:
         super().__init__(f"{message}: {problem}")

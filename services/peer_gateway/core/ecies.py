@@ -15,8 +15,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
 RandomBytes = Callable[[int], bytes]
@@ -34,13 +34,13 @@ ECIES_OVERHEAD_BYTES: Final = _KEY_BYTES + _IV_BYTES + _TAG_BYTES
 class InvalidPublicKey(PeerFault):
     """Bytes that are not a point of the curve."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.HANDSHAKE_UNDECODABLE
 
 
 class CannotOpen(PeerFault):
     """A sealed message that was not made for our key, or was changed on its way."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.HANDSHAKE_UNDECODABLE
 
 
 def seal(recipient: PublicKey, content: bytes, random_bytes: RandomBytes, shared_bytes: bytes = b"") -> bytes:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from typing import Final
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.peer_gateway.core.phases import NEXT_ETH_PHASE, EthPhase, EthReceived
 from services.shared.ethwire.eth_messages import decode_message, encode_message
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.limits import MAX_ETH_MESSAGE_BYTES
 from services.shared.ethwire.messages import EthMessage, MessageCode, Status
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash
 
 STATUS_TIMEOUT_S: Final = 5.0
@@ -19,11 +19,11 @@ STATUS_TIMEOUT_S: Final = 5.0
 class StatusRefused(PeerFault):
     """The peer's first message does not let us go on; the classes below say why."""
 
-    disconnect_reason = REASON_OF[Cause.STATUS_REFUSED]
-
 
 class NoStatusFirst(StatusRefused):
     """Another message came before Status."""
+
+    offence = Offence.STATUS_MISSING
 
     def __init__(self, code: int) -> None:
         super().__init__(f"the first eth message has code 0x{code:02x}, it must be Status")
@@ -33,6 +33,8 @@ class NoStatusFirst(StatusRefused):
 class StatusTooLarge(StatusRefused):
     """The Status is over the limit of every eth message."""
 
+    offence = Offence.ETH_MESSAGE_OVERSIZED
+
     def __init__(self, size_bytes: int) -> None:
         super().__init__(f"a Status of {size_bytes} bytes is over the limit of {MAX_ETH_MESSAGE_BYTES}")
         self.size_bytes = size_bytes
@@ -40,6 +42,8 @@ class StatusTooLarge(StatusRefused):
 
 class GenesisMismatch(StatusRefused):
     """The peer is on a chain with another first block."""
+
+    offence = Offence.GENESIS_MISMATCH
 
     def __init__(self, theirs: BlockHash, ours: BlockHash) -> None:
         super().__init__(f"the peer's genesis is {theirs[:8].hex()}…, ours is {ours[:8].hex()}…")
@@ -49,6 +53,8 @@ class GenesisMismatch(StatusRefused):
 class NetworkIdMismatch(StatusRefused):
     """The peer is on another network."""
 
+    offence = Offence.NETWORK_MISMATCH
+
     def __init__(self, theirs: int, ours: int) -> None:
         super().__init__(f"the peer's network id is {theirs}, ours is {ours}")
         self.theirs, self.ours = theirs, ours
@@ -56,6 +62,8 @@ class NetworkIdMismatch(StatusRefused):
 
 class ProtocolVersionMismatch(StatusRefused):
     """The Status gives another version of eth than the Hellos agreed on."""
+
+    offence = Offence.VERSION_MISMATCH
 
     def __init__(self, theirs: int, ours: int) -> None:
         super().__init__(f"the peer's Status is of eth/{theirs}, agreed is eth/{ours}")
@@ -65,7 +73,7 @@ class ProtocolVersionMismatch(StatusRefused):
 class SecondStatus(PeerFault):
     """A Status after the handshake."""
 
-    disconnect_reason = REASON_OF[Cause.SECOND_STATUS]
+    offence = Offence.SECOND_STATUS
 
     def __init__(self) -> None:
         super().__init__("a second Status came")
@@ -74,7 +82,7 @@ class SecondStatus(PeerFault):
 class StatusTimedOut(PeerFault):
     """No Status came in time."""
 
-    disconnect_reason = REASON_OF[Cause.STATUS_TIMEOUT]
+    offence = Offence.STATUS_TIMEOUT
 
     def __init__(self, timeout_s: float) -> None:
         super().__init__(f"no Status came within {timeout_s:g} s")

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from services.peer_gateway.core.devp2p import Hello
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.disconnect_reason import DisconnectReason
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
 
@@ -37,12 +38,13 @@ class Disconnected:
     """The last event of a connection: send what is left, then close the socket.
 
     `reason` is None when the peer left without one that is known. Ours is always there, but can only
-    reach the peer once the link is encrypted.
+    reach the peer once the link is encrypted. `offence` is the rule it broke, or why else it is over.
     """
 
     reason: DisconnectReason | None
     by_us: bool
     detail: str
+    offence: Offence
 
 
 Event = HandshakeDone | Ready | EthMessage | Disconnected

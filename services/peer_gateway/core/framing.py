@@ -13,8 +13,8 @@ from cryptography.hazmat.primitives.ciphers import Cipher
 from cryptography.hazmat.primitives.ciphers.algorithms import AES
 from cryptography.hazmat.primitives.ciphers.modes import CTR, ECB
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
-from services.shared.ethwire.faults import DisconnectReason, MalformedRlp, PeerFault
+from services.shared.ethwire.faults import MalformedRlp, PeerFault
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.rlp_slices import encode_uint, item_span, uint_payload
 
 MAX_FRAME_BYTES: Final = 2**24 - 1
@@ -59,7 +59,7 @@ class Frame(NamedTuple):
 class WrongMac(PeerFault):
     """A frame that was changed on its way, or made with other keys."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.FRAME_CORRUPT
 
     def __init__(self, part: str) -> None:
         super().__init__(f"the MAC of a frame's {part} is wrong")
@@ -71,24 +71,24 @@ class FrameTooLarge(PeerFault):
 
     def __init__(self, size_bytes: int, limit: FrameLimit) -> None:
         super().__init__(f"a frame of {size_bytes} bytes is over the limit of {limit.size_bytes}")
-        self.disconnect_reason = limit.disconnect_reason
+        self.offence = limit.offence
         self.size_bytes, self.limit_bytes = size_bytes, limit.size_bytes
 
 
 class UnreadableCode(PeerFault):
     """A frame without a canonical message code at its start."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.FRAME_CORRUPT
 
 
 class FrameLimit(NamedTuple):
-    """The largest frame accepted, and what a larger one is answered with."""
+    """The largest frame accepted, and what a larger one is."""
 
     size_bytes: int
-    disconnect_reason: DisconnectReason
+    offence: Offence
 
 
-NO_FRAME_LIMIT: Final = FrameLimit(MAX_FRAME_BYTES, DisconnectReason.BREACH_OF_PROTOCOL)
+NO_FRAME_LIMIT: Final = FrameLimit(MAX_FRAME_BYTES, Offence.FRAME_OVERSIZED)
 
 
 class _MacChain:

@@ -7,16 +7,16 @@ from typing import Final
 from services.peer_gateway.core import snappy_codec
 from services.peer_gateway.core.devp2p import MAX_BASE_MESSAGE_BYTES, SUBPROTOCOL_OFFSET, BaseCode
 from services.peer_gateway.core.framing import CODE_BYTES, Frame, FrameLimit, FrameReader, FrameWriter, Secrets
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.eth_messages import MessageTooLarge
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.limits import MAX_ETH_MESSAGE_BYTES
+from services.shared.ethwire.offences import Offence
 
-HELLO_FRAME_LIMIT: Final = FrameLimit(CODE_BYTES + MAX_BASE_MESSAGE_BYTES, REASON_OF[Cause.BASE_PROTOCOL_BROKEN])
+HELLO_FRAME_LIMIT: Final = FrameLimit(CODE_BYTES + MAX_BASE_MESSAGE_BYTES, Offence.FRAME_OVERSIZED)
 """Before Hello only base messages may come, so a stranger cannot make us hold more."""
 
 OPEN_FRAME_LIMIT: Final = FrameLimit(
-    CODE_BYTES + MAX_ETH_MESSAGE_BYTES + MAX_ETH_MESSAGE_BYTES // 6 + 32, REASON_OF[Cause.ETH_MESSAGE_OVERSIZED]
+    CODE_BYTES + MAX_ETH_MESSAGE_BYTES + MAX_ETH_MESSAGE_BYTES // 6 + 32, Offence.ETH_MESSAGE_OVERSIZED
 )
 """The largest eth message, grown by as much as snappy may make incompressible bytes grow."""
 
@@ -24,7 +24,7 @@ OPEN_FRAME_LIMIT: Final = FrameLimit(
 class BaseMessageTooLarge(PeerFault):
     """A base message over its limit, counted after decompression."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.BASE_MESSAGE_OVERSIZED
 
     def __init__(self, code: int, size_bytes: int) -> None:
         super().__init__(f"base message 0x{code:02x} of {size_bytes} bytes is over {MAX_BASE_MESSAGE_BYTES}")
@@ -34,7 +34,7 @@ class BaseMessageTooLarge(PeerFault):
 class UndecodableEthMessage(PeerFault):
     """An eth message that is not a snappy block."""
 
-    disconnect_reason = REASON_OF[Cause.ETH_MESSAGE_UNDECODABLE]
+    offence = Offence.ETH_MESSAGE_UNDECODABLE
 
 
 class MessagePipe:

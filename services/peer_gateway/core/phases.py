@@ -15,8 +15,8 @@ from collections.abc import Mapping
 from types import MappingProxyType
 from typing import Final
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
 
 
 class Phase(enum.Enum):
@@ -81,7 +81,7 @@ NEXT_ETH_PHASE: Final[Mapping[tuple[EthPhase, EthReceived], EthPhase]] = Mapping
 class UnexpectedMessage(PeerFault):
     """A message that its phase does not allow, or whose code nothing was agreed on for."""
 
-    disconnect_reason = REASON_OF[Cause.CODE_OUT_OF_RANGE]
+    offence = Offence.CODE_OUT_OF_RANGE
 
     def __init__(self, phase: Phase, received: Received, code: int | None = None) -> None:
         suffix = "" if code is None else f" (code 0x{code:02x})"

@@ -11,7 +11,6 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import MalformedRlp, PeerFault
 from services.shared.ethwire.headers import place_of
 from services.shared.ethwire.messages import (
@@ -24,6 +23,7 @@ from services.shared.ethwire.messages import (
     NodeData,
     Receipts,
 )
+from services.shared.ethwire.offences import Offence
 
 MAX_OUTSTANDING: Final = 64
 """Questions of one kind that may wait for one peer, those nobody waits for any more included. An honest
@@ -50,7 +50,7 @@ class TooManyOutstanding(Exception):
 class ReplyMismatch(PeerFault):
     """A reply that does not answer the question whose turn it is."""
 
-    disconnect_reason = REASON_OF[Cause.REPLY_MISMATCH]
+    offence = Offence.REPLY_MISMATCH
 
     def __init__(self, request: Request, problem: str) -> None:
         super().__init__(f"the reply to {type(request).__name__} does not answer it: {problem}")

@@ -26,9 +26,9 @@ from services.peer_gateway.core.ecies import (
     shared_secret,
 )
 from services.peer_gateway.core.framing import Secrets
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import MalformedRlp, PeerFault
 from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.rlp_slices import encode_string, encode_uint, item_span, join_list, list_span, uint_payload
 from services.shared.ethwire.types import PeerId
 
@@ -55,7 +55,7 @@ _PADDING_SPREAD: Final = 201
 class UndecodableHandshake(PeerFault):
     """An auth or ack whose content is not what the handshake asks for."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.HANDSHAKE_UNDECODABLE
 
     def __init__(self, packet: str, problem: str) -> None:
         super().__init__(f"{packet}: {problem}")

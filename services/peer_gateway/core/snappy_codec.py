@@ -6,8 +6,8 @@ from typing import Final
 
 import cramjam
 
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
 
 MAX_MESSAGE_BYTES: Final = 2**24 - 1
 """The largest message, before and after compression: its size must fit 24 bits (EIP-706)."""
@@ -19,13 +19,13 @@ _VARINT_BYTES: Final = 5
 class CorruptCompression(PeerFault):
     """Bytes that are not a snappy block."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.COMPRESSION_CORRUPT
 
 
 class InflatedTooLarge(PeerFault):
     """A snappy block that declares more than is allowed. It was not inflated."""
 
-    disconnect_reason = REASON_OF[Cause.BASE_PROTOCOL_BROKEN]
+    offence = Offence.BASE_MESSAGE_OVERSIZED
 
     def __init__(self, declared_bytes: int, most_bytes: int) -> None:
         super().__init__(f"a compressed message declares {declared_bytes} bytes, at most {most_bytes} are allowed")

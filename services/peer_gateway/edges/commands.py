@@ -30,8 +30,8 @@ from services.shared.rpc.convert import (
     big_from_bytes,
     block_hash_from_proto,
     headers_query_from_proto,
+    offence_from_proto,
     peer_id_from_proto,
-    reason_from_proto,
     split_hashes,
 )
 from services.shared.rpc.errors import InvalidRequest
@@ -75,7 +75,7 @@ class CoordinatorOrders:
     def on_drop_peer(self, command: wire.DropPeer) -> None:
         peer = self._parts.roster.get(peer_id_from_proto(command.node_id))
         if peer is not None:
-            peer.disconnect(reason_from_proto(command.reason), command.explanation)
+            peer.disconnect(offence_from_proto(command.offence), command.explanation)
 
     def on_dial_plan(self, plan: wire.DialPlan) -> None:
         standing = self._parts.standing

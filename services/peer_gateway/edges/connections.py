@@ -12,7 +12,7 @@ from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_session import PeerSession
 from services.peer_gateway.edges.tcp import PeerSocket
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
 GOODBYES_S: Final = 2.0
@@ -48,7 +48,7 @@ class Connections:
         """Tell every peer that we quit, and wait for the sockets to close, for a moment."""
         self._is_closing = True
         for session in list(self._running):
-            session.socket.disconnect(DisconnectReason.CLIENT_QUITTING, "we shut down")
+            session.socket.disconnect(Offence.SHUTDOWN, "we shut down")
         tasks = list(self._running.values())
         if tasks:
             await asyncio.wait(tasks, timeout=GOODBYES_S)

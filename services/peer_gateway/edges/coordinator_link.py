@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, assert_never
 
@@ -19,6 +20,14 @@ from services.shared.runtime.logs import get_log
 
 CONTROL_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """What may wait on Control: about ten thousand events of peers."""
+
+
+DISCONNECTS_KEPT: Final = 256
+"""Ends of connections that are kept for a coordinator that is away, about 100 KB; of more, the newest are. A restart
+takes seconds, in which a gateway turns fewer peers away."""
+
+GOODBYE_S: Final = 0.5
+"""How long what waits on Control may take to be read when we stop."""
 
 
 class BulkLimits(NamedTuple):
@@ -48,6 +57,7 @@ class _Session:
         self.control: CriticalOutbox[wire.ControlRequest] = CriticalOutbox(CONTROL_QUEUE_BYTES)
         self.bulk: Outbox[wire.BulkRequest] = Outbox(bulk_queue_bytes)
         self.has_status = asyncio.Event()
+        self.ended = asyncio.Event()
 
     def close(self) -> None:
         self.control.close()
@@ -55,7 +65,10 @@ class _Session:
 
 
 class CoordinatorLink:
-    """Keeps both streams open, and knows what must survive their loss: the admissions that are still asked for."""
+    """Keeps both streams open, and knows what must survive their loss.
+
+    That is the admissions that are still asked for, and the ends of connections, which no snapshot tells.
+    """
 
     def __init__(
         self, channel: grpc.aio.Channel, keeper: LinkKeeper, metrics: GatewayMetrics, limits: BulkLimits
@@ -65,7 +78,9 @@ class CoordinatorLink:
         self._session: _Session | None = None
         self._numbers = itertools.count(1)
         self._tickets = itertools.count(1)
-        self._admissions: dict[int, tuple[wire.AdmitPeer, asyncio.Future[wire.Admission.ValueType]]] = {}
+        self._admissions: dict[int, tuple[wire.AdmitPeer, asyncio.Future[wire.AdmitVerdict]]] = {}
+        self._untold: deque[wire.ControlRequest] = deque(maxlen=DISCONNECTS_KEPT)
+        self._metrics = metrics
         self._up = asyncio.Event()
         self._log = get_log("coordinator-link")
         metrics.watch_queue("control", lambda: self._session.control.outbox.bytes_queued if self._session else 0)
@@ -87,10 +102,32 @@ class CoordinatorLink:
         if self._session is not None:
             self._session.control.put(message, message.ByteSize())
 
-    async def admit(self, request: wire.AdmitPeer) -> wire.Admission.ValueType:
+    def tell_disconnect(self, message: wire.PeerDisconnected) -> None:
+        """Send on Control, at once or after the next snapshot."""
+        request = wire.ControlRequest(peer_disconnected=message)
+        self.tell(request)
+        if self._session is None or not self._session.has_status.is_set():
+            # Also where it was queued: a session that never comes up takes its queue with it.
+            if len(self._untold) == DISCONNECTS_KEPT:
+                self._metrics.drop("disconnect", "coordinator-away")
+            self._untold.append(request)
+
+    async def say_goodbye(self) -> None:
+        """End the session once the coordinator has read what waits on Control, or after a moment."""
+        session = self._session
+        if session is None or not session.has_status.is_set():
+            return
+        session.control.outbox.close()
+        try:
+            async with asyncio.timeout(GOODBYE_S):
+                await session.ended.wait()
+        except TimeoutError:
+            self._log.debug("the coordinator did not read all")
+
+    async def admit(self, request: wire.AdmitPeer) -> wire.AdmitVerdict:
         """Ask for a place; waits for the coordinator, and asks again where it restarted. The ticket is set here."""
         request.ticket = next(self._tickets)
-        answer: asyncio.Future[wire.Admission.ValueType] = asyncio.get_running_loop().create_future()
+        answer: asyncio.Future[wire.AdmitVerdict] = asyncio.get_running_loop().create_future()
         self._admissions[request.ticket] = (request, answer)
         try:
             self.tell(wire.ControlRequest(admit_peer=request))
@@ -125,6 +162,9 @@ class CoordinatorLink:
         greeting = hello()
         session.control.put(wire.ControlRequest(hello=greeting), greeting.ByteSize())
         session.bulk.put(wire.BulkRequest(hello=wire.BulkHello(gateway_id=greeting.gateway_id)), 0)
+        for message in self._untold:
+            session.control.put(message, message.ByteSize())
+        # After these: whoever was banned meanwhile must not be admitted.
         for request, _ in self._admissions.values():
             session.control.put(wire.ControlRequest(admit_peer=request), request.ByteSize())
         # From here on, what happens to peers is queued behind the snapshot.
@@ -138,6 +178,7 @@ class CoordinatorLink:
             self._session = None
             self._up.clear()
             session.close()
+            session.ended.set()
 
     async def _control(self, session: _Session, commands: CoordinatorCommands) -> None:
         call = self._stub.Control(session.control.outbox)
@@ -166,6 +207,8 @@ class CoordinatorLink:
                 commands.on_local_status(message.local_status)
                 if not session.has_status.is_set():
                     session.has_status.set()
+                    # All of them are in this session's queue, ahead of what follows.
+                    self._untold.clear()
                     self._up.set()
                     self._keeper.came_up()
             case "admit_verdict":
@@ -184,4 +227,4 @@ class CoordinatorLink:
     def _on_verdict(self, verdict: wire.AdmitVerdict) -> None:
         asked = self._admissions.get(verdict.ticket)
         if asked is not None and not asked[1].done():
-            asked[1].set_result(verdict.admission)
+            asked[1].set_result(verdict)

@@ -34,6 +34,9 @@ class Dialler:
         self._schedule.on_disconnected(node_id)
         self.wake()
 
+    def on_banned(self, node_id: PeerId, ban_s: float) -> None:
+        """Static nodes alone are dialled, and those are never banned."""
+
     async def run(self) -> None:
         """Dial what is due until cancelled."""
         loop = asyncio.get_running_loop()

@@ -10,6 +10,7 @@ from blocksync.v1 import gateway_link_pb2 as wire
 from services.peer_gateway.core.eth_session import EthSession
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.reply_decoding import body_digest
+from services.peer_gateway.edges.noted_offences import NotedOffences
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.questions import Questions
 from services.peer_gateway.edges.replies import Replies
@@ -29,6 +30,7 @@ from services.shared.ethwire.messages import (
     Status,
     Transactions,
 )
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, PeerId
 from services.shared.rpc.convert import announces_to_proto, big_from_bytes, big_to_bytes
 
@@ -47,6 +49,7 @@ class PeerMessages:
         self._parts, self._eth, self._details = parts, eth, details
         self._replies, self._questions = replies, questions
         self._node_id = PeerId(details.node_id)
+        self._noted = NotedOffences(self._node_id, parts.metrics)
         self.known_blocks = KnownBlocks()
 
     async def on_arrival(self, code: int, payload: bytes) -> None:
@@ -60,6 +63,8 @@ class PeerMessages:
             case BlockHeaders() | BlockBodies() | Receipts() | NodeData():
                 await self._replies.on_reply(message)
             case GetBlockHeaders() | GetBlockBodies() | GetReceipts() | GetNodeData():
+                if self._questions.is_full:
+                    self._noted.add(Offence.QUESTIONS_BEYOND_LIMIT, "questions over the limit, not read for a while")
                 await self._questions.put(message)
             case NewBlockHashes(announces):
                 await self._on_announces(announces)

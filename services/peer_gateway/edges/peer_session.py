@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import enum
 from collections.abc import Callable
-from typing import Final, assert_never
+from typing import assert_never
 
 from blocksync.v1 import common_pb2
 from blocksync.v1 import gateway_link_pb2 as wire
@@ -15,45 +14,23 @@ from services.peer_gateway.core.eth_session import EthSession, StatusTimedOut
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell, shown
 from services.peer_gateway.edges.inbox import Inbox
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_messages import PeerMessages
 from services.peer_gateway.edges.questions import Questions
+from services.peer_gateway.edges.refusals import Refused, refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
 from services.peer_gateway.edges.tcp import PeerSocket
-from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.connection_stage import Stage
+from services.shared.ethwire.disconnect_reason import DisconnectReason
+from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.messages import Status
+from services.shared.ethwire.offences import CONSEQUENCES, LogLevel, Offence
 from services.shared.ethwire.types import PeerId
 from services.shared.rpc.convert import big_to_bytes, reason_to_proto
 from services.shared.runtime.logs import get_log
-
-SHOWN_NAME_CHARACTERS: Final = 80
-"""As much of a peer's client name as we repeat; the peer chose it."""
-
-REFUSALS: Final = {
-    wire.ADMISSION_TOO_MANY_PEERS: (DisconnectReason.TOO_MANY_PEERS, "all places are taken"),
-    wire.ADMISSION_ALREADY_CONNECTED: (DisconnectReason.ALREADY_CONNECTED, "it is connected already"),
-    wire.ADMISSION_SELF: (DisconnectReason.CONNECTED_TO_SELF, "it is one of our own gateways"),
-}
-"""What a peer is told that the coordinator does not admit."""
-
-
-class Stage(enum.Enum):
-    """How far a connection has come."""
-
-    TRANSPORT = "transport"
-    ADMISSION = "admission"
-    STATUS = "status"
-    JOINED = "joined"
-
-
-class _Refused(Exception):
-    """Our own decision not to go on with a peer that did nothing wrong."""
-
-    def __init__(self, reason: DisconnectReason, why: str) -> None:
-        super().__init__(why)
-        self.reason = reason
 
 
 class _Ended(Exception):
@@ -83,8 +60,9 @@ class PeerSession:
         self._node_id: PeerId | None = None
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
-        self._end = Disconnected(None, by_us=False, detail="the connection was lost")
+        self._end = Disconnected(None, False, "the connection was lost", Offence.CONNECTION_LOST)
         self._holds_place = False
+        self._farewell = Farewell(inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
@@ -93,12 +71,16 @@ class PeerSession:
         self._log = get_log("peer")
 
     def on_open(self) -> None:
+        self._farewell = Farewell(inbound=self.inbound)
+        self._meet(self.socket.remote_id)
         self._opened(self)
 
     def on_event(self, event: Event) -> None:
         match event:
             case HandshakeDone(node_id):
                 self._node_id = node_id
+                self._farewell.has_shown_its_key = True
+                self._meet(node_id)
                 self._log = get_log("peer", node=node_id.hex()[:16])
             case Ready():
                 self._ready.set_result(event)
@@ -119,17 +101,17 @@ class PeerSession:
                 tasks.create_task(self._live(tasks), name="peer-messages")
         except* _Ended:
             pass
-        except* _Refused as group:
+        except* Refused as group:
             refusal = group.exceptions[0]
-            assert isinstance(refusal, _Refused)
-            self.socket.disconnect(refusal.reason, str(refusal))
+            assert isinstance(refusal, Refused)
+            self.socket.disconnect(refusal.offence, str(refusal))
         except* PeerFault as group:
             fault = group.exceptions[0]
             assert isinstance(fault, PeerFault)
             self.socket.fail(fault)
         except* Exception as group:  # noqa: BLE001 - a bug that one peer's message finds must not end all peers
             self._log.error("a bug ends this connection", exc_info=group)
-            self.socket.disconnect(DisconnectReason.SUBPROTOCOL_ERROR, "a bug of ours")
+            self.socket.disconnect(Offence.OUR_DEFECT, "a bug of ours")
         finally:
             self._leave()
         await self.socket.closed
@@ -155,8 +137,17 @@ class PeerSession:
     def send(self, code: int, payload: bytes) -> bool:
         return self.socket.send(code, payload)
 
-    def disconnect(self, reason: DisconnectReason, detail: str) -> None:
-        self.socket.disconnect(reason, detail)
+    def disconnect(self, offence: Offence, detail: str) -> None:
+        self.socket.disconnect(offence, detail)
+
+    def _meet(self, node_id: PeerId | None) -> None:
+        """Note for the farewell who this is, as far as it is known, and what the operator wants of it."""
+        host, port = self.socket.remote_address
+        met, standing = self._farewell.disconnect, self._parts.standing
+        met.remote_address = f"{host}:{port}"
+        if node_id is not None:
+            met.node_id = node_id
+            met.static, met.trusted = node_id in standing.static, node_id in standing.trusted
 
     async def _fail_at_end(self) -> None:
         await self._ended.wait()
@@ -167,6 +158,7 @@ class PeerSession:
         ready = await self._ready
         node_id = PeerId(ready.hello.node_id)
         self._stage = Stage.ADMISSION
+        self._farewell.disconnect.eth_version = ready.eth_version
         self._check_identity(node_id)
         await self._get_admitted(node_id)
         self._stage = Stage.STATUS
@@ -184,12 +176,12 @@ class PeerSession:
     def _check_identity(self, node_id: PeerId) -> None:
         standing = self._parts.standing
         if node_id == standing.own_id or node_id in standing.siblings:
-            raise _Refused(*REFUSALS[wire.ADMISSION_SELF])
+            raise refused(wire.ADMISSION_SELF)
         if node_id in self._parts.roster:
-            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
+            raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         most = self._parts.config.maxpeers
         if most is not None and len(self._parts.roster) >= most and node_id not in standing.trusted:
-            raise _Refused(*REFUSALS[wire.ADMISSION_TOO_MANY_PEERS])
+            raise refused(wire.ADMISSION_TOO_MANY_PEERS)
 
     async def _get_admitted(self, node_id: PeerId) -> None:
         host, port = self.socket.remote_address
@@ -207,10 +199,12 @@ class PeerSession:
                 verdict = await self._parts.coordinator.admit(request)
         except TimeoutError:
             # The peer will come again later, as it does where all places are taken.
-            raise _Refused(DisconnectReason.TOO_MANY_PEERS, "the coordinator is away and gives no places") from None
-        if verdict != wire.ADMISSION_ADMITTED:
+            raise Refused(Offence.COORDINATOR_AWAY, "the coordinator is away and gives no places") from None
+        if verdict.admission != wire.ADMISSION_ADMITTED:
             self._holds_place = False
-            raise _Refused(*REFUSALS[verdict])
+            if verdict.admission == wire.ADMISSION_BANNED:
+                self._parts.roster.ban(node_id, verdict.ban_seconds)
+            raise refused(verdict.admission)
 
     async def _shake_hands(self, ready: Ready) -> tuple[EthSession, Status]:
         ours = self._parts.standing.status
@@ -231,7 +225,7 @@ class PeerSession:
         host, port = self.socket.remote_address
         return common_pb2.PeerDetails(
             node_id=node_id,
-            client_name=ready.hello.client_name[:SHOWN_NAME_CHARACTERS],
+            client_name=shown(ready.hello.client_name, SHOWN_NAME_CHARACTERS),
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
@@ -245,7 +239,7 @@ class PeerSession:
     def _join(self, node_id: PeerId) -> None:
         parts, details = self._parts, self._details
         if node_id in parts.roster:
-            raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
+            raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         self._stage = Stage.JOINED
         parts.roster.add(node_id, self)
         parts.metrics.peers.labels(str(details.eth_version)).inc()
@@ -266,11 +260,13 @@ class PeerSession:
         """Undo what was done for this peer, and say once why it is gone."""
         parts, end = self._parts, self._end
         side = "us" if end.by_us else "them"
-        reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
-        parts.metrics.disconnects.labels(reason.name.lower() if end.reason is not None else "none", side).inc()
+        parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
+        parts.metrics.offences.labels(end.offence.name.lower()).inc()
+        self._report()
         joined = parts.roster.get(self._node_id) if self._node_id is not None else None
         # Where another connection with this node has joined, the place is that one's.
         if self._holds_place and self._node_id is not None and joined in (None, self):
+            reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
             left = wire.PeerLeft(
                 node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
             )
@@ -283,11 +279,21 @@ class PeerSession:
         else:
             # A stranger may come a thousand times a second; one that showed its key, or that we dialled, may not.
             is_stranger = self._node_id is None and self.inbound
-            say = self._log.debug if is_stranger else self._log.info
-            host, port = self.socket.remote_address
-            say("peer not taken", address=f"{host}:{port}", stage=self._stage.value, by=side, why=end.detail)
+            is_quiet = is_stranger or CONSEQUENCES[end.offence].level is LogLevel.DEBUG
+            say = self._log.debug if is_quiet else self._log.info
+            address = self._farewell.disconnect.remote_address
+            say("peer not taken", address=address, stage=self._stage.name.lower(), by=side, why=end.detail)
             self._count_handshake("refused" if end.by_us else "lost")
         self.settled.set()
 
+    def _report(self) -> None:
+        """Tell the coordinator of the end, unless it was a stranger's."""
+        report = self._farewell.finish(self._end, self._stage, self.socket.client_name)
+        if not report.node_id:
+            return
+        if report.ban_seconds > 0:
+            self._parts.roster.ban(PeerId(report.node_id), report.ban_seconds)
+        self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
+
     def _count_handshake(self, outcome: str) -> None:
-        self._parts.metrics.handshakes.labels(self._stage.value, outcome).inc()
+        self._parts.metrics.handshakes.labels(self._stage.name.lower(), outcome).inc()

@@ -25,6 +25,11 @@ class Questions:
         self._chain, self._socket, self._patience_s = chain, socket, patience_s
         self._waiting: asyncio.Queue[tuple[Request, float]] = asyncio.Queue(QUESTIONS_WAITING)
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the peer asks faster than it can be answered."""
+        return self._waiting.full()
+
     async def put(self, question: Request) -> None:
         """Queue a question; waits while the queue is full."""
         await self._waiting.put((question, asyncio.get_running_loop().time() + self._patience_s))

@@ -19,18 +19,16 @@ from services.peer_gateway.core.request_book import (
     confirm,
 )
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
+from services.peer_gateway.edges.noted_offences import NotedOffences
 from services.peer_gateway.edges.tcp import PeerSocket
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, MessageCode, NodeData, Receipts
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
-from services.shared.runtime.logs import get_log
 
 SESSION_SHIFT: Final = 64
 """A question is noted under session << 64 | request id: ids are unique within a session of the link only."""
-
-_log = get_log("replies")
-
 
 REPLY_CODES: Final[Mapping[type[Reply], MessageCode]] = {
     BlockHeaders: MessageCode.BLOCK_HEADERS,
@@ -51,7 +49,7 @@ class Replies:
         self._node_id, self._eth_version = node_id, eth_version
         self._socket, self._link, self._metrics = socket, link, metrics
         self._book = RequestBook()
-        self._told_unasked = False
+        self._noted = NotedOffences(node_id, metrics)
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question; the result says why it could not be sent, if so."""
@@ -69,17 +67,12 @@ class Replies:
         return None
 
     def drop_unasked(self, code: int) -> bool:
-        """Whether the message is a reply that nobody asked for: counted, and not worth decoding.
-
-        Of a peer's unasked replies the first only is logged: it may send a thousand a second.
-        """
+        """Whether the message is a reply that nobody asked for: counted, and not worth decoding."""
         kind = REPLY_OF_CODE.get(code)
         if kind is None or any(ANSWER_OF[type(asked.request)] is kind for asked in self._book.outstanding()):
             return False
         self._metrics.drop("reply", "unasked")
-        if not self._told_unasked:
-            self._told_unasked = True
-            _log.info("unasked reply dropped", node=self._node_id.hex()[:16], kind=kind.__name__)
+        self._noted.add(Offence.UNASKED_REPLY, "unasked reply dropped", kind=kind.__name__)
         return True
 
     async def on_reply(self, reply: Reply) -> None:
@@ -112,6 +105,7 @@ class Replies:
                 continue
             if not self._link.is_current(session):
                 self._metrics.drop("reply", "stale")
+                self._noted.add(Offence.STALE_REPLY, "stale reply dropped", kind=type(reply).__name__)
                 return
             self._metrics.drop("reply", "bulk-full")
             lost = wire.RequestLost(request_id=request_id, explanation="the link was full for too long")

@@ -9,7 +9,7 @@ from blocksync.v1 import broadcast_pb2, common_pb2
 
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
 
@@ -31,7 +31,7 @@ class JoinedPeer(Protocol):
     def send(self, code: int, payload: bytes) -> bool:
         """Write one eth message; False when it was not taken."""
 
-    def disconnect(self, reason: DisconnectReason, detail: str) -> None: ...
+    def disconnect(self, offence: Offence, detail: str) -> None: ...
 
 
 class RosterWatcher(Protocol):
@@ -40,6 +40,9 @@ class RosterWatcher(Protocol):
     def on_connected(self, node_id: PeerId) -> None: ...
 
     def on_disconnected(self, node_id: PeerId) -> None: ...
+
+    def on_banned(self, node_id: PeerId, ban_s: float) -> None:
+        """For so long this node would not be admitted."""
 
 
 class Roster:
@@ -74,6 +77,11 @@ class Roster:
         del self._peers[node_id]
         for watcher in self._watchers:
             watcher.on_disconnected(node_id)
+
+    def ban(self, node_id: PeerId, ban_s: float) -> None:
+        """Tell whoever might dial it that this node would not be admitted for so long."""
+        for watcher in self._watchers:
+            watcher.on_banned(node_id, ban_s)
 
     def snapshot(self) -> list[common_pb2.PeerDetails]:
         return [peer.details() for peer in self]

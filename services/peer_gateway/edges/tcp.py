@@ -9,7 +9,9 @@ from typing import Final, Protocol, cast
 from services.peer_gateway.core.connection import Connection
 from services.peer_gateway.core.events import Disconnected, Event
 from services.peer_gateway.metrics import GatewayMetrics
-from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
+from services.shared.ethwire.types import PeerId
 
 WRITE_BUFFER_BYTES: Final = 1024 * 1024
 """Unsent bytes over which a peer counts as slow: nothing is written for it until it has read most of them.
@@ -70,6 +72,17 @@ class PeerSocket(asyncio.Protocol):
         return (str(peer[0]), int(peer[1])) if peer else ("", 0)
 
     @property
+    def remote_id(self) -> PeerId | None:
+        """Whom we dialled, or who has shown its key. Not before the socket is open."""
+        return self._connection.remote_id
+
+    @property
+    def client_name(self) -> str:
+        """As the peer's Hello gives it, also where that was refused; empty before."""
+        hello = self._connection.hello
+        return "" if hello is None else hello.client_name
+
+    @property
     def unsent_bytes(self) -> int:
         return self._transport.get_write_buffer_size() if self._transport else 0
 
@@ -128,8 +141,8 @@ class PeerSocket(asyncio.Protocol):
         self._flush()
         return True
 
-    def disconnect(self, reason: DisconnectReason, detail: str) -> None:
-        self._carry(self._connection.disconnect(reason, detail))
+    def disconnect(self, offence: Offence, detail: str) -> None:
+        self._carry(self._connection.disconnect(offence, detail))
 
     def fail(self, fault: PeerFault) -> None:
         """Disconnect for something the peer did."""
@@ -193,7 +206,7 @@ class PeerSocket(asyncio.Protocol):
 
     def _on_stuck(self) -> None:
         self._stuck = None
-        self.disconnect(DisconnectReason.NETWORK_ERROR, f"it read nothing for {self._write_timeout_s:g} s")
+        self.disconnect(Offence.WRITE_TIMEOUT, f"it read nothing for {self._write_timeout_s:g} s")
 
     def _close(self) -> None:
         """Let the last bytes go out for a moment, then close in any case."""

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple, cast
 
-from services.shared.ethwire.faults import DisconnectReason, MalformedMessage, MalformedRlp, PeerFault
+from services.shared.ethwire.faults import MalformedMessage, MalformedRlp, PeerFault
 from services.shared.ethwire.limits import (
     MAX_ANNOUNCES_PER_MESSAGE,
     MAX_ETH_MESSAGE_BYTES,
@@ -32,6 +32,7 @@ from services.shared.ethwire.messages import (
     Status,
     Transactions,
 )
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.rlp_slices import (
     encode_length,
     encode_string,
@@ -51,7 +52,7 @@ from services.shared.ethwire.types import Announce, BlockHash
 class UnknownMessageCode(PeerFault):
     """A message code that the negotiated version does not have."""
 
-    disconnect_reason = DisconnectReason.SUBPROTOCOL_ERROR
+    offence = Offence.ETH_CODE_UNKNOWN
 
     def __init__(self, version: int, code: int) -> None:
         super().__init__(f"eth/{version} has no message with code 0x{code:02x}")
@@ -61,7 +62,7 @@ class UnknownMessageCode(PeerFault):
 class MessageTooLarge(PeerFault):
     """An eth message over the limit, counted after decompression."""
 
-    disconnect_reason = DisconnectReason.SUBPROTOCOL_ERROR
+    offence = Offence.ETH_MESSAGE_OVERSIZED
 
     def __init__(self, size_bytes: int) -> None:
         super().__init__(f"an eth message of {size_bytes} bytes is over the limit of {MAX_ETH_MESSAGE_BYTES}")

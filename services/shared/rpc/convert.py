@@ -7,8 +7,9 @@ from typing import Final
 
 from blocksync.v1 import common_pb2
 
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 from services.shared.rpc.errors import InvalidRequest
 
@@ -83,3 +84,15 @@ def reason_from_proto(value: int) -> DisconnectReason:
         return DisconnectReason(value - 1)
     except ValueError:
         raise InvalidRequest(f"{value} is not a disconnect reason") from None
+
+
+def offence_to_proto(offence: Offence) -> common_pb2.Offence.ValueType:
+    """The contract has the same numbers."""
+    return common_pb2.Offence.ValueType(offence)
+
+
+def offence_from_proto(value: int) -> Offence:
+    try:
+        return Offence(value)
+    except ValueError:
+        raise InvalidRequest(f"{value} is not an offence") from None

@@ -45,6 +45,11 @@ def get_log(part: str, **fields: object) -> Log:
     return cast("Log", structlog.get_logger(part=part, **fields))
 
 
+def log_at(log: Log, level: str, event: str, **fields: object) -> None:
+    """Write a line at the level with this name, such as "info"."""
+    log.log(logging.getLevelNamesMapping()[level.upper()], event, **fields)
+
+
 class _IntoStructlog(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
         get_log(record.name).log(record.levelno, record.getMessage(), exc_info=record.exc_info)

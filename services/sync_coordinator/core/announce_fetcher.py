@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Final
 
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
 from services.sync_coordinator.core.block_queue import BlockQueue
 from services.sync_coordinator.core.fetcher_actions import (
@@ -130,7 +131,7 @@ class AnnounceFetcher:
         if header.number != asked.number:
             self._open_announces_less(asked.peer)
             explanation = f"announced block {asked.number} 0x{block_hash.hex()}, whose header says {header.number}"
-            return [DropFetchPeer(asked.peer, explanation)]
+            return [DropFetchPeer(asked.peer, Offence.FALSE_ANNOUNCE, explanation)]
         is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
         if is_empty or not self._with_bodies:
             self._open_announces_less(asked.peer)
@@ -191,7 +192,7 @@ class AnnounceFetcher:
             self.blocks.hold(block, peer, now)
         elif outcome is BlockOutcome.INVALID:
             why = broken_rule or f"block {block.header.number} 0x{block_hash.hex()}"
-            actions.append(DropFetchPeer(peer, f"gave an invalid block: {why}"))
+            actions.append(DropFetchPeer(peer, Offence.INVALID_BLOCK, f"gave an invalid block: {why}"))
         return actions + self._import_ready()
 
     def next_wakeup(self) -> float | None:

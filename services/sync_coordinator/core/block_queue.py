@@ -46,6 +46,8 @@ class BlockQueue:
         """Queued blocks of each peer that has any."""
         self.refused = 0
         """Blocks over a peer's limit or too far from our head."""
+        self.over_limit = 0
+        """Of these, the ones over a peer's limit: that much no honest peer has at once."""
 
     def __contains__(self, block_hash: BlockHash) -> bool:
         return block_hash in self._queued or block_hash in self._importing
@@ -58,8 +60,10 @@ class BlockQueue:
         block_hash, number = block.header.hash, block.header.number
         if block_hash in self or self._has_block(block_hash):
             return
-        if not self.is_near_head(number) or self.open_blocks[peer] >= BLOCKS_PER_PEER:
+        is_near = self.is_near_head(number)
+        if not is_near or self.open_blocks[peer] >= BLOCKS_PER_PEER:
             self.refused += 1
+            self.over_limit += is_near
             return
         self.open_blocks[peer] += 1
         self._queued.add(block_hash)

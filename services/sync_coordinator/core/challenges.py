@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, Header, PeerId
 
 DAO_CHALLENGE_TIMEOUT_S: Final = 15.0
@@ -26,10 +27,10 @@ class AskHeader:
 
 @dataclass(frozen=True, slots=True)
 class ChallengeFailed:
-    """Drop the peer. `timed_out`: useless peer; else a wrong answer: subprotocol error."""
+    """Drop the peer."""
 
     peer: PeerId
-    timed_out: bool
+    offence: Offence
     explanation: str
 
 
@@ -77,13 +78,13 @@ class Challenges:
             return []
         peer, number = entry
         answer = headers[0] if headers else None
-        problem = None
+        problem, offence = None, Offence.DAO_MISMATCH
         if self._dao_fork is not None and number == self._dao_fork.block and peer in self._dao_due:
             del self._dao_due[peer]
             problem = self._judge_dao(self._dao_fork, answer, peer_reaches_fork=peer_reaches_fork)
         if problem is None and answer is not None:
-            problem = self._judge_whitelist(number, answer)
-        return [] if problem is None else [ChallengeFailed(peer, timed_out=False, explanation=problem)]
+            problem, offence = self._judge_whitelist(number, answer), Offence.WHITELIST_MISMATCH
+        return [] if problem is None else [ChallengeFailed(peer, offence, problem)]
 
     def on_request_lost(self, request_id: int, now: float) -> list[ChallengeAction]:
         """A question that our own side lost is asked again, and has its whole time again."""
@@ -103,7 +104,7 @@ class Challenges:
         for peer in late:
             del self._dao_due[peer]
         explanation = f"the DAO challenge was not answered in {DAO_CHALLENGE_TIMEOUT_S:.0f} s"
-        return [ChallengeFailed(peer, timed_out=True, explanation=explanation) for peer in late]
+        return [ChallengeFailed(peer, Offence.DAO_TIMEOUT, explanation) for peer in late]
 
     def _ask(self, peer: PeerId, number: int) -> AskHeader:
         request_id = self._next_id()

@@ -6,6 +6,7 @@ import enum
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Block, BlockHash, PeerId
 
 
@@ -48,9 +49,10 @@ class ImportFetched:
 
 @dataclass(frozen=True, slots=True)
 class DropFetchPeer:
-    """Disconnect `peer` as useless."""
+    """Disconnect `peer`."""
 
     peer: PeerId
+    offence: Offence
     explanation: str
 
 

@@ -22,6 +22,8 @@ class Admission(enum.Enum):
     TOO_MANY_PEERS = "too many peers"
     ALREADY_CONNECTED = "already connected"
     SELF = "one of our own gateways"
+    BANNED = "banned"
+    """Said by whoever keeps the bans, before the peer set is asked."""
 
 
 @dataclass(slots=True, kw_only=True)

@@ -128,7 +128,7 @@ class RollBackHeaders:
 
 @dataclass(frozen=True, slots=True)
 class DropPeer:
-    """Disconnect `peer` as useless."""
+    """Disconnect `peer`."""
 
     peer: PeerId
     reason: SyncFault

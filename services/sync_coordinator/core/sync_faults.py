@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Mapping
 from typing import Final
+
+from services.shared.ethwire.offences import Offence
 
 
 class SyncFault(enum.Enum):
@@ -29,6 +32,11 @@ class SyncFault(enum.Enum):
         """Whether the peer we synced with is dropped for it; the others only mean another try."""
         return self in _DROPS_MASTER
 
+    @property
+    def offence(self) -> Offence:
+        """What a peer that is dropped for it has done. Caller's duty: a fault that is a peer's."""
+        return _OFFENCES[self]
+
 
 _DROPS_MASTER: Final = frozenset(
     {
@@ -42,6 +50,20 @@ _DROPS_MASTER: Final = frozenset(
         SyncFault.INVALID_CHAIN,
     }
 )
+
+
+_OFFENCES: Final[Mapping[SyncFault, Offence]] = {
+    SyncFault.TIMEOUT: Offence.SYNC_TIMEOUT,
+    SyncFault.BAD_PEER: Offence.BAD_HEAD,
+    SyncFault.STALLING_PEER: Offence.STALLING,
+    SyncFault.EMPTY_HEADER_SET: Offence.EMPTY_HEADER_SET,
+    SyncFault.PEERS_UNAVAILABLE: Offence.BODIES_UNAVAILABLE,
+    SyncFault.PROTOCOL_TOO_OLD: Offence.PROTOCOL_TOO_OLD,
+    SyncFault.INVALID_ANCESTOR: Offence.INVALID_ANCESTOR,
+    SyncFault.INVALID_CHAIN: Offence.INVALID_CHAIN,
+    SyncFault.INVALID_BODY: Offence.INVALID_BODY,
+}
+"""The others are nobody's fault, or ours."""
 
 
 class SyncFailed(Exception):

@@ -6,7 +6,6 @@ import asyncio
 from collections.abc import Sequence
 from typing import assert_never
 
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.types import Header, PeerId
 from services.sync_coordinator.core.challenges import AskHeader, ChallengeAction, ChallengeFailed, Challenges
@@ -58,9 +57,8 @@ class ChallengeDriver:
                 case AskHeader(request_id, peer, number):
                     query = GetBlockHeaders(number, 1, 0, reverse=False)
                     self._asker.ask_headers(Asker.CHALLENGE, request_id, peer, query)
-                case ChallengeFailed(peer, timed_out, explanation):
-                    reason = DisconnectReason.USELESS_PEER if timed_out else DisconnectReason.SUBPROTOCOL_ERROR
-                    self._asker.drop(peer, reason, "challenge", explanation)
+                case ChallengeFailed(peer, offence, explanation):
+                    self._asker.drop(peer, offence, explanation)
                 case _:
                     assert_never(action)
         self._wakeup.at(self._challenges.next_wakeup())

@@ -10,8 +10,8 @@ from typing import assert_never
 
 import structlog
 
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, Body, Header, PeerId
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
 from services.sync_coordinator.core.chain_rules import ChainRules
@@ -70,11 +70,15 @@ class FetchDriver:
         self._wakeup.at(None)
 
     def on_announces(self, peer: PeerId, announces: Sequence[Announce]) -> None:
+        before = self._fetcher.refused_announces
         for announce in announces:
             self._carry_out(self._fetcher.on_announce(peer, announce, self._loop.time()))
+        self._asker.note(peer, Offence.ANNOUNCES_BEYOND_LIMIT, self._fetcher.refused_announces - before)
 
     def on_block(self, peer: PeerId, block: Block) -> None:
+        before = self._fetcher.blocks.over_limit
         self._carry_out(self._fetcher.on_block(peer, block, self._loop.time()))
+        self._asker.note(peer, Offence.BLOCKS_BEYOND_LIMIT, self._fetcher.blocks.over_limit - before)
 
     def on_headers(self, request_id: int, headers: Sequence[Header]) -> None:
         self._carry_out(self._fetcher.on_headers(request_id, headers, self._loop.time()))
@@ -106,8 +110,8 @@ class FetchDriver:
                         self._fetcher.on_request_lost(request_id)
                 case ImportFetched(block, peer):
                     self._tasks.create_task(self._import(block, peer), name=f"import-{block.header.number}")
-                case DropFetchPeer(peer, explanation):
-                    self._asker.drop(peer, DisconnectReason.USELESS_PEER, "fetcher", explanation)
+                case DropFetchPeer(peer, offence, explanation):
+                    self._asker.drop(peer, offence, explanation)
                 case _:
                     assert_never(action)
         self._metrics.fetcher_refused.labels("announces").set(self._fetcher.refused_announces)

@@ -7,7 +7,9 @@ from typing import Protocol
 
 from blocksync.v1 import gateway_link_pb2
 
+from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.types import Announce, Block, Body, Header, PeerId
+from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.peer_set import Peer
 from services.sync_coordinator.edges.gateway_links import GatewayLink
 
@@ -25,12 +27,16 @@ class GatewayEvents(Protocol):
 
     def peer_left(self, node_id: PeerId, gateway_id: str, explanation: str) -> None: ...
 
+    def connection_ended(self, ended: EndedConnection) -> None:
+        """A connection of any stage is over, and will not be heard of again."""
+        ...
+
     def headers_arrived(self, request_id: int, peer: PeerId, headers: Sequence[Header]) -> None: ...
 
     def bodies_arrived(self, request_id: int, peer: PeerId, bodies: Sequence[Body]) -> None: ...
 
-    def reply_unreadable(self, request_id: int, peer: PeerId, explanation: str) -> None:
-        """A reply that is not what its message code promises: the peer's fault."""
+    def reply_unreadable(self, request_id: int, peer: PeerId, fault: PeerFault) -> None:
+        """A message that is not what its code promises."""
         ...
 
     def request_lost(self, request_id: int) -> None: ...

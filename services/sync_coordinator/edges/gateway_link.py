@@ -10,10 +10,15 @@ import grpc
 import structlog
 from blocksync.v1 import common_pb2, gateway_link_pb2, gateway_link_pb2_grpc
 
-from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.connection_stage import Stage
+from services.shared.ethwire.faults import MalformedMessage, MalformedRlp, PeerFault
 from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
+from services.shared.rpc.convert import offence_from_proto, reason_from_proto
+from services.shared.rpc.errors import InvalidRequest
 from services.shared.rpc.outbox import Outbox
+from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.peer_set import Peer
 from services.sync_coordinator.edges.gateway_events import GatewayEvents
 from services.sync_coordinator.edges.gateway_links import CONTROL_QUEUE_BYTES, GatewayLink, GatewayLinks
@@ -22,6 +27,16 @@ _Item = TypeVar("_Item")
 _log = structlog.get_logger("gateway-link")
 
 Context = grpc.aio.ServicerContext[Any, Any]
+
+
+class BodyMismatch(PeerFault):
+    """A propagated block whose body is another block's."""
+
+    offence = Offence.BLOCK_BODY_MISMATCH
+
+    def __init__(self, number: int) -> None:
+        super().__init__(f"NewBlock {number}: the body is not the header's")
+        self.number = number
 
 
 class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
@@ -76,8 +91,19 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
                 self._events.request_lost(message.request_lost.request_id)
             case "dial_failed":
                 self._events.dial_failed(message.dial_failed.enode, message.dial_failed.explanation)
+            case "peer_disconnected":
+                self._take_disconnect(link, message.peer_disconnected.disconnect)
             case other:
                 _log.warning("unexpected control message", gateway=link.gateway_id, content=other)
+
+    def _take_disconnect(self, link: GatewayLink, disconnect: common_pb2.Disconnect) -> None:
+        try:
+            ended = _ended(disconnect, link.gateway_id)
+        except InvalidRequest as problem:
+            # A gateway of another version. An event less is no reason to lose it.
+            _log.warning("unexpected control message", gateway=link.gateway_id, why=str(problem))
+            return
+        self._events.connection_ended(ended)
 
     async def Bulk(
         self, request_iterator: AsyncIterator[gateway_link_pb2.BulkRequest], context: Context
@@ -112,7 +138,7 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
             ]
         except MalformedRlp as fault:
             parts.forget(peer)
-            self._events.reply_unreadable(reply.request_id, peer, f"BlockHeaders: {fault}")
+            self._events.reply_unreadable(reply.request_id, peer, MalformedMessage("BlockHeaders", str(fault)))
             return
         whole = parts.add(peer, reply.request_id, headers, is_last=reply.last_part)
         if whole is not None:
@@ -134,10 +160,10 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         try:
             header = decode_header(message.header_rlp, BlockHash(message.block_hash))
         except MalformedRlp as fault:
-            self._events.reply_unreadable(0, peer, f"NewBlock: {fault}")
+            self._events.reply_unreadable(0, peer, MalformedMessage("NewBlock", str(fault)))
             return
         if message.roots != header.transactions_root + header.uncles_hash:
-            self._events.reply_unreadable(0, peer, f"NewBlock {header.number}: the body is not the header's")
+            self._events.reply_unreadable(0, peer, BodyMismatch(header.number))
             return
         total_difficulty = int.from_bytes(message.total_difficulty)
         self._events.block_propagated(peer, Block(header, message.body_rlp), total_difficulty)
@@ -182,4 +208,30 @@ def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:
         inbound=details.inbound,
         static=details.static,
         trusted=details.trusted,
+    )
+
+
+def _ended(disconnect: common_pb2.Disconnect, gateway_id: str) -> EndedConnection:
+    """Raises InvalidRequest where a number has no meaning here."""
+    try:
+        stage = Stage(disconnect.stage)
+    except ValueError:
+        raise InvalidRequest(f"{disconnect.stage} is not a stage of a connection") from None
+    return EndedConnection(
+        node_id=PeerId(disconnect.node_id),
+        gateway_id=gateway_id,
+        client_name=disconnect.client_name,
+        remote_address=disconnect.remote_address,
+        inbound=disconnect.inbound,
+        static=disconnect.static,
+        trusted=disconnect.trusted,
+        stage=stage,
+        reason=reason_from_proto(disconnect.reason) if disconnect.reason else None,
+        by_us=disconnect.by_us,
+        offence=offence_from_proto(disconnect.offence),
+        explanation=disconnect.explanation,
+        eth_version=disconnect.eth_version,
+        connected_s=disconnect.connected_seconds,
+        ban_s=disconnect.ban_seconds,
+        unix_time_ms=disconnect.unix_time_ms,
     )

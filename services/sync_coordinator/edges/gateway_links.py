@@ -9,15 +9,24 @@ from typing import Final
 import structlog
 from blocksync.v1 import gateway_link_pb2
 
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, PeerId
-from services.shared.rpc.convert import headers_query_to_proto, reason_to_proto
+from services.shared.rpc.convert import headers_query_to_proto, offence_to_proto
 from services.shared.rpc.outbox import Outbox
+from services.sync_coordinator.core.peer_set import Admission
 
 CONTROL_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """What may wait for one gateway's Control stream. Over it the link is cut: the gateway dials again and a new
 snapshot makes both sides agree, which a lost status or verdict would not."""
+
+_ADMISSION_TO_PROTO: Final = {
+    Admission.ADMITTED: gateway_link_pb2.ADMISSION_ADMITTED,
+    Admission.TOO_MANY_PEERS: gateway_link_pb2.ADMISSION_TOO_MANY_PEERS,
+    Admission.ALREADY_CONNECTED: gateway_link_pb2.ADMISSION_ALREADY_CONNECTED,
+    Admission.SELF: gateway_link_pb2.ADMISSION_SELF,
+    Admission.BANNED: gateway_link_pb2.ADMISSION_BANNED,
+}
 
 _log = structlog.get_logger("gateway-link")
 
@@ -82,15 +91,19 @@ class GatewayLinks:
         request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer, bodies=wanted)
         return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
 
-    def drop_peer(self, gateway_id: str, peer: PeerId, reason: DisconnectReason, explanation: str) -> None:
-        drop = gateway_link_pb2.DropPeer(node_id=peer, reason=reason_to_proto(reason), explanation=explanation)
+    def drop_peer(self, gateway_id: str, peer: PeerId, offence: Offence, explanation: str) -> None:
+        drop = gateway_link_pb2.DropPeer(node_id=peer, offence=offence_to_proto(offence), explanation=explanation)
         self._send(gateway_id, gateway_link_pb2.ControlResponse(drop_peer=drop))
 
     def send_dial_plan(self, gateway_id: str, enodes: Iterable[str], gateway_node_ids: Iterable[PeerId]) -> None:
         plan = gateway_link_pb2.DialPlan(static_enodes=enodes, gateway_node_ids=gateway_node_ids)
         self._send(gateway_id, gateway_link_pb2.ControlResponse(dial_plan=plan))
 
-    def send_verdict(self, gateway_id: str, verdict: gateway_link_pb2.AdmitVerdict) -> None:
+    def send_verdict(self, gateway_id: str, ticket: int, admission: Admission, ban_s: float) -> None:
+        """Answer an AdmitPeer; `ban_s` is how much longer one that is banned stays so."""
+        verdict = gateway_link_pb2.AdmitVerdict(
+            ticket=ticket, admission=_ADMISSION_TO_PROTO[admission], ban_seconds=ban_s
+        )
         self._send(gateway_id, gateway_link_pb2.ControlResponse(admit_verdict=verdict))
 
     def send_status_to_all(self, status: gateway_link_pb2.LocalStatus) -> None:

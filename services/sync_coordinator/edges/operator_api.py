@@ -4,17 +4,27 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
 from blocksync.v1 import common_pb2, coordinator_pb2, coordinator_pb2_grpc
 
 from services.shared.ethwire.types import BlockHash
-from services.shared.rpc.convert import big_to_bytes, block_hash_from_proto
+from services.shared.rpc.convert import (
+    big_to_bytes,
+    block_hash_from_proto,
+    offence_from_proto,
+    offence_to_proto,
+    peer_id_from_proto,
+    reason_to_proto,
+)
 from services.shared.rpc.errors import InvalidRequest, UnknownBlock
+from services.sync_coordinator.core.disconnect_log import DisconnectFilter, EndedConnection
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.sync_cycle import SyncCause, SyncVerdict
 from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.status_board import StatusBoard, chain_head
 from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.store.chain_store import ChainStore
@@ -32,17 +42,25 @@ _RESULT_OF: Final = {
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """Translates; the board, the peer set, the driver and the store answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorParts:
+    """What answers operators."""
 
-    def __init__(
-        self, board: StatusBoard, changes: ChangeSignal, peers: PeerSet, driver: SyncDriver, store: ChainStore
-    ) -> None:
-        self._board = board
-        self._changes = changes
-        self._peers = peers
-        self._driver = driver
-        self._store = store
+    board: StatusBoard
+    changes: ChangeSignal
+    peers: PeerSet
+    penalties: PenaltyDesk
+    driver: SyncDriver
+    store: ChainStore
+
+
+class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Translates; the parts answer."""
+
+    def __init__(self, parts: OperatorParts) -> None:
+        self._board, self._changes = parts.board, parts.changes
+        self._peers, self._penalties = parts.peers, parts.penalties
+        self._driver, self._store = parts.driver, parts.store
 
     async def GetStatus(
         self, request: coordinator_pb2.GetStatusRequest, context: Context
@@ -66,6 +84,24 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
         now = asyncio.get_running_loop().time()
         entries = [_peer_entry(peer, now, is_best=peer is best) for peer in self._peers]
         return coordinator_pb2.ListPeersResponse(peers=entries)
+
+    async def ListDisconnects(
+        self, request: coordinator_pb2.ListDisconnectsRequest, context: Context
+    ) -> coordinator_pb2.ListDisconnectsResponse:
+        log = self._penalties.disconnects
+        wanted = DisconnectFilter(
+            node_id=peer_id_from_proto(request.node_id) if request.node_id else None,
+            by_us=_by_us(request.side),
+            offence=offence_from_proto(request.offence) if request.offence else None,
+        )
+        return coordinator_pb2.ListDisconnectsResponse(
+            disconnects=[_disconnect_entry(ended) for ended in log.newest(wanted, request.limit or None)],
+            counts=[
+                coordinator_pb2.DisconnectCount(side=_side(by_us), offence=offence_to_proto(offence), count=count)
+                for (offence, by_us), count in log.counts.most_common()
+            ],
+            banned=self._penalties.banned(),
+        )
 
     async def GetBlock(
         self, request: coordinator_pb2.GetBlockRequest, context: Context
@@ -96,6 +132,43 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
                 return block_hash_from_proto(request.block_hash)
             case _:
                 raise InvalidRequest("a block is named by number or by hash; neither is given")
+
+
+def _side(by_us: bool) -> coordinator_pb2.DisconnectSide.ValueType:
+    return coordinator_pb2.DISCONNECT_SIDE_US if by_us else coordinator_pb2.DISCONNECT_SIDE_THEM
+
+
+def _by_us(side: coordinator_pb2.DisconnectSide.ValueType) -> bool | None:
+    match side:
+        case coordinator_pb2.DISCONNECT_SIDE_UNSPECIFIED:
+            return None
+        case coordinator_pb2.DISCONNECT_SIDE_US:
+            return True
+        case coordinator_pb2.DISCONNECT_SIDE_THEM:
+            return False
+        case _:
+            raise InvalidRequest(f"{side} is not a side of a connection")
+
+
+def _disconnect_entry(ended: EndedConnection) -> coordinator_pb2.DisconnectEntry:
+    disconnect = common_pb2.Disconnect(
+        node_id=ended.node_id,
+        client_name=ended.client_name,
+        remote_address=ended.remote_address,
+        inbound=ended.inbound,
+        static=ended.static,
+        trusted=ended.trusted,
+        stage=common_pb2.ConnectionStage.ValueType(ended.stage),
+        reason=common_pb2.DISCONNECT_REASON_UNSPECIFIED if ended.reason is None else reason_to_proto(ended.reason),
+        by_us=ended.by_us,
+        offence=offence_to_proto(ended.offence),
+        explanation=ended.explanation,
+        eth_version=ended.eth_version,
+        connected_seconds=ended.connected_s,
+        ban_seconds=ended.ban_s,
+        unix_time_ms=ended.unix_time_ms,
+    )
+    return coordinator_pb2.DisconnectEntry(disconnect=disconnect, gateway_id=ended.gateway_id)
 
 
 def _peer_entry(peer: Peer, now: float, *, is_best: bool) -> coordinator_pb2.PeerEntry:

@@ -4,24 +4,29 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import structlog
-
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, PeerId
 from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
+from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.metrics import CoordinatorMetrics
-
-_log = structlog.get_logger("peers")
 
 
 class PeerAsker:
     """Finds the gateway of a peer and notes who asked, so that the reply finds its way back."""
 
-    def __init__(self, peers: PeerSet, links: GatewayLinks, router: ReplyRouter, metrics: CoordinatorMetrics) -> None:
+    def __init__(
+        self,
+        peers: PeerSet,
+        links: GatewayLinks,
+        router: ReplyRouter,
+        penalties: PenaltyDesk,
+        metrics: CoordinatorMetrics,
+    ) -> None:
         self._peers = peers
+        self._penalties = penalties
         self._links = links
         self._router = router
         self._metrics = metrics
@@ -44,14 +49,14 @@ class PeerAsker:
         self._metrics.requests.labels("bodies").inc()
         return True
 
-    def drop(self, node_id: PeerId, reason: DisconnectReason, cause: str, explanation: str) -> None:
-        """Have a peer disconnected; it leaves the peer set when its gateway reports it gone.
-
-        `cause` is one word of a closed set, for the metric; the explanation is for people.
-        """
+    def drop(self, node_id: PeerId, offence: Offence, explanation: str) -> None:
+        """Have a peer disconnected; it leaves the peer set when its gateway reports it gone."""
         peer = self._peers.get(node_id)
-        if peer is None:
-            return
-        self._metrics.peer_faults.labels(cause).inc()
-        _log.warning("peer dropped", peer=node_id.hex()[:16], client=peer.client_name, why=explanation)
-        self._links.drop_peer(peer.gateway_id, node_id, reason, explanation)
+        if peer is not None:
+            self._penalties.punish(peer, offence, explanation)
+            self._links.drop_peer(peer.gateway_id, node_id, offence, explanation)
+
+    def note(self, node_id: PeerId, offence: Offence, count: int) -> None:
+        """Count against a peer what is not worth its connection."""
+        if count > 0 and self._peers.get(node_id) is not None:
+            self._penalties.note(node_id, offence, count)

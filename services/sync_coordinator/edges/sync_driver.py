@@ -11,7 +11,6 @@ from typing import NamedTuple, assert_never
 
 import structlog
 
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.types import Block, Body, Header, PeerId
 from services.sync_coordinator.core.capacity import DownloadPeers
@@ -233,9 +232,8 @@ class SyncDriver:
                 case ImportBlocks(batch_id, blocks):
                     self._tasks.create_task(self._import_blocks(run, batch_id, blocks), name="import-blocks")
                 case DropPeer(peer, fault, detail):
-                    cause = fault.name.lower()
                     why = f"{fault.value}: {detail}" if detail else fault.value
-                    self._parts.asker.drop(peer, DisconnectReason.USELESS_PEER, cause, why)
+                    self._parts.asker.drop(peer, fault.offence, why)
                 case RollBackHeaders(headers):
                     roll_back = headers
                 case SyncEnded(outcome):
