@@ -14,6 +14,7 @@ import grpc
 import grpc.aio
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
+from trisync.disconnects import DisconnectList, Side, list_from_proto, offence_number, side_number
 from trisync.node_status import (
     NodeStatus,
     Peer,
@@ -91,6 +92,22 @@ class OperatorClient:
         except grpc.aio.AioRpcError as error:
             raise self._failed(error) from error
         return [peer_from_proto(entry) for entry in answer.peers]
+
+    async def disconnects(
+        self, *, limit: int = 0, node_id: bytes | None = None, side: Side | None = None, offence: str | None = None
+    ) -> DisconnectList:
+        """The connections that ended, newest first. `limit` 0 is all that are kept; what is None does not filter.
+
+        Raises ValueError for an offence that is not in `trisync.disconnects.OFFENCES`.
+        """
+        request = coordinator_pb2.ListDisconnectsRequest(limit=limit, node_id=node_id or b"", side=side_number(side))
+        if offence is not None:
+            request.offence = offence_number(offence)
+        try:
+            answer = await self._stub.ListDisconnects(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return list_from_proto(answer)
 
     async def block(self, block: int | bytes) -> StoredBlock | None:
         """A block by number or hash; None when it is not stored."""

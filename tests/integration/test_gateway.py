@@ -23,7 +23,7 @@ from services.shared.ethwire.messages import (
     Receipts,
 )
 from services.shared.ethwire.types import Announce
-from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto, reason_to_proto
+from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.wire import local_node
@@ -174,7 +174,7 @@ async def test_peer_is_dropped_with_the_coordinators_reason():
         gateway.coordinator.send(
             drop_peer=gateway_link_pb2.DropPeer(
                 node_id=peer.local.node_id,
-                reason=reason_to_proto(DisconnectReason.USELESS_PEER),
+                offence=common_pb2.OFFENCE_INVALID_CHAIN,
                 explanation="headers that do not link",
             )
         )

@@ -16,6 +16,7 @@ from tests.support.mallory import MALLORY, Attack, scene_of
 from tests.support.scripted_peer import ScriptedListener
 from tests.support.small_network import NETWORK_ID
 from tests.support.stack import in_one_loop, running_stack
+from trisync.disconnects import Side
 
 pytestmark = pytest.mark.integration
 
@@ -38,6 +39,15 @@ async def test_hostile_peer_is_ended_and_the_chain_comes_from_the_honest_one_whe
         await stack.until_peers(1)
         judge = {service.name: service for service in stack.services}[attack.judge]
         assert await judge.metric(attack.counted) == 1
+        ended = await stack.ends_of(MALLORY.node_id)
+        assert [(one.side, one.reason, one.offence) for one in ended] == [
+            (Side.THEM if attack.leaves else Side.US, attack.last_word, attack.offence.name.lower())
+        ]
+        told_of = ended[0]
+        assert (told_of.client_name, told_of.inbound, told_of.gateway_id) == ("mallory", False, "gateway-0")
+        assert attack.told in told_of.explanation
+        # The operator wants her, so she is sent away and not banned.
+        assert (told_of.static, told_of.ban_s) == (True, 0)
         about = [line for line in stack.log.about(MALLORY.node_id.hex()) if line["level"] != "debug"]
         told = [line for line in about if line["event"] != "peer joined"]
         assert sorted(line["service"] for line in told) == sorted({"gateway-0", attack.judge}), told

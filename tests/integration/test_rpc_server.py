@@ -50,6 +50,9 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def ListPeers(self, request, context):
         raise self._error
 
+    async def ListDisconnects(self, request, context):
+        raise self._error
+
     async def StartSync(self, request, context):
         raise self._error
 

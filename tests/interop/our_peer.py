@@ -18,6 +18,7 @@ from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.faults import DisconnectReason, PeerFault
 from services.shared.ethwire.messages import EthMessage, Status
 from services.shared.ethwire.types import PeerId
+from tests.support.wire import offence_with
 
 CLIENT_NAME: Final = "trisync/interop"
 
@@ -62,7 +63,7 @@ class OurPeer:
         self._flush()
 
     def disconnect(self, reason: DisconnectReason) -> None:
-        self._waiting += self._carry_out(self.connection.disconnect(reason))
+        self._waiting += self._carry_out(self.connection.disconnect(offence_with(reason)))
         self._flush()
 
     def _receive(self) -> None:

@@ -13,6 +13,7 @@ from services.peer_gateway.core.snappy_codec import deflate
 from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.faults import DisconnectReason, PeerFault
 from services.shared.ethwire.messages import Status
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash
 from tests.support.wire import ALICE, BOB, Cut, Pair, answering, local_node, random_cut, scripted_peer, whole
 
@@ -37,7 +38,7 @@ def conversation(cut: Cut, alice_version: int, bob_version: int, messages) -> tu
     for sender, code, payload in messages:
         (pair.alice if sender == "alice" else pair.bob).send_message(code, payload)
     pair.settle()
-    pair.alice.disconnect(DisconnectReason.CLIENT_QUITTING)
+    pair.alice.disconnect(Offence.SHUTDOWN)
     pair.settle()
     return pair.alice_events, pair.bob_events
 

@@ -18,6 +18,7 @@ from services.shared.ethwire.messages import (
     NewBlock,
     NewBlockHashes,
 )
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash
 from tests.support.mallory import Attack, Scene, send_part_of_frame
 from tests.support.ruled_chain import ruled_chain
@@ -232,62 +233,135 @@ def disconnects(reason: DisconnectReason | None, side: str = "us") -> str:
     return f'peer_gateway_disconnects_total{{reason="{name}",side="{side}"}}'
 
 
-def faults(cause: str) -> str:
-    return f'coordinator_peer_faults_total{{cause="{cause}"}}'
+def offences(name: str) -> str:
+    return f'coordinator_offences_total{{offence="{name}"}}'
 
 
-def by_coordinator(name: str, play: Play, told: str, cause: str, **more: Any) -> Attack:
+def by_coordinator(name: str, play: Play, offence: Offence, told: str, **more: Any) -> Attack:
     reason = more.pop("reason", USELESS)
-    return Attack(name, play, reason, told, "coordinator", faults(cause), **more)
+    return Attack(name, play, reason, offence, told, "coordinator", offences(offence.name.lower()), **more)
 
 
-def by_gateway(name: str, play: Play, reason: DisconnectReason, told: str, **more: Any) -> Attack:
-    return Attack(name, play, reason, told, counted=disconnects(reason), **more)
+def by_gateway(name: str, play: Play, reason: DisconnectReason, offence: Offence, told: str, **more: Any) -> Attack:
+    return Attack(name, play, reason, offence, told, counted=disconnects(reason), **more)
 
 
 ATTACKS: Final = [
-    by_gateway("wrong-genesis", opens_with(genesis_hash=WRONG_HASH), ETH_ERROR, "the peer's genesis is"),
-    by_gateway("wrong-network", opens_with(network_id=1), ETH_ERROR, "the peer's network id is 1, ours is 1337"),
-    by_gateway("wrong-version", opens_with(protocol_version=62), ETH_ERROR, "Status is of eth/62, agreed is eth/63"),
-    by_gateway("no-status", says_no_status, TIMEOUT, "no Status came within 1 s", settings=SHORT_TIMES),
-    by_gateway("question-before-status", asks_before_status, ETH_ERROR, "it must be Status"),
-    by_gateway("second-status", says_status_twice, ETH_ERROR, "a second Status came"),
-    by_gateway("garbage-after-hello", sends_garbage_after_hello, BREACH, "the MAC of a frame's header is wrong"),
-    by_gateway("oversized-frame", starts_an_oversized_frame, ETH_ERROR, "is over the limit"),
-    by_gateway("snappy-bomb", sends_a_snappy_bomb, ETH_ERROR, "an eth message of 1073741824 bytes is over"),
-    by_gateway("no-rlp", as_master_sends(MessageCode.BLOCK_HEADERS, b"\xf9\xff"), ETH_ERROR, "is cut off"),
-    by_gateway("unknown-code", uses_a_code_of_nobody, BREACH, "UNKNOWN_CODE"),
-    by_gateway("another-head", answers_head_with(3), USELESS, "not at the one asked for"),
-    by_gateway("two-heads", answers_head_with(700, 699), USELESS, "2 items, 1 were asked for"),
-    by_gateway("unlinked-headers", serves_headers_that_do_not_link, USELESS, "does not link to the one before it"),
-    by_gateway("too-many-bodies", serves_more_bodies_than_asked, USELESS, "does not answer it"),
-    by_coordinator("no-head", answers_head_with(), "0 headers came for its head", "bad_peer"),
-    by_coordinator("foreign-bodies", serves_bodies_of_another_chain, "body matches no requested", "invalid_body"),
-    by_coordinator("silence", says_nothing_more, "no answer in phase height", "timeout", settings=SHORT_TIMES),
-    by_coordinator("broken-rule", serves_all, "block 600", "invalid_chain", chain=peer_chain(broken_chain(600))),
-    by_coordinator("withheld-bodies", withholds_bodies, "it promised", "stalling_peer"),
-    by_coordinator("withheld-bodies-alone", withholds_bodies_alone, "no peer has the bodies", "peers_unavailable"),
+    by_gateway(
+        "wrong-genesis",
+        opens_with(genesis_hash=WRONG_HASH),
+        ETH_ERROR,
+        Offence.GENESIS_MISMATCH,
+        "the peer's genesis is",
+    ),
+    by_gateway(
+        "wrong-network",
+        opens_with(network_id=1),
+        ETH_ERROR,
+        Offence.NETWORK_MISMATCH,
+        "the peer's network id is 1, ours is 1337",
+    ),
+    by_gateway(
+        "wrong-version",
+        opens_with(protocol_version=62),
+        ETH_ERROR,
+        Offence.VERSION_MISMATCH,
+        "Status is of eth/62, agreed is eth/63",
+    ),
+    by_gateway(
+        "no-status",
+        says_no_status,
+        TIMEOUT,
+        Offence.STATUS_TIMEOUT,
+        "no Status came within 1 s",
+        settings=SHORT_TIMES,
+    ),
+    by_gateway("question-before-status", asks_before_status, ETH_ERROR, Offence.STATUS_MISSING, "it must be Status"),
+    by_gateway("second-status", says_status_twice, ETH_ERROR, Offence.SECOND_STATUS, "a second Status came"),
+    by_gateway(
+        "garbage-after-hello",
+        sends_garbage_after_hello,
+        BREACH,
+        Offence.FRAME_CORRUPT,
+        "the MAC of a frame's header is wrong",
+    ),
+    by_gateway(
+        "oversized-frame", starts_an_oversized_frame, ETH_ERROR, Offence.ETH_MESSAGE_OVERSIZED, "is over the limit"
+    ),
+    by_gateway(
+        "snappy-bomb",
+        sends_a_snappy_bomb,
+        ETH_ERROR,
+        Offence.ETH_MESSAGE_OVERSIZED,
+        "an eth message of 1073741824 bytes is over",
+    ),
+    by_gateway(
+        "no-rlp",
+        as_master_sends(MessageCode.BLOCK_HEADERS, b"\xf9\xff"),
+        ETH_ERROR,
+        Offence.ETH_MESSAGE_UNDECODABLE,
+        "is cut off",
+    ),
+    by_gateway("unknown-code", uses_a_code_of_nobody, BREACH, Offence.CODE_OUT_OF_RANGE, "UNKNOWN_CODE"),
+    by_gateway("another-head", answers_head_with(3), USELESS, Offence.REPLY_MISMATCH, "not at the one asked for"),
+    by_gateway("two-heads", answers_head_with(700, 699), USELESS, Offence.REPLY_MISMATCH, "2 items, 1 were asked for"),
+    by_gateway(
+        "unlinked-headers",
+        serves_headers_that_do_not_link,
+        USELESS,
+        Offence.REPLY_MISMATCH,
+        "does not link to the one before it",
+    ),
+    by_gateway("too-many-bodies", serves_more_bodies_than_asked, USELESS, Offence.REPLY_MISMATCH, "does not answer it"),
+    by_coordinator("no-head", answers_head_with(), Offence.BAD_HEAD, "0 headers came for its head"),
+    by_coordinator("foreign-bodies", serves_bodies_of_another_chain, Offence.INVALID_BODY, "body matches no requested"),
+    by_coordinator(
+        "silence", says_nothing_more, Offence.SYNC_TIMEOUT, "no answer in phase height", settings=SHORT_TIMES
+    ),
+    by_coordinator("broken-rule", serves_all, Offence.INVALID_CHAIN, "block 600", chain=peer_chain(broken_chain(600))),
+    by_coordinator("withheld-bodies", withholds_bodies, Offence.STALLING, "it promised"),
+    by_coordinator(
+        "withheld-bodies-alone", withholds_bodies_alone, Offence.BODIES_UNAVAILABLE, "no peer has the bodies"
+    ),
     by_coordinator(
         "dao-fork",
         is_on_the_other_side_of_the_dao_fork,
+        Offence.DAO_MISMATCH,
         "of the other side of the fork",
-        "challenge",
         reason=ETH_ERROR,
         settings={"genesis_config": DAO_FORK},
     ),
     by_coordinator(
-        "block-with-another-body", after_the_sync(block_with_another_body), "body is not", "malformed", reason=ETH_ERROR
+        "block-with-another-body",
+        after_the_sync(block_with_another_body),
+        Offence.BLOCK_BODY_MISMATCH,
+        "body is not",
+        reason=ETH_ERROR,
     ),
-    by_coordinator("invalid-block", after_the_sync(block_that_breaks_a_rule), "gas-limit", "fetcher"),
-    by_coordinator("false-announce", after_the_sync(announce_with_a_wrong_number), "whose header says 701", "fetcher"),
+    by_coordinator("invalid-block", after_the_sync(block_that_breaks_a_rule), Offence.INVALID_BLOCK, "gas-limit"),
+    by_coordinator(
+        "false-announce",
+        after_the_sync(announce_with_a_wrong_number),
+        Offence.FALSE_ANNOUNCE,
+        "whose header says 701",
+    ),
     Attack(
-        "hang-up", hangs_up_in_the_middle_of_a_reply, None, "the connection ended", counted=disconnects(None, "them")
+        "hang-up",
+        hangs_up_in_the_middle_of_a_reply,
+        None,
+        Offence.CONNECTION_LOST,
+        "the connection ended",
+        counted=disconnects(None, "them"),
+        leaves=True,
     ),
     Attack(
         "leaves",
         leaves_with_a_question_open,
         None,
+        Offence.LEFT,
         "REQUESTED",
         counted=disconnects(DisconnectReason.REQUESTED, "them"),
+        leaves=True,
+        says=DisconnectReason.REQUESTED,
     ),
 ]

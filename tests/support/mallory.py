@@ -9,6 +9,7 @@ from typing import Final, TypeVar
 from services.peer_gateway.core.devp2p import SUBPROTOCOL_OFFSET
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import EthMessage, GetBlockHeaders, Status
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash
 from tests.support.chain_peers import dial_in
 from tests.support.scripted_chain import ScriptedChain
@@ -73,7 +74,8 @@ class Attack:
     name: str
     play: Callable[[Scene], Awaitable[None]]
     reason: DisconnectReason | None
-    """Why she is disconnected; None when she is not, or leaves by herself."""
+    """Why she is disconnected; None when she leaves by herself."""
+    offence: Offence
     told: str
     """A part of the one log line about it."""
     judge: str = "gateway-0"
@@ -82,6 +84,15 @@ class Attack:
     """The judge's metric that counts it, with its labels."""
     chain: ScriptedChain | None = None
     settings: Mapping[str, object] = field(default_factory=dict)
+    leaves: bool = False
+    says: DisconnectReason | None = None
+    """What she says when she leaves."""
+
+    @property
+    def last_word(self) -> str | None:
+        """The reason that the list of disconnects shows."""
+        reason = self.says if self.leaves else self.reason
+        return None if reason is None else reason.name.lower()
 
 
 async def scene_of(stack: Stack, listener: ScriptedListener, honest_chain: ScriptedChain, attack: Attack) -> Scene:

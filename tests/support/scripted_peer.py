@@ -27,6 +27,7 @@ from services.shared.ethwire.eth_messages import decode_message, encode_message
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import EthMessage, Status
 from services.shared.ethwire.types import PeerId
+from tests.support.wire import offence_with
 
 DEADLINE_S: Final = 15.0
 """As long as anything may take on a busy machine."""
@@ -122,7 +123,7 @@ class ScriptedPeer(asyncio.Protocol):
         return end.reason
 
     def disconnect(self, reason: DisconnectReason) -> None:
-        self._carry(self.connection.disconnect(reason))
+        self._carry(self.connection.disconnect(offence_with(reason)))
 
     def hang_up(self) -> None:
         """Cut the socket without a word."""

@@ -26,7 +26,7 @@ from services.broadcaster.config import BroadcasterConfig
 from services.peer_gateway import app as gateway_app
 from services.peer_gateway.config import GatewayConfig
 from services.shared.chainspec.enode import Enode, parse_enode
-from services.shared.ethwire.types import Header
+from services.shared.ethwire.types import Header, PeerId
 from services.sync_coordinator import app as coordinator_app
 from services.sync_coordinator.config import CoordinatorConfig
 from tests.support.captured_log import CapturedLog, captured_logs
@@ -34,6 +34,7 @@ from tests.support.deadlines import DEADLINE_S, until
 from tests.support.small_network import write_genesis
 from tests.support.wire import local_node
 from trisync.client import OperatorClient
+from trisync.disconnects import Disconnect
 from trisync.node_status import NodeStatus
 
 Ready = Callable[[Mapping[str, object]], None]
@@ -155,6 +156,14 @@ class Stack:
             return status.head.block_hash == head.hash and status.phase.value == "idle"
 
         return await self.until_status(is_there, f"head {head.number}")
+
+    async def ends_of(self, node_id: PeerId) -> tuple[Disconnect, ...]:
+        """The ended connections with this node, newest first, once there is one: it is told a moment after."""
+
+        async def read() -> tuple[Disconnect, ...]:
+            return (await self.client.disconnects(node_id=node_id)).disconnects
+
+        return await until(read, "the end of a connection in the list")
 
     async def until_peers(self, count: int) -> None:
         await self.until_status(lambda status: status.peer_count == count, f"{count} peers")

@@ -15,6 +15,7 @@ from services.peer_gateway.core.phases import Phase
 from services.peer_gateway.core.rlpx_handshake import Initiator
 from services.peer_gateway.core.snappy_codec import inflate
 from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.offences import CONSEQUENCES, Offence
 
 Cut = Callable[[bytes], Iterable[bytes]]
 """How a stretch of bytes is cut into what the other side receives at once."""
@@ -27,6 +28,11 @@ def local_node(name: str, **changes: object) -> LocalNode:
 
 
 ALICE, BOB, MALLORY = local_node("alice"), local_node("bob"), local_node("mallory")
+
+
+def offence_with(reason: DisconnectReason) -> Offence:
+    """An offence that makes a connection say this reason."""
+    return next(offence for offence, consequence in CONSEQUENCES.items() if consequence.reason is reason)
 
 
 def whole(sent: bytes) -> Iterable[bytes]:

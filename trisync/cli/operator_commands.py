@@ -27,11 +27,11 @@ def status(
     as_json: flags.Json = False,
 ) -> int:
     """Show where a running node stands."""
-    found = asyncio.run(_ask_status(_address(datadir, coordinator)))
+    found = asyncio.run(_ask_status(coordinator_address(datadir, coordinator)))
     if as_json:
         print(json.dumps(status_json(found)))
     else:
-        _console().print(status_table(found))
+        wide_console().print(status_table(found))
     return DONE
 
 
@@ -41,21 +41,21 @@ def peers(
     as_json: flags.Json = False,
 ) -> int:
     """List the peers of a running node."""
-    found = asyncio.run(_ask_peers(_address(datadir, coordinator)))
+    found = asyncio.run(_ask_peers(coordinator_address(datadir, coordinator)))
     if as_json:
         print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
     else:
-        _console().print(peers_table(found) if found else "no peers")
+        wide_console().print(peers_table(found) if found else "no peers")
     return DONE
 
 
-def _console() -> Console:
+def wide_console() -> Console:
     """Lines are folded to a terminal, and stay whole in a pipe."""
     console = Console()
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
-def _address(datadir: Path, coordinator: str | None) -> str:
+def coordinator_address(datadir: Path, coordinator: str | None) -> str:
     return coordinator if coordinator is not None else DataDir(datadir).coordinator_address()
 
 

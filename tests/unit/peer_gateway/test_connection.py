@@ -11,6 +11,7 @@ from services.peer_gateway.core.ecies import InvalidPublicKey
 from services.peer_gateway.core.events import Disconnected, EthMessage, HandshakeDone, Ready
 from services.peer_gateway.core.phases import Phase
 from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.offences import CONSEQUENCES, Offence
 from services.shared.ethwire.types import PeerId
 from tests.support.wire import (
     ALICE,
@@ -69,7 +70,7 @@ def test_snappy_is_on_when_both_sides_have_p2p_version_5(ours, theirs):
     is_small = len(sent := pair.alice.data_to_send()) < 1000
     assert is_small == pair.alice.is_compressed
     assert pair.bob.receive_data(sent, 0.0) == [EthMessage(2, bytes(10_000))]
-    assert only_disconnect(pair.bob.disconnect(DisconnectReason.CLIENT_QUITTING)).by_us
+    assert only_disconnect(pair.bob.disconnect(Offence.SHUTDOWN)).by_us
     assert only_disconnect(pair.settle().alice_events).reason is DisconnectReason.CLIENT_QUITTING
 
 
@@ -100,12 +101,13 @@ def test_a_message_of_a_version_not_agreed_on_cannot_be_sent():
         pair.alice.send_message(8, b"")
 
 
-@pytest.mark.parametrize("reason", DisconnectReason)
-def test_a_disconnect_reason_reaches_the_other_side(reason):
+@pytest.mark.parametrize("offence", [offence for offence, row in CONSEQUENCES.items() if row.reason is not None])
+def test_the_reason_for_an_offence_reaches_the_other_side(offence):
     pair = open_pair()
-    assert pair.alice.disconnect(reason, "why") == [Disconnected(reason, True, "why")]
+    reason = CONSEQUENCES[offence].reason
+    assert pair.alice.disconnect(offence, "why") == [Disconnected(reason, True, "why", offence)]
     arrived = only_disconnect(pair.settle().bob_events)
-    assert (arrived.reason, arrived.by_us) == (reason, False)
+    assert (arrived.reason, arrived.by_us, arrived.offence) == (reason, False, Offence.LEFT)
     assert pair.alice.is_closed
     assert pair.bob.is_closed
 
@@ -113,7 +115,7 @@ def test_a_disconnect_reason_reaches_the_other_side(reason):
 def test_events_before_a_disconnect_are_not_lost():
     pair = open_pair()
     pair.alice.send_message(1, b"\xc0")
-    pair.alice.disconnect(DisconnectReason.REQUESTED)
+    pair.alice.disconnect(Offence.OPERATOR_REQUEST)
     events = pair.settle().bob_events
     assert events[0] == EthMessage(1, b"\xc0")
     assert only_disconnect(events).reason is DisconnectReason.REQUESTED
@@ -123,20 +125,20 @@ def test_a_disconnected_connection_does_nothing_more():
     pair = open_pair()
     pair.bob.send_message(1, b"\xc0")
     late = pair.bob.data_to_send()
-    pair.alice.disconnect(DisconnectReason.TOO_MANY_PEERS)
+    pair.alice.disconnect(Offence.TOO_MANY_PEERS)
     assert pair.alice.data_to_send()
     pair.alice.send_message(1, b"\xc0")
     assert pair.alice.receive_data(late, 1.0) == []
     assert pair.alice.receive_eof() == []
     assert pair.alice.on_wakeup(1000.0) == []
-    assert pair.alice.disconnect(DisconnectReason.REQUESTED) == []
+    assert pair.alice.disconnect(Offence.OPERATOR_REQUEST) == []
     assert pair.alice.next_wakeup() is None
     assert pair.alice.data_to_send() == b""
 
 
 def test_a_disconnect_before_the_link_is_encrypted_sends_nothing():
     bob = answering()
-    assert only_disconnect(bob.disconnect(DisconnectReason.CLIENT_QUITTING)).by_us
+    assert only_disconnect(bob.disconnect(Offence.SHUTDOWN)).by_us
     assert bob.data_to_send() == b""
 
 

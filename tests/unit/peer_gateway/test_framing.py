@@ -16,7 +16,7 @@ from services.peer_gateway.core.framing import (
     UnreadableCode,
     WrongMac,
 )
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.offences import Offence
 from tests.support.vectors import from_hex, load_vectors
 from tests.support.wire import Cut, byte_by_byte, random_cut, whole
 
@@ -103,16 +103,16 @@ def test_a_frame_is_refused_when_one_before_it_was_left_out():
 
 
 def test_a_frame_over_the_limit_is_refused_from_its_header():
-    reader = FrameReader(secrets(), FrameLimit(100, DisconnectReason.SUBPROTOCOL_ERROR))
+    reader = FrameReader(secrets(), FrameLimit(100, Offence.ETH_MESSAGE_OVERSIZED))
     sent = FrameWriter(secrets()).encode(16, bytes(100))
     with pytest.raises(FrameTooLarge) as raised:
         read_all(reader, sent[:32])
     assert (raised.value.size_bytes, raised.value.limit_bytes) == (101, 100)
-    assert raised.value.disconnect_reason is DisconnectReason.SUBPROTOCOL_ERROR
+    assert raised.value.offence is Offence.ETH_MESSAGE_OVERSIZED
 
 
 def test_a_frame_of_exactly_the_limit_is_read():
-    reader = FrameReader(secrets(), FrameLimit(100, DisconnectReason.SUBPROTOCOL_ERROR))
+    reader = FrameReader(secrets(), FrameLimit(100, Offence.ETH_MESSAGE_OVERSIZED))
     assert read_all(reader, FrameWriter(secrets()).encode(16, bytes(99))) == [Frame(16, bytes(99))]
 
 

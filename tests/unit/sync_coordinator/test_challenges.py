@@ -5,6 +5,7 @@ import itertools
 import pytest
 
 from services.shared.ethwire.headers import decode_header, with_hash
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.challenges import AskHeader, ChallengeFailed, Challenges, DaoFork
 from tests.support.peers import ALICE, BOB
@@ -41,7 +42,7 @@ def test_fork_block_of_the_other_side_fails_the_challenge(support: bool, answer:
     assert dao.next_wakeup() is None
     if failed:
         assert isinstance(failed[0], ChallengeFailed)
-        assert not failed[0].timed_out
+        assert failed[0].offence is Offence.DAO_MISMATCH
 
 
 def test_empty_answer_passes_unless_the_peer_claims_to_be_past_the_fork():
@@ -65,8 +66,8 @@ def test_silence_fails_the_dao_challenge_after_fifteen_seconds():
     assert dao.next_wakeup() == 115.0
     assert dao.on_wakeup(114.9) == []
     failed = dao.on_wakeup(115.0)
-    assert [(action.peer, action.timed_out) for action in failed if isinstance(action, ChallengeFailed)] == [
-        (ALICE, True)
+    assert [(action.peer, action.offence) for action in failed if isinstance(action, ChallengeFailed)] == [
+        (ALICE, Offence.DAO_TIMEOUT)
     ]
     assert dao.on_headers(1, [PRO_FORK], peer_reaches_fork=False) == []
 
