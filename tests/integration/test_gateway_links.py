@@ -34,6 +34,7 @@ REFUSALS = {
     gateway_link_pb2.ADMISSION_TOO_MANY_PEERS: DisconnectReason.TOO_MANY_PEERS,
     gateway_link_pb2.ADMISSION_ALREADY_CONNECTED: DisconnectReason.ALREADY_CONNECTED,
     gateway_link_pb2.ADMISSION_SELF: DisconnectReason.CONNECTED_TO_SELF,
+    gateway_link_pb2.ADMISSION_BANNED: DisconnectReason.USELESS_PEER,
 }
 
 

@@ -123,6 +123,9 @@ class ScriptedCoordinator(
             if message.WhichOneof("content") == "admit_peer" and self.verdict is not None:
                 ticket = message.admit_peer.ticket
                 self.send(admit_verdict=gateway_link_pb2.AdmitVerdict(ticket=ticket, admission=self.verdict))
+        # The gateway has said all: this stream ends, and the next one has a queue of its own.
+        self._outbox.close()
+        self._outbox = Outbox(QUEUE_BYTES)
 
     async def Bulk(self, request_iterator: Any, context: Any) -> AsyncIterator[gateway_link_pb2.BulkResponse]:
         async for message in request_iterator:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from typing import Final
 
@@ -28,13 +27,13 @@ def shown(text: str, characters: int) -> str:
 class Farewell:
     """Collects over a connection's life what its end is reported with."""
 
-    def __init__(self, *, inbound: bool) -> None:
-        self._since = asyncio.get_running_loop().time()
+    def __init__(self, now: float, *, inbound: bool) -> None:
+        self._since = now
         self.disconnect = common_pb2.Disconnect(inbound=inbound)
         """Filled in as it becomes known: node id, address, static, trusted, version."""
         self.has_shown_its_key = False
 
-    def finish(self, end: Disconnected, stage: Stage, client_name: str) -> common_pb2.Disconnect:
+    def finish(self, end: Disconnected, stage: Stage, client_name: str, now: float) -> common_pb2.Disconnect:
         """The report. A ban is for a node that we sent away, and that surely is the one it says: whoever tells us
         a wrong address for somebody's node id must not have that node banned."""
         report = self.disconnect
@@ -44,7 +43,7 @@ class Farewell:
             report.reason = reason_to_proto(end.reason)
         report.by_us, report.offence = end.by_us, offence_to_proto(end.offence)
         report.explanation = shown(end.detail, SHOWN_WHY_CHARACTERS)
-        report.connected_seconds = asyncio.get_running_loop().time() - self._since
+        report.connected_seconds = now - self._since
         may_be_banned = end.by_us and self.has_shown_its_key and not (report.static or report.trusted)
         report.ban_seconds = CONSEQUENCES[end.offence].ban_s if may_be_banned else NO_BAN_S
         report.unix_time_ms = time.time_ns() // 1_000_000

@@ -62,7 +62,7 @@ class PeerSession:
         self._ended = asyncio.Event()
         self._end = Disconnected(None, False, "the connection was lost", Offence.CONNECTION_LOST)
         self._holds_place = False
-        self._farewell = Farewell(inbound=inbound)
+        self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
@@ -71,7 +71,7 @@ class PeerSession:
         self._log = get_log("peer")
 
     def on_open(self) -> None:
-        self._farewell = Farewell(inbound=self.inbound)
+        self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=self.inbound)
         self._meet(self.socket.remote_id)
         self._opened(self)
 
@@ -262,7 +262,6 @@ class PeerSession:
         side = "us" if end.by_us else "them"
         parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
         parts.metrics.offences.labels(end.offence.name.lower()).inc()
-        self._report()
         joined = parts.roster.get(self._node_id) if self._node_id is not None else None
         # Where another connection with this node has joined, the place is that one's.
         if self._holds_place and self._node_id is not None and joined in (None, self):
@@ -271,6 +270,7 @@ class PeerSession:
                 node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
             )
             parts.coordinator.tell(wire.ControlRequest(peer_left=left))
+        self._report()
         if self._stage is Stage.JOINED and self._node_id is not None:
             parts.roster.remove(self._node_id)
             parts.metrics.peers.labels(str(self._details.eth_version)).dec()
@@ -288,7 +288,8 @@ class PeerSession:
 
     def _report(self) -> None:
         """Tell the coordinator of the end, unless it was a stranger's."""
-        report = self._farewell.finish(self._end, self._stage, self.socket.client_name)
+        now = asyncio.get_running_loop().time()
+        report = self._farewell.finish(self._end, self._stage, self.socket.client_name, now)
         if not report.node_id:
             return
         if report.ban_seconds > 0:

@@ -13,9 +13,9 @@ __all__ = ["DisconnectReason", "MalformedMessage", "MalformedRlp", "PeerFault"]
 
 
 class PeerFault(Exception):
-    """The remote peer did something the protocol forbids."""
+    """The remote peer did something the protocol forbids. Each class, or instance, says which offence that is."""
 
-    offence: Offence = Offence.BASE_MESSAGE_UNDECODABLE
+    offence: Offence
 
     @property
     def disconnect_reason(self) -> DisconnectReason:
