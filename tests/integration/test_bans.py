@@ -10,6 +10,7 @@ from services.shared.ethwire.types import BlockHash
 from tests.support.attacks import CHAIN
 from tests.support.chain_peers import dial_in
 from tests.support.deadlines import until
+from tests.support.processes import run_trisync
 from tests.support.scripted_peer import ScriptedPeer
 from tests.support.small_network import NETWORK_ID
 from tests.support.stack import Stack, in_one_loop, running_stack
@@ -111,3 +112,22 @@ async def test_the_list_is_filtered_limited_and_counted() -> None:
         named = await stack.client.disconnects(offence="genesis_mismatch", limit=1)
         assert [one.ban_s for one in named.disconnects] == [3600]
         assert len((await stack.client.disconnects(limit=2)).disconnects) == 2
+
+
+@in_one_loop
+async def test_the_command_shows_the_list() -> None:
+    async with running_stack() as stack:
+        await comes_from_another_chain(stack.enode)
+        await offences_of_mallory(stack, 1)
+        node = MALLORY.node_id.hex()
+        where = ("disconnects", "--coordinator", stack.coordinator.facts["grpc"][0])
+        shown = await run_trisync(*where)
+        assert shown.exit_code == 0
+        for part in (node[:16], "mallory", "status", "subprotocol error", "genesis mismatch", "1 h 00 min"):
+            assert part in "\n".join(shown.out)
+        asked = await run_trisync(*where, "--json", "--node", node, "--offence", "genesis_mismatch", "--side", "us")
+        found = asked.last_json
+        assert [(one["node_id"], one["ban_seconds"]) for one in found["disconnects"]] == [(node, 3600)]
+        assert found["banned"] == 1
+        nobody = await run_trisync(*where, "--side", "them")
+        assert nobody.out[0] == "no connection ended"

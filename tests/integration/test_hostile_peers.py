@@ -8,13 +8,15 @@ from __future__ import annotations
 
 import pytest
 
-from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from services.shared.ethwire.headers import with_hash
+from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NewBlock, NewBlockHashes, NodeData, Receipts
+from services.shared.ethwire.types import Announce, BlockHash
 from tests.support.attacks import ATTACKS, CHAIN
 from tests.support.chain_peers import dial_in
 from tests.support.deadlines import until
 from tests.support.mallory import MALLORY, Attack, scene_of
 from tests.support.scripted_peer import ScriptedListener
-from tests.support.small_network import NETWORK_ID
+from tests.support.small_network import NETWORK_ID, chain_blocks, next_block
 from tests.support.stack import in_one_loop, running_stack
 from trisync.disconnects import Side
 
@@ -76,5 +78,37 @@ async def test_unasked_replies_are_counted_and_change_nothing() -> None:
         await dial_in(stack.enode, "alice", CHAIN)
         await stack.until_head(CHAIN.headers[-1])
         assert mallory.is_connected
+        assert await stack.gateway.metric('peer_gateway_offences_total{offence="unasked_reply"}') == 5
         told = [line["event"] for line in stack.log.about(MALLORY.node_id.hex())]
         assert told == ["peer joined", "unasked reply dropped"]
+
+
+@in_one_loop
+async def test_announces_and_blocks_over_a_peers_limit_are_counted_and_told_once() -> None:
+    async with (
+        ScriptedListener(MALLORY) as listener,
+        running_stack(static_peers=[str(listener.enode)]) as stack,
+    ):
+        mallory = await listener.next_peer()
+        mallory.answer = CHAIN.answer
+        await mallory.join(CHAIN.status(NETWORK_ID))
+        await stack.until_head(CHAIN.headers[-1])
+        head = CHAIN.headers[-1].number
+        mallory.send(
+            NewBlockHashes([Announce(BlockHash(bytes([at % 256, at // 256]) * 16), head + 5) for at in range(300)])
+        )
+        above = next_block(chain_blocks(700))
+        for at in range(80):
+            header = with_hash(above.header._replace(number=head + 5, extra_data=bytes([at])))
+            mallory.send(NewBlock(header.header_rlp, above.body_rlp, 1))
+
+        async def count(offence: str) -> float:
+            return await stack.coordinator.metric(f'coordinator_offences_total{{offence="{offence}"}}')
+
+        async def all_counted() -> bool:
+            return (await count("announces_beyond_limit"), await count("blocks_beyond_limit")) == (44, 16)
+
+        await until(all_counted, "what is over the limits")
+        assert mallory.is_connected
+        told = [line["event"] for line in stack.log.about(MALLORY.node_id.hex())]
+        assert told == ["peer joined", "announces beyond limit", "blocks beyond limit"]
