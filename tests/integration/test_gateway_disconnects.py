@@ -162,6 +162,29 @@ async def test_what_ends_while_the_coordinator_is_away_is_told_after_the_snapsho
         bob.hang_up()
         assert (await next_end(gateway)).node_id == bob.local.node_id
         assert gateway.coordinator.control.names.count("peer_disconnected") == 3
+        await gateway.restart_coordinator()
+        dave = await gateway.joined("dave")
+        dave.hang_up()
+        assert (await next_end(gateway)).node_id == dave.local.node_id
+
+
+@in_loop
+async def test_who_was_banned_meanwhile_is_told_before_anybody_is_admitted():
+    async with gateway_under_test() as gateway:
+        alice = await gateway.joined("alice")
+        await gateway.coordinator.stop()
+        bob = await gateway.dial("bob")
+        await bob.ready()
+        alice.send_frame(0x7F, b"\xc0")
+
+        async def is_gone() -> bool:
+            return await gateway.metric("peers") == 0
+
+        await until(is_gone, "the end of alice's connection")
+        await gateway.restart_coordinator()
+        await bob.join(gateway.status)
+        await gateway.coordinator.control.next("peer_joined")
+        assert gateway.coordinator.control.names == ["hello", "peer_disconnected", "admit_peer", "peer_joined"]
 
 
 @in_loop
