@@ -141,6 +141,8 @@ class ScriptedPeer(asyncio.Protocol):
 
     def data_received(self, received: bytes) -> None:
         self._carry(self.connection.receive_data(received, now=0.0))
+        while self.connection.has_unread:
+            self._carry(self.connection.receive_data(b"", now=0.0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._carry(self.connection.receive_eof())

@@ -18,6 +18,8 @@ from services.peer_gateway.core.request_book import (
     TooManyOutstanding,
     confirm,
 )
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.snappy_codec import Payload
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.tcp import PeerSocket
 from services.peer_gateway.metrics import GatewayMetrics
@@ -59,13 +61,13 @@ class Replies:
             code, payload = encode_message(self._eth_version, request)
         except ValueError as problem:
             return str(problem)
-        if not self._socket.is_writable:
+        if not self._socket.has_room(Urgency.OWN):
             return "the peer does not read what it is sent"
         try:
             self._book.ask(session << SESSION_SHIFT | request_id, request, asyncio.get_running_loop().time())
         except TooManyOutstanding as problem:
             return str(problem)
-        self._socket.send(code, payload)
+        self._socket.send(Urgency.OWN, Outgoing(code, Payload(payload)))
         return None
 
     def drop_unasked(self, code: int) -> bool:
