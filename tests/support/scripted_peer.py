@@ -133,6 +133,10 @@ class ScriptedPeer(asyncio.Protocol):
         assert self._transport is not None
         self._transport.pause_reading()
 
+    def resume_reading(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:

@@ -21,6 +21,7 @@ class Cause(enum.Enum):
     DAO_CHALLENGE_TIMEOUT = enum.auto()
     NO_COMMON_CAPABILITY = enum.auto()
     REPLY_MISMATCH = enum.auto()
+    STOPPED_ANSWERING = enum.auto()
     STATUS_REFUSED = enum.auto()
     ETH_MESSAGE_UNDECODABLE = enum.auto()
     ETH_MESSAGE_OVERSIZED = enum.auto()
@@ -48,6 +49,7 @@ REASON_OF: Final[Mapping[Cause, DisconnectReason]] = MappingProxyType(
         Cause.DAO_CHALLENGE_TIMEOUT: DisconnectReason.USELESS_PEER,
         Cause.NO_COMMON_CAPABILITY: DisconnectReason.USELESS_PEER,
         Cause.REPLY_MISMATCH: DisconnectReason.USELESS_PEER,
+        Cause.STOPPED_ANSWERING: DisconnectReason.USELESS_PEER,
         Cause.STATUS_REFUSED: DisconnectReason.SUBPROTOCOL_ERROR,
         Cause.ETH_MESSAGE_UNDECODABLE: DisconnectReason.SUBPROTOCOL_ERROR,
         Cause.ETH_MESSAGE_OVERSIZED: DisconnectReason.SUBPROTOCOL_ERROR,

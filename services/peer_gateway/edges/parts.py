@@ -47,4 +47,4 @@ class Parts:
     broadcaster: BroadcasterLink
     chain: ChainReader
     metrics: GatewayMetrics
-    turns: WriteTurns = field(default_factory=WriteTurns)
+    turns: WriteTurns = field(default_factory=lambda: WriteTurns(asyncio.get_running_loop().call_soon))

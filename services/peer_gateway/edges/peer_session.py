@@ -80,7 +80,8 @@ class PeerSession:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
         self.socket = PeerSocket(connect, self, parts.metrics, Writing(parts.turns, parts.config.write_timeout))
-        self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading)
+        clock = asyncio.get_running_loop().time
+        self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
         self._stage = Stage.TRANSPORT
         self._node_id: PeerId | None = None
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
@@ -172,7 +173,8 @@ class PeerSession:
         self._details = self._describe(node_id, ready, status)
         self._replies = Replies(node_id, eth.version, self.socket, parts.coordinator, parts.metrics)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
-        messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions)
+        unread_s = self._inbox.paused_s
+        messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions, unread_s)
         self._join(node_id)
         tasks.create_task(questions.run(), name="peer-questions")
         while True:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import asyncio
+from collections.abc import Callable
 from typing import Final, Protocol
 
 TURN_COST: Final = 1024 * 1024
@@ -25,13 +25,14 @@ class Writer(Protocol):
 class WriteTurns:
     """Lets each writer write one message at a time, in turn, and the rest of the program run in between."""
 
-    def __init__(self) -> None:
+    def __init__(self, call_soon: Callable[[Callable[[], None]], object]) -> None:
+        self._call_soon = call_soon
         self._waiting: dict[Writer, None] = {}
 
     def join(self, writer: Writer) -> None:
         """Have the writer write soon, until it wants no more."""
         if not self._waiting:
-            asyncio.get_running_loop().call_soon(self._take_turn)
+            self._call_soon(self._take_turn)
         self._waiting[writer] = None
 
     def _take_turn(self) -> None:
@@ -43,4 +44,4 @@ class WriteTurns:
             if writer.wants_to_write:
                 self._waiting[writer] = None
         if self._waiting:
-            asyncio.get_running_loop().call_soon(self._take_turn)
+            self._call_soon(self._take_turn)
