@@ -89,7 +89,7 @@ class GatewayUnderTest:
         self.coordinator = ScriptedCoordinator(CHAIN, NETWORK_ID)
         await self.start_coordinator()
 
-    async def metric(self, name: str, **labels: str) -> float:
+    async def metric(self, name: str, /, **labels: str) -> float:
         """A sample of the gateway's /metrics; 0 where it is not there."""
         host, _, port = str(self.facts["metrics"]).rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))

@@ -134,6 +134,10 @@ class ScriptedPeer(asyncio.Protocol):
         assert self._transport is not None
         self._transport.pause_reading()
 
+    def resume_reading(self) -> None:
+        assert self._transport is not None
+        self._transport.resume_reading()
+
     # asyncio's side
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -142,6 +146,8 @@ class ScriptedPeer(asyncio.Protocol):
 
     def data_received(self, received: bytes) -> None:
         self._carry(self.connection.receive_data(received, now=0.0))
+        while self.connection.has_unread:
+            self._carry(self.connection.receive_data(b"", now=0.0))
 
     def connection_lost(self, exc: Exception | None) -> None:
         self._carry(self.connection.receive_eof())

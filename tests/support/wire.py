@@ -85,6 +85,8 @@ class Pair:
         sent = sender.data_to_send()
         for piece in self._cut(sent):
             events += receiver.receive_data(piece, self.now)
+            while receiver.has_unread:
+                events += receiver.receive_data(b"", self.now)
         return bool(sent)
 
 
@@ -109,6 +111,8 @@ class ScriptedPeer:
 
     def send_bytes(self, sent: bytes, now: float = 0.0) -> list[Event]:
         events = self.target.receive_data(sent, now)
+        while self.target.has_unread:
+            events += self.target.receive_data(b"", now)
         self.events += events
         return events
 

@@ -5,15 +5,20 @@ Spec: devp2p `rlpx.md`. The eth handshake that follows `Ready` is `eth_session`.
 
 from __future__ import annotations
 
-from typing import assert_never
+from typing import Final, assert_never
 
 from services.peer_gateway.core.connection_config import ETH, ConnectionConfig, LocalNode
+from services.peer_gateway.core.connection_faults import (
+    InvalidIdentity,
+    NoCommonCapability,
+    ReadTimedOut,
+    UnexpectedIdentity,
+)
 from services.peer_gateway.core.devp2p import (
     EMPTY_LIST,
     SNAPPY_P2P_VERSION,
     SUBPROTOCOL_OFFSET,
     BaseCode,
-    Capability,
     Hello,
     MalformedBaseMessage,
     SharedCapability,
@@ -26,9 +31,11 @@ from services.peer_gateway.core.devp2p import (
 from services.peer_gateway.core.ecies import RandomBytes
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
 from services.peer_gateway.core.framing import Frame
+from services.peer_gateway.core.link_timers import LinkTimers
 from services.peer_gateway.core.message_pipe import MessagePipe
 from services.peer_gateway.core.phases import Phase, Received, advance
 from services.peer_gateway.core.rlpx_handshake import Initiator, Recipient
+from services.peer_gateway.core.snappy_codec import Payload
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence, reason_told
@@ -42,43 +49,8 @@ _BASE_MESSAGES = {
 }
 
 
-class InvalidIdentity(PeerFault):
-    """A Hello whose node id is none."""
-
-    offence = Offence.INVALID_IDENTITY
-
-    def __init__(self, node_id: bytes) -> None:
-        super().__init__(f"Hello gives {len(node_id)} bytes {node_id[:8].hex()}… as its node id")
-        self.node_id = node_id
-
-
-class UnexpectedIdentity(PeerFault):
-    """A Hello that names another node than the one whose key did the encryption handshake."""
-
-    offence = Offence.UNEXPECTED_IDENTITY
-
-    def __init__(self, expected: PeerId, actual: bytes) -> None:
-        super().__init__(f"Hello is from node {actual[:8].hex()}…, the handshake from {expected[:8].hex()}…")
-        self.expected, self.actual = expected, actual
-
-
-class NoCommonCapability(PeerFault):
-    """No version of eth that both sides speak."""
-
-    offence = Offence.NO_COMMON_CAPABILITY
-
-    def __init__(self, theirs: tuple[Capability, ...]) -> None:
-        super().__init__(f"no version of eth in common: the peer offers {', '.join(map(str, theirs)) or 'nothing'}")
-        self.theirs = theirs
-
-
-class ReadTimedOut(PeerFault):
-    """Nothing complete came in time: no handshake, no Hello, or later no frame."""
-
-    def __init__(self, phase: Phase, timeout_s: float) -> None:
-        super().__init__(f"nothing complete came within {timeout_s:g} s in phase {phase.name}")
-        self.phase, self.timeout_s = phase, timeout_s
-        self.offence = Offence.READ_TIMEOUT if phase is Phase.OPEN else Offence.HANDSHAKE_TIMEOUT
+MESSAGES_AT_ONCE: Final = 512
+"""Messages worked on in one call, about 5 ms of the smallest: a flood of thousands in one read is cut up."""
 
 
 class Connection:
@@ -113,9 +85,9 @@ class Connection:
             self._to_send.append(self._handshake.auth_packet)
         self._pipe: MessagePipe | None = None
         self._eth: SharedCapability | None = None
-        self._read_deadline = now + self._config.handshake_timeout_s
-        self._next_ping: float | None = None
+        self._timers = LinkTimers(self._config, now)
         self._is_pong_queued = False
+        self._has_unread = False
         self.hello: Hello | None = None
         """The peer's Hello once it came, also where it was refused."""
 
@@ -138,17 +110,30 @@ class Connection:
         """Whether snappy is on, as it is once both Hellos said version 5 or more."""
         return self._pipe is not None and self._pipe.is_compressed
 
+    @property
+    def has_unread(self) -> bool:
+        """Whether bytes were taken that may hold more messages: the caller goes on with `receive_data(b"", now)`."""
+        return self._has_unread and not self.is_closed
+
     def receive_data(self, received: bytes, now: float) -> list[Event]:
-        """Take bytes of the socket, cut anywhere; gives what came of them, in order."""
+        """Take bytes of the socket, cut anywhere; gives what came of them, in order.
+
+        At most `MESSAGES_AT_ONCE` messages are worked on, see `has_unread`.
+        """
         events: list[Event] = []
+        self._has_unread = False
         try:
             if self._phase in (Phase.AUTH, Phase.ACK):
                 received = self._receive_handshake(received, events)
             if self._pipe is None or self.is_closed:
                 return events
             self._pipe.feed(received)
-            while not self.is_closed and (message := self._pipe.next_message()) is not None:
+            for _ in range(MESSAGES_AT_ONCE):
+                if self.is_closed or (message := self._pipe.next_message()) is None:
+                    break
                 events += self._on_message(message, now)
+            else:
+                self._has_unread = True
         except PeerFault as fault:
             events += self.fail(fault)
         return events
@@ -159,7 +144,7 @@ class Connection:
             Disconnected(None, False, f"the connection ended in phase {self._phase.name}", Offence.CONNECTION_LOST)
         )
 
-    def send_message(self, code: int, payload: bytes) -> None:
+    def send_message(self, code: int, payload: bytes | Payload) -> None:
         """Queue an eth message, `code` counted from the capability's first. Dropped once disconnected.
 
         Caller's duty: not before `Ready`. Raises ValueError for a code that the agreed version does not
@@ -190,23 +175,28 @@ class Connection:
         self._is_pong_queued = False
         return queued
 
+    def on_reading_paused(self, now: float) -> None:
+        """From here on the caller does not read the socket: the peer's time stands still."""
+        self._timers.on_paused(now)
+
+    def on_reading_resumed(self, now: float) -> None:
+        """The caller reads again: the time in which it did not is not the peer's."""
+        self._timers.on_resumed(now)
+
     def next_wakeup(self) -> float | None:
-        """Earliest time `on_wakeup` has work, or None once disconnected."""
-        if self.is_closed:
-            return None
-        return self._read_deadline if self._next_ping is None else min(self._read_deadline, self._next_ping)
+        """Earliest time `on_wakeup` has work; None once disconnected, or when there is nothing to wait for."""
+        return None if self.is_closed else self._timers.next_wakeup()
 
     def on_wakeup(self, now: float) -> list[Event]:
         """Time out, or send the Ping that is due."""
         if self.is_closed:
             return []
-        if now >= self._read_deadline:
+        if self._timers.is_silent(now):
             is_open = self._phase is Phase.OPEN
             timeout_s = self._config.frame_timeout_s if is_open else self._config.handshake_timeout_s
             return self.fail(ReadTimedOut(self._phase, timeout_s))
-        if self._next_ping is not None and now >= self._next_ping:
+        if self._timers.take_ping(now):
             self._send(BaseCode.PING, EMPTY_LIST)
-            self._next_ping = now + self._config.ping_interval_s
         return []
 
     def _receive_handshake(self, received: bytes, events: list[Event]) -> bytes:
@@ -228,7 +218,7 @@ class Connection:
         match received:
             case Received.HELLO:
                 events = self._on_hello(message.payload)
-                self._next_ping = now + self._config.ping_interval_s
+                self._timers.start_pings(now)
             case Received.DISCONNECT:
                 return self._on_disconnect(message.payload)
             case Received.PING:
@@ -244,7 +234,7 @@ class Connection:
             case _:
                 assert_never(received)
         self._phase = following
-        self._read_deadline = now + self._config.frame_timeout_s
+        self._timers.on_frame(now)
         return events
 
     def _answer_ping(self) -> None:
@@ -289,7 +279,7 @@ class Connection:
             detail = f"the peer left with the unknown reason {number}"
         return self._close(Disconnected(reason, False, detail, Offence.LEFT))
 
-    def _send(self, code: int, payload: bytes) -> None:
+    def _send(self, code: int, payload: bytes | Payload) -> None:
         assert self._pipe is not None
         self._to_send.append(self._pipe.encode(code, payload))
 

@@ -54,10 +54,12 @@ class MessagePipe:
         self._reader.limit = OPEN_FRAME_LIMIT
         self._is_compressed = is_compressed
 
-    def encode(self, code: int, payload: bytes) -> bytes:
+    def encode(self, code: int, payload: bytes | snappy_codec.Payload) -> bytes:
         """The bytes of one message. Raises ValueError when it does not fit 24 bits."""
         if len(payload) > snappy_codec.MAX_MESSAGE_BYTES:
             raise ValueError(f"a message of {len(payload)} bytes does not fit its 24-bit size")
+        if isinstance(payload, snappy_codec.Payload):
+            return self._writer.encode(code, payload.compressed() if self._is_compressed else payload.plain)
         return self._writer.encode(code, snappy_codec.deflate(payload) if self._is_compressed else payload)
 
     def feed(self, received: bytes) -> None:

@@ -43,8 +43,23 @@ ANSWER_OF: Final[Mapping[type[Request], type[Reply]]] = {
 _HASH_BYTES: Final = 32
 
 
+ANSWER_PATIENCE_S: Final = 60.0
+"""How old the oldest of `MAX_OUTSTANDING` questions must be for the peer to be useless: the coordinator waits for
+no reply longer than this. A burst of questions alone proves nothing."""
+
+
 class TooManyOutstanding(Exception):
     """The peer already owes `MAX_OUTSTANDING` replies of this kind: the question was not noted."""
+
+
+class StoppedAnswering(PeerFault):
+    """A peer that owes `MAX_OUTSTANDING` replies of a kind, the oldest for `ANSWER_PATIENCE_S`."""
+
+    offence = Offence.STOPPED_ANSWERING
+
+    def __init__(self, kind: type[Reply], waited_s: float) -> None:
+        super().__init__(f"{MAX_OUTSTANDING} {kind.__name__} are owed, the first for {waited_s:.0f} s")
+        self.kind, self.waited_s = kind, waited_s
 
 
 class ReplyMismatch(PeerFault):
@@ -76,11 +91,17 @@ class RequestBook:
         self._owed: dict[type[Reply], deque[Asked]] = {kind: deque() for kind in ANSWER_OF.values()}
 
     def ask(self, request_id: int, request: Request, now: float) -> None:
-        """Note a question, in the order they are sent. Raises TooManyOutstanding; then it must not be sent."""
+        """Note a question, in the order they are sent. Raises TooManyOutstanding; then it must not be sent.
+
+        Raises StoppedAnswering where that has lasted for so long that the peer is not worth its place.
+        """
         kind = ANSWER_OF[type(request)]
-        if len(self._owed[kind]) >= MAX_OUTSTANDING:
+        owed = self._owed[kind]
+        if len(owed) >= MAX_OUTSTANDING:
+            if now - owed[0].asked_at >= ANSWER_PATIENCE_S:
+                raise StoppedAnswering(kind, now - owed[0].asked_at)
             raise TooManyOutstanding(f"the peer owes {MAX_OUTSTANDING} {kind.__name__} already")
-        self._owed[kind].append(Asked(request_id, request, now))
+        owed.append(Asked(request_id, request, now))
 
     def answer(self, reply: Reply) -> Asked | None:
         """The question that `reply` answers, struck out; None when it was not asked for.

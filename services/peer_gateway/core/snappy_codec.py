@@ -32,6 +32,24 @@ class InflatedTooLarge(PeerFault):
         self.declared_bytes, self.most_bytes = declared_bytes, most_bytes
 
 
+class Payload:
+    """A message's content, compressed at most once however many peers it is for."""
+
+    __slots__ = ("_compressed", "plain")
+
+    def __init__(self, plain: bytes) -> None:
+        self.plain = plain
+        self._compressed: bytes | None = None
+
+    def __len__(self) -> int:
+        return len(self.plain)
+
+    def compressed(self) -> bytes:
+        if self._compressed is None:
+            self._compressed = deflate(self.plain)
+        return self._compressed
+
+
 def deflate(payload: bytes) -> bytes:
     """`payload` as a snappy block."""
     return bytes(cramjam.snappy.compress_raw(payload))

@@ -9,6 +9,8 @@ from blocksync.v1 import gateway_link_pb2 as wire
 
 from services.peer_gateway.core.dial_schedule import DialSchedule
 from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.snappy_codec import Payload
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.roster import JoinedPeer
@@ -96,7 +98,7 @@ class CoordinatorOrders:
 
 
 class BroadcasterOrders:
-    """Implements `BroadcastCommands`: encodes once, sends to many. A peer that lags behind is left out, counted."""
+    """Implements `BroadcastCommands`: encodes once, queues for many. A peer that lags behind is left out, counted."""
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
@@ -110,28 +112,31 @@ class BroadcasterOrders:
                 self._parts.metrics.drop("block", "known-to-peer")
             else:
                 lacking.append(peer)
-        for peer in self._send(NewBlock(command.header_rlp, command.body_rlp, difficulty), lacking):
+        block = NewBlock(command.header_rlp, command.body_rlp, difficulty)
+        for peer in self._send(Urgency.BLOCK, block, lacking):
             peer.known_blocks.add([block_hash])
 
     def on_send_announces(self, command: broadcast_pb2.SendAnnounces) -> None:
         announces = announces_from_proto(command.announces)
-        for peer in self._send(NewBlockHashes(announces), self._peers(command.node_ids)):
+        for peer in self._send(Urgency.ANNOUNCE, NewBlockHashes(announces), self._peers(command.node_ids)):
             peer.known_blocks.add(announce.block_hash for announce in announces)
 
     def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
-        self._send(Transactions(list(command.transactions_rlp)), self._peers(command.node_ids))
+        transactions = Transactions(list(command.transactions_rlp))
+        self._send(Urgency.TRANSACTIONS, transactions, self._peers(command.node_ids))
 
     def _peers(self, node_ids: Iterable[bytes]) -> list[JoinedPeer]:
         found = [self._parts.roster.get(PeerId(node_id)) for node_id in node_ids]
         return [peer for peer in found if peer is not None]
 
-    def _send(self, message: EthMessage, peers: Iterable[JoinedPeer]) -> list[JoinedPeer]:
-        """The peers that it was sent to."""
+    def _send(self, urgency: Urgency, message: EthMessage, peers: Iterable[JoinedPeer]) -> list[JoinedPeer]:
+        """The peers that it was queued for; they share its bytes, compressed ones too."""
         code, payload = encode_message(COMMON_VERSION, message)
+        outgoing = Outgoing(code, Payload(payload))
         name = type(message).__name__
         reached = []
         for peer in peers:
-            if peer.keeps_up and peer.send(code, payload):
+            if peer.send(urgency, outgoing):
                 self._parts.metrics.messages.labels("out", name).inc()
                 reached.append(peer)
             else:

@@ -135,9 +135,11 @@ class CoordinatorLink:
         finally:
             del self._admissions[request.ticket]
 
-    async def deliver(self, message: wire.BulkRequest, session: int | None = None) -> bool:
+    async def deliver(self, message: wire.BulkRequest, session: int | None = None, *, unread_s: float = 0.0) -> bool:
         """Send on Bulk, waiting a while for room; False when it was dropped.
 
+        The wait is the shorter the longer the peer's socket was not read already, so that it is not unread
+        for longer than the patience (DESIGN decision 4).
         A reply names the session its request came in: a restarted coordinator counts anew, so what the
         one before asked for must not reach it.
         """
@@ -148,7 +150,7 @@ class CoordinatorLink:
         if current.bulk.put(message, size):
             return True
         try:
-            async with asyncio.timeout(self._limits.patience_s):
+            async with asyncio.timeout(max(0.0, self._limits.patience_s - unread_s)):
                 while not current.bulk.put(message, size):
                     if current.bulk.is_closed:
                         return False

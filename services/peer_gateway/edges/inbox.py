@@ -16,14 +16,21 @@ MESSAGE_COST: Final = 256
 """What a message weighs beside its payload: a flood of empty ones is bounded too."""
 
 
+SLICE_BYTES: Final = 64 * 1024
+"""Messages, by weight, that are handed out before the rest of the program has its turn: 256 of the smallest,
+a few milliseconds' work."""
+
+
 class Inbox:
     """First in, first out; tells when reading must pause and may go on."""
 
-    def __init__(self, pause: Callable[[], None], resume: Callable[[], None]) -> None:
-        self._pause, self._resume = pause, resume
+    def __init__(self, pause: Callable[[], None], resume: Callable[[], None], clock: Callable[[], float]) -> None:
+        self._pause, self._resume, self._clock = pause, resume, clock
         self._messages: deque[EthMessage] = deque()
         self._bytes = 0
         self._is_paused = False
+        self._paused_at = 0.0
+        self._slice = 0
         self._arrived = asyncio.Event()
 
     def put(self, message: EthMessage) -> None:
@@ -32,14 +39,24 @@ class Inbox:
         self._arrived.set()
         if self._bytes > INBOX_BYTES and not self._is_paused:
             self._is_paused = True
+            self._paused_at = self._clock()
             self._pause()
 
+    def paused_s(self) -> float:
+        """For how long the socket has not been read."""
+        return self._clock() - self._paused_at if self._is_paused else 0.0
+
     async def get(self) -> EthMessage:
+        if self._slice >= SLICE_BYTES:
+            self._slice = 0
+            await asyncio.sleep(0)
         while not self._messages:
             self._arrived.clear()
             await self._arrived.wait()
         message = self._messages.popleft()
-        self._bytes -= len(message.payload) + MESSAGE_COST
+        weight = len(message.payload) + MESSAGE_COST
+        self._bytes -= weight
+        self._slice += weight
         if self._is_paused and self._bytes <= INBOX_BYTES // 2:
             self._is_paused = False
             self._resume()

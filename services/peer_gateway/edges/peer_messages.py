@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import assert_never
 
 from blocksync.v1 import common_pb2
@@ -45,9 +46,10 @@ class PeerMessages:
         details: common_pb2.PeerDetails,
         replies: Replies,
         questions: Questions,
+        unread_s: Callable[[], float],
     ) -> None:
         self._parts, self._eth, self._details = parts, eth, details
-        self._replies, self._questions = replies, questions
+        self._replies, self._questions, self._unread_s = replies, questions, unread_s
         self._node_id = PeerId(details.node_id)
         self._noted = NotedOffences(self._node_id, parts.metrics)
         self.known_blocks = KnownBlocks()
@@ -61,7 +63,7 @@ class PeerMessages:
         self._parts.metrics.messages.labels("in", type(message).__name__).inc()
         match message:
             case BlockHeaders() | BlockBodies() | Receipts() | NodeData():
-                await self._replies.on_reply(message)
+                await self._replies.on_reply(message, self._unread_s)
             case GetBlockHeaders() | GetBlockBodies() | GetReceipts() | GetNodeData():
                 if self._questions.is_full:
                     self._noted.add(Offence.QUESTIONS_BEYOND_LIMIT, "questions over the limit, not read for a while")
@@ -84,7 +86,7 @@ class PeerMessages:
         self.known_blocks.add(hashes)
         self._parts.broadcaster.known_blocks(self._node_id, hashes)
         told = wire.Announces(node_id=self._node_id, announces=announces_to_proto(announces))
-        if not await self._parts.coordinator.deliver(wire.BulkRequest(announces=told)):
+        if not await self._parts.coordinator.deliver(wire.BulkRequest(announces=told), unread_s=self._unread_s()):
             self._parts.metrics.drop("announces", "bulk-full-or-down")
 
     async def _on_block(self, message: NewBlock) -> None:
@@ -104,5 +106,5 @@ class PeerMessages:
             roots=body_digest(message.body_rlp),
             total_difficulty=big_to_bytes(message.total_difficulty),
         )
-        if not await self._parts.coordinator.deliver(wire.BulkRequest(block=block)):
+        if not await self._parts.coordinator.deliver(wire.BulkRequest(block=block), unread_s=self._unread_s()):
             self._parts.metrics.drop("block", "bulk-full-or-down")

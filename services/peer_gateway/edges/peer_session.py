@@ -14,6 +14,8 @@ from services.peer_gateway.core.eth_session import EthSession, StatusTimedOut
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.snappy_codec import Payload
 from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell, shown
 from services.peer_gateway.edges.inbox import Inbox
 from services.peer_gateway.edges.parts import Parts
@@ -22,7 +24,7 @@ from services.peer_gateway.edges.questions import Questions
 from services.peer_gateway.edges.refusals import Refused, refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
-from services.peer_gateway.edges.tcp import PeerSocket
+from services.peer_gateway.edges.tcp import PeerSocket, Writing
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.faults import PeerFault
@@ -54,8 +56,9 @@ class PeerSession:
     ) -> None:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
-        self.socket = PeerSocket(connect, self, parts.metrics, parts.config.write_timeout)
-        self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading)
+        self.socket = PeerSocket(connect, self, parts.metrics, Writing(parts.turns, parts.config.write_timeout))
+        clock = asyncio.get_running_loop().time
+        self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
         self._stage = Stage.TRANSPORT
         self._node_id: PeerId | None = None
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
@@ -123,10 +126,6 @@ class PeerSession:
         assert self._messages is not None
         return self._messages.known_blocks
 
-    @property
-    def keeps_up(self) -> bool:
-        return self.socket.drained.is_set()
-
     def details(self) -> common_pb2.PeerDetails:
         return self._details
 
@@ -134,8 +133,8 @@ class PeerSession:
         assert self._replies is not None
         return self._replies.ask(request, request_id, session)
 
-    def send(self, code: int, payload: bytes) -> bool:
-        return self.socket.send(code, payload)
+    def send(self, urgency: Urgency, message: Outgoing) -> bool:
+        return self.socket.send(urgency, message)
 
     def disconnect(self, offence: Offence, detail: str) -> None:
         self.socket.disconnect(offence, detail)
@@ -166,7 +165,8 @@ class PeerSession:
         self._details = self._describe(node_id, ready, status)
         self._replies = Replies(node_id, eth.version, self.socket, parts.coordinator, parts.metrics)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
-        messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions)
+        unread_s = self._inbox.paused_s
+        messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions, unread_s)
         self._join(node_id)
         tasks.create_task(questions.run(), name="peer-questions")
         while True:
@@ -211,7 +211,8 @@ class PeerSession:
         assert ours is not None, "nobody is dialled or listened to before the first status"
         timeout_s = self._parts.config.handshake_timeout
         eth = EthSession(ready.eth_version, ours, asyncio.get_running_loop().time(), timeout_s)
-        self.socket.send(*eth.opening)
+        code, payload = eth.opening
+        self.socket.send(Urgency.OWN, Outgoing(code, Payload(payload)))
         try:
             async with asyncio.timeout(timeout_s):
                 opening = await self._inbox.get()

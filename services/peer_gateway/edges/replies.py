@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Final, NamedTuple
 
 from blocksync.v1 import gateway_link_pb2 as wire
@@ -15,9 +15,12 @@ from services.peer_gateway.core.request_book import (
     Reply,
     Request,
     RequestBook,
+    StoppedAnswering,
     TooManyOutstanding,
     confirm,
 )
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.snappy_codec import Payload
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.noted_offences import NotedOffences
 from services.peer_gateway.edges.tcp import PeerSocket
@@ -57,13 +60,16 @@ class Replies:
             code, payload = encode_message(self._eth_version, request)
         except ValueError as problem:
             return str(problem)
-        if not self._socket.is_writable:
+        if not self._socket.has_room(Urgency.OWN):
             return "the peer does not read what it is sent"
         try:
             self._book.ask(session << SESSION_SHIFT | request_id, request, asyncio.get_running_loop().time())
         except TooManyOutstanding as problem:
             return str(problem)
-        self._socket.send(code, payload)
+        except StoppedAnswering as fault:
+            self._socket.fail(fault)
+            return str(fault)
+        self._socket.send(Urgency.OWN, Outgoing(code, Payload(payload)))
         return None
 
     def drop_unasked(self, code: int) -> bool:
@@ -75,8 +81,11 @@ class Replies:
         self._noted.add(Offence.UNASKED_REPLY, "unasked reply dropped", kind=kind.__name__)
         return True
 
-    async def on_reply(self, reply: Reply) -> None:
-        """Take a reply, in the order of arrival, that `drop_unasked` let through. Raises PeerFault."""
+    async def on_reply(self, reply: Reply, unread_s: Callable[[], float]) -> None:
+        """Take a reply, in the order of arrival, that `drop_unasked` let through. Raises PeerFault.
+
+        `unread_s` tells for how long the peer's socket has not been read.
+        """
         asked = self._book.answer(reply)
         assert asked is not None, "unasked replies are dropped before they are decoded"
         if isinstance(reply, BlockBodies | Receipts):
@@ -85,7 +94,7 @@ class Replies:
         digests = await self._digests(reply)
         if isinstance(reply, BlockHeaders | NodeData):
             confirm(asked.request, reply[0], digests)
-        await self._deliver(reply, digests, asked)
+        await self._deliver(reply, digests, asked, unread_s)
 
     async def _digests(self, reply: Reply) -> bytes:
         slices: list[bytes] = []
@@ -96,12 +105,12 @@ class Replies:
             slices.append(joined)
         return b"".join(slices)
 
-    async def _deliver(self, reply: Reply, digests: bytes, asked: Asked) -> None:
+    async def _deliver(self, reply: Reply, digests: bytes, asked: Asked, unread_s: Callable[[], float]) -> None:
         session, request_id = asked.request_id >> SESSION_SHIFT, asked.request_id & (1 << SESSION_SHIFT) - 1
         parts = cut_parts(reply[0], digests)
         for number, part in enumerate(parts):
             place = _Place(request_id, self._node_id, number, number == len(parts) - 1)
-            if await self._link.deliver(_to_proto(type(reply), part, place), session):
+            if await self._link.deliver(_to_proto(type(reply), part, place), session, unread_s=unread_s()):
                 continue
             if not self._link.is_current(session):
                 self._metrics.drop("reply", "stale")

@@ -9,6 +9,7 @@ from blocksync.v1 import broadcast_pb2, common_pb2
 
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
@@ -19,17 +20,13 @@ class JoinedPeer(Protocol):
     @property
     def known_blocks(self) -> KnownBlocks: ...
 
-    @property
-    def keeps_up(self) -> bool:
-        """Whether it reads what it is sent."""
-
     def details(self) -> common_pb2.PeerDetails: ...
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question of the coordinator; the result says why it could not be sent, if so."""
 
-    def send(self, code: int, payload: bytes) -> bool:
-        """Write one eth message; False when it was not taken."""
+    def send(self, urgency: Urgency, message: Outgoing) -> bool:
+        """Have one eth message written in its turn; False when it was not taken: the peer lags behind, or is gone."""
 
     def disconnect(self, offence: Offence, detail: str) -> None: ...
 

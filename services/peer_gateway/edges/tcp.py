@@ -1,25 +1,24 @@
-"""One peer's socket: carries a `Connection` over TCP, and owns its timer."""
+"""One peer's socket: carries a `Connection` over TCP, owns its timer, and writes no more than the peer reads."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from services.peer_gateway.core.connection import Connection
 from services.peer_gateway.core.events import Disconnected, Event
+from services.peer_gateway.core.send_queue import Outgoing, PeerStuck, SendQueue, Urgency
+from services.peer_gateway.edges.write_turns import WriteTurns
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
-WRITE_BUFFER_BYTES: Final = 1024 * 1024
-"""Unsent bytes over which a peer counts as slow: nothing is written for it until it has read most of them.
-A reply is at most 2 MiB, so a peer holds about 3 MiB of our memory."""
-
-SLOW_PEER_BYTES: Final = 4 * 1024 * 1024
-"""Unsent bytes over which even small messages are refused, and nothing more is read, since what is read may
-have to be answered: a peer this far behind will be disconnected soon."""
+WRITE_BUFFER_BYTES: Final = 256 * 1024
+"""Unsent bytes over which nothing more is written until the peer has read most of them. Small, since a block
+waits behind them: it passes everything that is still in the queue, and nothing that is here."""
 
 GOODBYE_S: Final = 1.0
 """How long a disconnect reason may take to be sent (SPEC section 1)."""
@@ -33,37 +32,41 @@ class SocketOwner(Protocol):
     def on_event(self, event: Event) -> None: ...
 
 
+@dataclass(frozen=True, slots=True)
+class Writing:
+    """How sockets write: in whose turn, and how long a peer may leave our bytes unread."""
+
+    turns: WriteTurns
+    timeout_s: float
+
+
 class PeerSocket(asyncio.Protocol):
     """The asyncio side of one connection.
 
-    It moves bytes and keeps time; every decision is the connection's or the owner's. A peer that reads
-    nothing for `write_timeout_s` while our bytes wait is disconnected, so its buffer cannot grow.
+    It moves bytes and keeps time; every decision is the connection's, the send queue's or the owner's.
+
+    What it holds for a peer that does not read is bounded: the send queue (see there), the write buffer of
+    `WRITE_BUFFER_BYTES` and the one message that filled it, one Pong, and the Pings of `timeout_s`; then the
+    peer is disconnected.
     """
 
     def __init__(
-        self,
-        connect: Callable[[float], Connection],
-        owner: SocketOwner,
-        metrics: GatewayMetrics,
-        write_timeout_s: float,
+        self, connect: Callable[[float], Connection], owner: SocketOwner, metrics: GatewayMetrics, writing: Writing
     ) -> None:
-        self._connect, self._owner = connect, owner
-        self._write_timeout_s = write_timeout_s
+        self._connect, self._owner, self._turns = connect, owner, writing.turns
+        self._queue = SendQueue(writing.timeout_s)
         self._loop = asyncio.get_running_loop()
         self._connection: Connection
         self._transport: asyncio.Transport | None = None
         self._timer: asyncio.Handle | None = None
         self._timer_due = 0.0
-        self._stuck: asyncio.TimerHandle | None = None
         self._count_in = metrics.bytes.labels("in").inc
         self._count_out = metrics.bytes.labels("out").inc
         self._is_over = False
-        self._owner_pauses = self._writer_pauses = False
+        self._owner_pauses = self._is_catching_up = False
+        self._replied = asyncio.Event()
         self.closed: asyncio.Future[None] = self._loop.create_future()
         """Done once the socket is closed."""
-        self.drained = asyncio.Event()
-        """Set while the peer keeps up with what is written to it."""
-        self.drained.set()
 
     @property
     def remote_address(self) -> tuple[str, int]:
@@ -84,12 +87,8 @@ class PeerSocket(asyncio.Protocol):
 
     @property
     def unsent_bytes(self) -> int:
-        return self._transport.get_write_buffer_size() if self._transport else 0
-
-    @property
-    def is_writable(self) -> bool:
-        """Whether `send` takes a message."""
-        return not self._is_over and self.unsent_bytes <= SLOW_PEER_BYTES
+        """What waits for the peer here, in the queue and in the write buffer."""
+        return self._queue.bytes_queued + (self._transport.get_write_buffer_size() if self._transport else 0)
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast("asyncio.Transport", transport)
@@ -101,7 +100,7 @@ class PeerSocket(asyncio.Protocol):
 
     def data_received(self, received: bytes) -> None:
         self._count_in(len(received))
-        self._carry(self._connection.receive_data(received, self._loop.time()))
+        self._receive(received)
 
     def eof_received(self) -> bool:
         self._carry(self._connection.receive_eof())
@@ -109,37 +108,55 @@ class PeerSocket(asyncio.Protocol):
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
-        for timer in (self._timer, self._stuck):
-            if timer is not None:
-                timer.cancel()
-        self._timer = self._stuck = None
         self._carry(self._connection.receive_eof())
-        self.drained.set()
         if not self.closed.done():
             self.closed.set_result(None)
 
     def pause_writing(self) -> None:
-        self.drained.clear()
-        self._stuck = self._loop.call_later(self._write_timeout_s, self._on_stuck)
+        self._queue.on_blocked(self._loop.time())
+        self._arm()
 
     def resume_writing(self) -> None:
-        self.drained.set()
-        self._writer_pauses = False
-        self._regulate_reading()
-        if self._stuck is not None:
-            self._stuck.cancel()
-            self._stuck = None
+        self._queue.on_drained()
+        self._flush()
+        if self.wants_to_write:
+            self._turns.join(self)
 
-    def send(self, code: int, payload: bytes) -> bool:
-        """Write one eth message; False when the peer is gone, or so far behind that nothing more is queued.
+    def has_room(self, urgency: Urgency) -> bool:
+        """Whether `send` takes a small message of this class."""
+        return not self._is_over and self._queue.has_room(urgency)
+
+    async def room_for_reply(self) -> None:
+        """Return once the reply before is being written. Caller's duty: to be the only one who replies."""
+        while not self._is_over and not self._queue.has_room(Urgency.REPLY):
+            self._replied.clear()
+            await self._replied.wait()
+
+    def send(self, urgency: Urgency, message: Outgoing) -> bool:
+        """Have one eth message written when its turn comes; False when the peer is gone or its queue is full.
 
         The owner may call this and what follows from `on_open` on.
         """
-        if not self.is_writable:
+        if self._is_over or not self._queue.put(urgency, message):
             return False
-        self._connection.send_message(code, payload)
-        self._flush()
+        if urgency is Urgency.OWN:
+            self.write_next()
+        elif self.wants_to_write:
+            self._turns.join(self)
         return True
+
+    @property
+    def wants_to_write(self) -> bool:
+        return len(self._queue) > 0 and not self._queue.is_blocked
+
+    def write_next(self) -> int:
+        message = self._queue.take()
+        if message is None:
+            return 0
+        self._connection.send_message(*message)
+        self._flush()
+        self._replied.set()
+        return len(message.payload)
 
     def disconnect(self, offence: Offence, detail: str) -> None:
         self._carry(self._connection.disconnect(offence, detail))
@@ -164,13 +181,27 @@ class PeerSocket(asyncio.Protocol):
     def _regulate_reading(self) -> None:
         if self._transport is None or self._is_over:
             return
-        wanted = not (self._owner_pauses or self._writer_pauses)
+        wanted = not (self._owner_pauses or self._is_catching_up)
         if wanted and not self._transport.is_reading():
             self._transport.resume_reading()
+            self._connection.on_reading_resumed(self._loop.time())
+            self._arm()
         elif not wanted and self._transport.is_reading():
             self._transport.pause_reading()
+            self._connection.on_reading_paused(self._loop.time())
+
+    def _receive(self, received: bytes) -> None:
+        self._carry(self._connection.receive_data(received, self._loop.time()))
+        if self._connection.has_unread != self._is_catching_up:
+            self._is_catching_up = not self._is_catching_up
+            self._regulate_reading()
+        if self._is_catching_up:
+            # More messages than fit one slice of the loop: the others have their turn first.
+            self._loop.call_soon(self._receive, b"")
 
     def _carry(self, events: Sequence[Event]) -> None:
+        if any(isinstance(event, Disconnected) for event in events):
+            self._queue.clear()
         self._flush()
         for event in events:
             if isinstance(event, Disconnected):
@@ -179,17 +210,20 @@ class PeerSocket(asyncio.Protocol):
         self._arm()
 
     def _flush(self) -> None:
+        """Write what the connection has to say; a peer that must read first gets no Pong for more Pings."""
+        if self._queue.is_blocked:
+            return
         unsent = self._connection.data_to_send()
         if unsent and self._transport is not None and not self._is_over:
             self._count_out(len(unsent))
             self._transport.write(unsent)
-            if not self._writer_pauses and self.unsent_bytes > SLOW_PEER_BYTES:
-                self._writer_pauses = True
-                self._regulate_reading()
 
     def _arm(self) -> None:
-        """Keep one timer, at or before the connection's next wake-up: deadlines mostly move away."""
-        due = None if self._is_over else self._connection.next_wakeup()
+        """Keep one timer, at or before the next wake-up: deadlines mostly move away."""
+        due = None
+        if not self._is_over:
+            times = (self._connection.next_wakeup(), self._queue.next_wakeup())
+            due = min((at for at in times if at is not None), default=None)
         if due is not None and self._timer is not None and self._timer_due <= due:
             return
         if self._timer is not None:
@@ -202,14 +236,16 @@ class PeerSocket(asyncio.Protocol):
 
     def _on_timer(self) -> None:
         self._timer = None
-        self._carry(self._connection.on_wakeup(self._loop.time()))
-
-    def _on_stuck(self) -> None:
-        self._stuck = None
-        self.disconnect(Offence.WRITE_TIMEOUT, f"it read nothing for {self._write_timeout_s:g} s")
+        now = self._loop.time()
+        try:
+            self._queue.on_wakeup(now)
+        except PeerStuck as fault:
+            self.fail(fault)
+        self._carry(self._connection.on_wakeup(now))
 
     def _close(self) -> None:
         """Let the last bytes go out for a moment, then close in any case."""
+        self._replied.set()
         if self._is_over or self._transport is None:
             return
         self._is_over = True

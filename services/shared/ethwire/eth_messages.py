@@ -13,6 +13,7 @@ from services.shared.ethwire.faults import MalformedMessage, MalformedRlp, PeerF
 from services.shared.ethwire.limits import (
     MAX_ANNOUNCES_PER_MESSAGE,
     MAX_ETH_MESSAGE_BYTES,
+    MAX_HASHES_READ,
     MAX_ITEMS_PER_REPLY,
     MAX_TRANSACTIONS_PER_MESSAGE,
 )
@@ -38,6 +39,7 @@ from services.shared.ethwire.rlp_slices import (
     encode_string,
     encode_uint,
     hash_payloads,
+    item_span,
     join_list,
     list_span,
     split_items,
@@ -144,10 +146,19 @@ def _encode_new_block_hashes(message: NewBlockHashes) -> bytes:
 
 
 def _decode_transactions(payload: bytes) -> Transactions:
-    transactions = split_list(payload, most=MAX_TRANSACTIONS_PER_MESSAGE)
-    for transaction in transactions:
-        if transaction in (b"\xc0", b"\x80") or transaction[0] < 0x80:
-            raise MalformedRlp("a transaction is nil")
+    offset, end = whole_list(payload)
+    transactions: list[bytes] = []
+    while offset < end:
+        if len(transactions) == MAX_TRANSACTIONS_PER_MESSAGE:
+            raise MalformedRlp(f"more than {MAX_TRANSACTIONS_PER_MESSAGE} items in one list")
+        # The usual ones, lists of 56 to 255 bytes, are read in place: half the time of a full message.
+        item_end = offset + 2 + payload[offset + 1] if payload[offset] == 0xF8 and offset + 1 < end else 0
+        if not 58 + offset <= item_end <= end:
+            start, item_end, _ = item_span(payload, offset, end)
+            if start in (offset, item_end):
+                raise MalformedRlp("a transaction is nil")
+        transactions.append(payload[offset:item_end])
+        offset = item_end
     return Transactions(transactions)
 
 
@@ -175,10 +186,6 @@ def _encode_get_block_headers(message: GetBlockHeaders) -> bytes:
             encode_uint(int(message.reverse)),
         ]
     )
-
-
-def _decode_block_headers(payload: bytes) -> BlockHeaders:
-    return BlockHeaders(_lists(payload))
 
 
 def _decode_block_bodies(payload: bytes) -> BlockBodies:
@@ -223,10 +230,6 @@ def _encode_node_data(message: NodeData) -> bytes:
     return join_list([encode_string(value) for value in message.values])
 
 
-def _decode_receipts(payload: bytes) -> Receipts:
-    return Receipts(_lists(payload))
-
-
 def _hash(item: bytes) -> bytes:
     if len(item) != 33 or item[0] != 0xA0:
         raise MalformedRlp("a hash is not 32 bytes long")
@@ -248,7 +251,7 @@ def _hash_list_codec(name: str, kind: type[Any]) -> MessageCodec:
 
     def decode(payload: bytes) -> EthMessage:
         start, end = whole_list(payload)
-        return cast(EthMessage, kind(hash_payloads(payload, start, end)))
+        return cast(EthMessage, kind(hash_payloads(payload, start, end, most=MAX_HASHES_READ)))
 
     def encode(message: Any) -> bytes:
         payload = b"".join(b"\xa0" + value for value in message.hashes)
@@ -271,7 +274,9 @@ _ETH_62_CODECS: Final[Mapping[int, MessageCodec]] = {
     MessageCode.GET_BLOCK_HEADERS: MessageCodec(
         "GetBlockHeaders", GetBlockHeaders, _decode_get_block_headers, _encode_get_block_headers
     ),
-    MessageCode.BLOCK_HEADERS: MessageCodec("BlockHeaders", BlockHeaders, _decode_block_headers, _join_only_field),
+    MessageCode.BLOCK_HEADERS: MessageCodec(
+        "BlockHeaders", BlockHeaders, lambda payload: BlockHeaders(_lists(payload)), _join_only_field
+    ),
     MessageCode.GET_BLOCK_BODIES: _hash_list_codec("GetBlockBodies", GetBlockBodies),
     MessageCode.BLOCK_BODIES: MessageCodec("BlockBodies", BlockBodies, _decode_block_bodies, _join_only_field),
     MessageCode.NEW_BLOCK: MessageCodec("NewBlock", NewBlock, _decode_new_block, _encode_new_block),
@@ -282,7 +287,9 @@ _ETH_63_CODECS: Final[Mapping[int, MessageCodec]] = {
     MessageCode.GET_NODE_DATA: _hash_list_codec("GetNodeData", GetNodeData),
     MessageCode.NODE_DATA: MessageCodec("NodeData", NodeData, _decode_node_data, _encode_node_data),
     MessageCode.GET_RECEIPTS: _hash_list_codec("GetReceipts", GetReceipts),
-    MessageCode.RECEIPTS: MessageCodec("Receipts", Receipts, _decode_receipts, _join_only_field),
+    MessageCode.RECEIPTS: MessageCodec(
+        "Receipts", Receipts, lambda payload: Receipts(_lists(payload)), _join_only_field
+    ),
 }
 
 ETH_VERSIONS: Final[Mapping[int, EthVersion]] = {

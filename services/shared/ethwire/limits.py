@@ -32,6 +32,10 @@ MAX_ITEMS_PER_REPLY: Final = 1024
 """Items of any reply that are decoded. Known clients stay far below; ten million empty ones in one message
 would keep the event loop for seconds."""
 
+MAX_HASHES_READ: Final = 1024
+"""Hashes of one question that are looked at, as known clients read no further than their answer grows; 10 MiB
+of hashes would keep the event loop for 40 ms. More than any answer may have items."""
+
 MAX_ANNOUNCES_PER_MESSAGE: Final = 4096
 """Hashes one NewBlockHashes may carry; known clients announce a few."""
 

@@ -52,6 +52,7 @@ class Offence(enum.IntEnum):
     ETH_CODE_UNKNOWN = 28
     REPLY_MISMATCH = 29
     BLOCK_BODY_MISMATCH = 30
+    STOPPED_ANSWERING = 31
 
     # What the downloader, the fetcher and the challenges find.
     DAO_TIMEOUT = 40
@@ -174,6 +175,7 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.ETH_CODE_UNKNOWN: _ETH_ERROR,
         Offence.REPLY_MISMATCH: _drop(DisconnectReason.USELESS_PEER, BREACH_BAN_S),
         Offence.BLOCK_BODY_MISMATCH: _drop(DisconnectReason.SUBPROTOCOL_ERROR, BAD_CHAIN_BAN_S, LogLevel.WARNING),
+        Offence.STOPPED_ANSWERING: _USELESS,
         Offence.DAO_TIMEOUT: _USELESS,
         Offence.DAO_MISMATCH: _drop(DisconnectReason.SUBPROTOCOL_ERROR, OTHER_CHAIN_BAN_S, LogLevel.WARNING),
         Offence.WHITELIST_MISMATCH: _drop(DisconnectReason.SUBPROTOCOL_ERROR, OTHER_CHAIN_BAN_S, LogLevel.WARNING),

@@ -103,12 +103,12 @@ def uint_payload(item: bytes, *, max_bytes: int = 32) -> int:
     return int.from_bytes(payload)
 
 
-def hash_payloads(buffer: bytes, start: int, end: int) -> list[bytes]:
-    """The 32-byte strings between `start` and `end`."""
+def hash_payloads(buffer: bytes, start: int, end: int, *, most: int) -> list[bytes]:
+    """The 32-byte strings between `start` and `end`; what follows the first `most` is not looked at."""
     if (end - start) % 33:
         raise MalformedRlp("a list of hashes has an item that is not 32 bytes long")
     hashes = []
-    for offset in range(start, end, 33):
+    for offset in range(start, min(end, start + 33 * most), 33):
         if buffer[offset] != 0xA0:
             raise MalformedRlp(f"a hash is expected at byte {offset}")
         hashes.append(buffer[offset + 1 : offset + 33])

@@ -7,7 +7,7 @@ import pytest
 from blocksync.v1 import common_pb2
 
 import services
-from services.peer_gateway.core.connection import ReadTimedOut
+from services.peer_gateway.core.connection_faults import ReadTimedOut
 from services.peer_gateway.core.eth_session import StatusRefused
 from services.peer_gateway.core.framing import FrameLimit, FrameTooLarge
 from services.peer_gateway.core.message_pipe import HELLO_FRAME_LIMIT, OPEN_FRAME_LIMIT
@@ -65,6 +65,7 @@ WHERE_SPEC_IS_SILENT = {
     Offence.WRITE_TIMEOUT: DisconnectReason.NETWORK_ERROR,
     Offence.INVALID_IDENTITY: DisconnectReason.INVALID_IDENTITY,
     Offence.REPLY_MISMATCH: DisconnectReason.USELESS_PEER,
+    Offence.STOPPED_ANSWERING: DisconnectReason.USELESS_PEER,
     Offence.BLOCK_BODY_MISMATCH: DisconnectReason.SUBPROTOCOL_ERROR,
     Offence.BANNED: DisconnectReason.USELESS_PEER,
     Offence.COORDINATOR_AWAY: DisconnectReason.TOO_MANY_PEERS,

@@ -100,11 +100,12 @@ def test_list_is_refused_when_it_has_more_items_than_allowed():
 def test_hash_list_is_refused_when_one_item_is_no_hash():
     good = b"\xa0" + b"h" * 32
     buffer = join_list([good, good])
-    assert hash_payloads(buffer, *whole_list(buffer)) == [b"h" * 32] * 2
+    assert hash_payloads(buffer, *whole_list(buffer), most=9) == [b"h" * 32] * 2
+    assert hash_payloads(buffer, *whole_list(buffer), most=1) == [b"h" * 32]
     for bad in (good[:-1], b"\x9f" + b"h" * 32):
         buffer = join_list([good, bad])
         with pytest.raises(MalformedRlp):
-            hash_payloads(buffer, *whole_list(buffer))
+            hash_payloads(buffer, *whole_list(buffer), most=9)
 
 
 def test_list_is_refused_where_a_string_belongs():

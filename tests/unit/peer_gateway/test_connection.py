@@ -4,12 +4,13 @@ import random
 
 import pytest
 
-from services.peer_gateway.core.connection import Connection
+from services.peer_gateway.core.connection import MESSAGES_AT_ONCE, Connection
 from services.peer_gateway.core.connection_config import ConnectionConfig, LocalNode
 from services.peer_gateway.core.devp2p import Capability
 from services.peer_gateway.core.ecies import InvalidPublicKey
 from services.peer_gateway.core.events import Disconnected, EthMessage, HandshakeDone, Ready
 from services.peer_gateway.core.phases import Phase
+from services.peer_gateway.core.snappy_codec import Payload, deflate
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.offences import CONSEQUENCES, Offence
 from services.shared.ethwire.types import PeerId
@@ -23,6 +24,7 @@ from tests.support.wire import (
     local_node,
     only_disconnect,
     random_cut,
+    scripted_peer,
     whole,
 )
 
@@ -248,3 +250,57 @@ def test_a_node_id_that_is_no_key_cannot_be_dialled():
 def test_a_message_over_24_bits_cannot_be_sent():
     with pytest.raises(ValueError, match="24-bit"):
         open_pair().alice.send_message(1, bytes(2**24))
+
+
+def test_time_in_which_the_socket_is_not_read_is_not_held_against_the_peer():
+    bob = scripted_peer(Phase.OPEN).target
+    bob.on_reading_paused(10.0)
+    for now in (15.0, 30.0, 45.0, 70.0, 300.0):
+        assert bob.on_wakeup(now) == []
+        bob.data_to_send()
+    bob.on_reading_resumed(300.0)
+    assert bob.on_wakeup(319.9) == [], "10 s of 30 were over when reading paused"
+    gone = only_disconnect(bob.on_wakeup(320.0))
+    assert gone.reason is DisconnectReason.READ_TIMEOUT
+
+
+def test_a_peer_is_pinged_while_its_socket_is_not_read():
+    bob = scripted_peer(Phase.OPEN).target
+    bob.data_to_send()
+    bob.on_reading_paused(1.0)
+    assert bob.next_wakeup() == 15.0
+    bob.on_wakeup(15.0)
+    assert bob.data_to_send() != b""
+
+
+def test_a_pause_begun_twice_counts_from_the_first_and_a_resume_without_one_is_nothing():
+    bob = scripted_peer(Phase.OPEN).target
+    bob.on_reading_resumed(5.0)
+    bob.on_reading_paused(10.0)
+    bob.on_reading_paused(20.0)
+    bob.on_reading_resumed(30.0)
+    bob.on_reading_resumed(40.0)
+    bob.on_wakeup(49.9)
+    assert not bob.is_closed
+    bob.on_wakeup(50.0)
+    assert bob.is_closed
+
+
+def test_a_flood_of_messages_in_one_read_is_worked_on_in_slices():
+    peer = scripted_peer(Phase.OPEN)
+    flood = b"".join(peer.writer.encode(0x10, deflate(b"\xc0")) for _ in range(2 * MESSAGES_AT_ONCE + 5))
+    bob = peer.target
+    assert len(bob.receive_data(flood, 0.0)) == MESSAGES_AT_ONCE
+    assert bob.has_unread
+    assert len(bob.receive_data(b"", 0.0)) == MESSAGES_AT_ONCE
+    assert len(bob.receive_data(peer.writer.encode(0x10, deflate(b"\xc0")), 0.0)) == 6
+    assert not bob.has_unread
+
+
+def test_a_payload_for_many_peers_is_the_same_bytes_to_each():
+    payload = Payload(b"\xc0" * 300)
+    for settings in ({}, {"p2p_version": 4}):
+        pair = Pair(local_node("alice", **settings)).settle()
+        pair.bob.send_message(2, payload)
+        pair.settle()
+        assert pair.alice_events[-1] == EthMessage(2, b"\xc0" * 300)

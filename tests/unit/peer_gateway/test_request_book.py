@@ -3,12 +3,14 @@ from __future__ import annotations
 import pytest
 
 from services.peer_gateway.core.request_book import (
+    ANSWER_PATIENCE_S,
     MAX_OUTSTANDING,
     Asked,
     Reply,
     ReplyMismatch,
     Request,
     RequestBook,
+    StoppedAnswering,
     TooManyOutstanding,
     confirm,
 )
@@ -97,6 +99,25 @@ def test_a_peer_that_stopped_answering_is_asked_no_more():
         book.ask(1000, headers_request(1), 0.0)
     book.ask(1001, GetBlockBodies([]), 0.0)
     assert len(book.outstanding()) == MAX_OUTSTANDING + 1
+
+
+def test_a_peer_that_owes_too_many_replies_for_too_long_is_useless():
+    book = RequestBook()
+    for request_id in range(MAX_OUTSTANDING):
+        book.ask(request_id, headers_request(1), 100.0)
+    with pytest.raises(TooManyOutstanding):
+        book.ask(1000, headers_request(1), 100.0 + ANSWER_PATIENCE_S - 0.1)
+    with pytest.raises(StoppedAnswering) as raised:
+        book.ask(1000, headers_request(1), 100.0 + ANSWER_PATIENCE_S)
+    assert raised.value.disconnect_reason is DisconnectReason.USELESS_PEER
+
+
+def test_a_peer_that_answers_slowly_is_kept():
+    book = RequestBook()
+    for request_id in range(1000):
+        if request_id >= MAX_OUTSTANDING:
+            assert book.answer(BlockHeaders([])) is not None
+        book.ask(request_id, headers_request(1), 10.0 * request_id)
 
 
 @pytest.mark.parametrize("skip", [0, 1, 7])

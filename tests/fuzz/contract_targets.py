@@ -1,0 +1,115 @@
+"""Decoders of what operators and other services give us: enode URLs, genesis files, node keys, contract messages."""
+
+from __future__ import annotations
+
+import json
+import tempfile
+from collections.abc import Callable, Iterator
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
+from google.protobuf.message import DecodeError, Message
+
+from services.peer_gateway.edges.commands import _request_from_proto
+from services.peer_gateway.edges.node_key import load_node_key
+from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from services.shared.chainspec.genesis import parse_genesis
+from services.shared.chainspec.json_fields import GenesisInvalid
+from services.shared.rpc.convert import (
+    announces_from_proto,
+    big_from_bytes,
+    block_hash_from_proto,
+    headers_query_from_proto,
+    offence_from_proto,
+    peer_id_from_proto,
+    split_hashes,
+)
+from services.shared.rpc.errors import InvalidRequest
+from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from tests.fuzz.target import Target
+from tests.support.chain_vectors import load_gz
+from tests.support.vectors import load_vectors
+
+
+def contract_targets() -> Iterator[Target]:
+    urls = [row["url"].encode() for row in load_vectors("chainspec/enode_urls.json")["valid"]]
+    yield Target("enode", _enode, (EnodeInvalid,), urls)
+    genesis = [json.dumps(row["genesis"]).encode() for row in load_gz("chainspec/genesis_files.json.gz")]
+    yield Target("genesis", _genesis, (GenesisInvalid,), genesis)
+    directory = tempfile.TemporaryDirectory()
+    node_key = partial(_node_key, directory)
+    yield Target("node-key", node_key, (StartRefused, ConfigInvalid), [b"11" * 32, b"0a" * 32 + b"\n"])
+    for kind, read, sample in _CONTRACTS:
+        yield Target(
+            f"proto-{kind.__name__}",
+            partial(_contract, kind, read),
+            (InvalidRequest, DecodeError),
+            [sample.SerializeToString()],
+        )
+
+
+def _enode(url: bytes) -> None:
+    node = parse_enode(url.decode(errors="replace"))
+    assert parse_enode(str(node)) == node
+
+
+def _genesis(content: bytes) -> None:
+    parse_genesis("genesis.json", content)
+
+
+def _node_key(directory: tempfile.TemporaryDirectory[str], content: bytes) -> None:
+    path = Path(directory.name) / "nodekey"
+    path.write_bytes(content)
+    load_node_key(None, Path(directory.name))
+
+
+def _contract(kind: type[Message], read: Callable[[Any], object], encoded: bytes) -> None:
+    read(kind.FromString(encoded))
+
+
+def _read_control(message: gateway_link_pb2.ControlResponse) -> None:
+    """What `CoordinatorOrders` does with it, short of doing it."""
+    match message.WhichOneof("content"):
+        case "local_status":
+            big_from_bytes(message.local_status.total_difficulty)
+            block_hash_from_proto(message.local_status.genesis_hash)
+        case "peer_request":
+            peer_id_from_proto(message.peer_request.node_id)
+            _request_from_proto(message.peer_request)
+        case "drop_peer":
+            peer_id_from_proto(message.drop_peer.node_id)
+            offence_from_proto(message.drop_peer.offence)
+        case "dial_plan":
+            [peer_id_from_proto(node_id) for node_id in message.dial_plan.gateway_node_ids]
+        case _:
+            pass
+
+
+def _read_send(message: broadcast_pb2.AttachResponse) -> None:
+    match message.WhichOneof("content"):
+        case "send_block":
+            block_hash_from_proto(message.send_block.block_hash)
+        case "send_announces":
+            announces_from_proto(message.send_announces.announces)
+        case _:
+            pass
+
+
+def _read_hashes(message: gateway_link_pb2.HashList) -> None:
+    hashes = split_hashes(message.hashes)
+    assert b"".join(hashes) == message.hashes
+
+
+_NODE_ID, _HASH = bytes(64), bytes(32)
+_QUERY = common_pb2.HeadersQuery(block_hash=_HASH, amount=3, skip=1, reverse=True)
+_REQUEST = gateway_link_pb2.PeerRequest(request_id=7, node_id=_NODE_ID, headers=_QUERY)
+_ANNOUNCE = common_pb2.Announce(block_hash=_HASH, number=5)
+_SEND = broadcast_pb2.SendAnnounces(node_ids=[_NODE_ID], announces=[_ANNOUNCE])
+_CONTRACTS: list[tuple[type[Message], Callable[[Any], object], Message]] = [
+    (gateway_link_pb2.ControlResponse, _read_control, gateway_link_pb2.ControlResponse(peer_request=_REQUEST)),
+    (broadcast_pb2.AttachResponse, _read_send, broadcast_pb2.AttachResponse(send_announces=_SEND)),
+    (common_pb2.HeadersQuery, headers_query_from_proto, _QUERY),
+    (gateway_link_pb2.HashList, _read_hashes, gateway_link_pb2.HashList(hashes=bytes(96))),
+]

@@ -1,0 +1,16 @@
+"""All targets, by name."""
+
+from __future__ import annotations
+
+from functools import cache
+
+from tests.fuzz.contract_targets import contract_targets
+from tests.fuzz.eth_targets import eth_targets
+from tests.fuzz.link_targets import link_targets
+from tests.fuzz.target import Target
+
+
+@cache
+def all_targets() -> dict[str, Target]:
+    targets = [*link_targets(), *eth_targets(), *contract_targets()]
+    return {target.name: target for target in targets}

@@ -1,0 +1,161 @@
+"""Peers that read slowly or not at all: what waits for them is bounded, what is urgent passes, nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import functools
+import gc
+import os
+
+import pytest
+from blocksync.v1 import broadcast_pb2, common_pb2
+
+from services.peer_gateway.core.send_queue import TOTAL_BYTES
+from services.peer_gateway.edges.peer_session import PeerSession
+from services.peer_gateway.edges.tcp import WRITE_BUFFER_BYTES
+from services.shared.ethwire.limits import SOFT_REPLY_BYTES
+from services.shared.ethwire.messages import (
+    BlockHeaders,
+    EthMessage,
+    GetBlockHeaders,
+    NewBlock,
+    NewBlockHashes,
+    Transactions,
+)
+from services.shared.rpc.convert import big_to_bytes
+from tests.support.deadlines import until
+from tests.support.gateway_under_test import CHAIN, GatewayUnderTest, gateway_under_test, in_loop
+from tests.support.scripted_chain import ScriptedChain
+from tests.support.scripted_peer import ScriptedPeer
+
+pytestmark = pytest.mark.integration
+
+REPLY_BYTES = SOFT_REPLY_BYTES
+
+
+class LargeReplies(ScriptedChain):
+    """A chain whose every answer is 2 MiB that do not compress."""
+
+    def answer(self, message: EthMessage) -> EthMessage:
+        size = REPLY_BYTES - 10
+        return BlockHeaders([b"\xfa" + size.to_bytes(3) + os.urandom(size)])
+
+
+def held_for(peer: ScriptedPeer) -> int:
+    """The bytes that the gateway holds for this peer. Both run in this process, so its session can be found."""
+    sessions = [session for session in gc.get_objects() if isinstance(session, PeerSession)]
+    for session in sessions:
+        if session.details().node_id == peer.local.node_id and not session.socket.closed.done():
+            return session.socket.unsent_bytes
+    return 0
+
+
+def send_block(gateway: GatewayUnderTest, number: int, *peers: ScriptedPeer, body_bytes: int = 0) -> None:
+    """Have the broadcaster send a block, whatever is in its body, to these peers."""
+    body = b"\xc0" if not body_bytes else b"\xfa" + body_bytes.to_bytes(3) + os.urandom(body_bytes)
+    content = body + b"\xc0"
+    gateway.broadcaster.send(
+        send_block=broadcast_pb2.SendBlock(
+            node_ids=[peer.local.node_id for peer in peers],
+            header_rlp=CHAIN.headers[number].header_rlp,
+            body_rlp=b"\xfa" + len(content).to_bytes(3) + content if body_bytes else b"\xc2\xc0\xc0",
+            block_hash=os.urandom(32),
+            total_difficulty=big_to_bytes(17),
+        )
+    )
+
+
+def send_announce(gateway: GatewayUnderTest, number: int, *peers: ScriptedPeer) -> None:
+    announce = common_pb2.Announce(block_hash=os.urandom(32), number=number)
+    ids = [peer.local.node_id for peer in peers]
+    gateway.broadcaster.send(send_announces=broadcast_pb2.SendAnnounces(node_ids=ids, announces=[announce]))
+
+
+def send_transactions(gateway: GatewayUnderTest, *peers: ScriptedPeer) -> None:
+    """About 100 KiB of them, as a new peer gets them."""
+    ids = [peer.local.node_id for peer in peers]
+    pack = [b"\xf9\x04\x00" + os.urandom(1024) for _ in range(100)]
+    gateway.broadcaster.send(send_transactions=broadcast_pb2.SendTransactions(node_ids=ids, transactions_rlp=pack))
+
+
+async def fill(gateway: GatewayUnderTest, peer: ScriptedPeer) -> None:
+    """Have the peer ask for replies it does not read until one waits in its queue behind a full write buffer."""
+    gateway.coordinator.chain = LargeReplies([])
+    peer.stop_reading()
+    for _ in range(20):
+        peer.send(GetBlockHeaders(0, 1, 0, False))
+    await until(lambda: held_for(peer) > REPLY_BYTES + WRITE_BUFFER_BYTES, "a reply waits behind the write buffer")
+
+
+@in_loop
+async def test_peer_that_never_reads_costs_a_bounded_memory_and_what_is_dropped_is_counted():
+    async with gateway_under_test(write_timeout=4.0) as gateway:
+        mallory, alice = await gateway.joined("mallory"), await gateway.joined("alice")
+        await fill(gateway, mallory)
+        most = 0
+        for number in range(40):
+            send_block(gateway, number, mallory, alice, body_bytes=500_000)
+            send_announce(gateway, number, mallory, alice)
+            for _ in range(5):
+                send_transactions(gateway, mallory, alice)
+            await alice.receive(NewBlock)
+            most = max(most, held_for(mallory))
+        assert TOTAL_BYTES // 2 < most < TOTAL_BYTES + WRITE_BUFFER_BYTES + 2 * REPLY_BYTES + 100_000
+        for name, sent, waiting in (("NewBlock", 40, 4), ("NewBlockHashes", 40, 4), ("Transactions", 200, 40)):
+            dropped = await gateway.metric("dropped_total", kind=name, cause="slow-peer")
+            assert sent - waiting <= dropped <= sent
+        left = await gateway.coordinator.control.next("peer_left")
+        assert (left.node_id, left.reason) == (mallory.local.node_id, common_pb2.DISCONNECT_REASON_NETWORK_ERROR)
+        assert (left.by_us, "read nothing for 4 s" in left.explanation) == (True, True)
+        assert gateway.coordinator.reads <= 8
+        assert alice.is_connected
+
+
+@in_loop
+async def test_block_passes_announces_transactions_and_replies_that_wait():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        await fill(gateway, peer)
+        for _ in range(3):
+            send_transactions(gateway, peer)
+        send_announce(gateway, 3, peer)
+        send_block(gateway, 5, peer)
+        gateway.ask(peer, 7, headers=common_pb2.HeadersQuery(number=1, amount=1))
+        for name in ("GetBlockHeaders", "NewBlock"):
+            await until(functools.partial(gateway.metric, "messages_total", direction="out", name=name), "it is queued")
+        peer.seen.clear()
+        peer.resume_reading()
+        await until(lambda: "Transactions" in peer.seen and "BlockHeaders" in peer.seen[-1:], "the peer has read on")
+        urgent = [name for name in peer.seen if name != "BlockHeaders"]
+        assert urgent == ["GetBlockHeaders", "NewBlock", "NewBlockHashes", *["Transactions"] * 3]
+        # What had left the queue comes first; the reply that waited in it comes after everything else.
+        assert peer.seen.index("Transactions") < len(peer.seen) - 1 - peer.seen[::-1].index("BlockHeaders")
+        assert peer.seen.index("GetBlockHeaders") <= 1 + 2 * (2 * 1024 * 1024) // REPLY_BYTES + 4
+
+
+@in_loop
+async def test_slow_peer_gets_every_reply_in_order_once_it_reads():
+    async with gateway_under_test(question_patience=0.5) as gateway:
+        peer = await gateway.joined()
+        await fill(gateway, peer)
+        over = asyncio.get_running_loop().time() + 0.7
+        await until(lambda: asyncio.get_running_loop().time() > over, "the patience with the coordinator is over")
+        peer.resume_reading()
+        replies = [await peer.receive(BlockHeaders) for _ in range(20)]
+        assert all(len(reply.headers_rlp) == 1 for reply in replies), "no question ran out of patience meanwhile"
+
+
+@in_loop
+async def test_broadcast_reaches_every_peer_whole():
+    async with gateway_under_test() as gateway:
+        peers = [await gateway.joined(f"peer-{number}") for number in range(10)]
+        for number in range(3):
+            send_block(gateway, number, *peers)
+        send_announce(gateway, 9, *peers)
+        send_transactions(gateway, *peers)
+        for peer in peers:
+            for number in range(3):
+                assert (await peer.receive(NewBlock)).header_rlp == CHAIN.headers[number].header_rlp
+            assert [entry.number for entry in (await peer.receive(NewBlockHashes)).announces] == [9]
+            assert len((await peer.receive(Transactions)).transactions_rlp) == 100
+        assert await gateway.metric("dropped_total", cause="slow-peer") == 0
