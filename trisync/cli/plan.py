@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -32,6 +33,7 @@ class StackOptions:
     nodiscover: bool = False
     static_peers: tuple[str, ...] = ()
     trusted_peers: tuple[str, ...] = ()
+    netrestrict: str | None = None
     maxpeers: int = 25
     min_sync_peers: int = 5
     force_sync_cycle: float = 10.0
@@ -54,11 +56,21 @@ class StackOptions:
                     parse_enode(url)
                 except EnodeInvalid as problem:
                     raise BadUsage(f"{flag}: {problem}") from problem
+        if self.netrestrict is not None:
+            _check_networks(self.netrestrict)
         for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
             if number < 1:
                 raise BadUsage(f"{flag} {number} is not above 0")
         if not 0 < self.force_sync_cycle < float("inf"):
             raise BadUsage(f"--force-sync-cycle {self.force_sync_cycle} is not above 0 seconds")
+
+
+def _check_networks(text: str) -> None:
+    for entry in text.split(","):
+        try:
+            ipaddress.ip_network(entry.strip(), strict=False)
+        except ValueError:
+            raise BadUsage(f"--netrestrict: {entry!r} is not a network such as 10.0.0.0/8 or fd00::/8") from None
 
 
 def _check_ports(flag: str, first: int, count: int) -> None:
@@ -168,7 +180,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
-        *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
+        *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
+        # Where it keeps its former peers. Its key has a place of its own.
+        *("--datadir", str(options.data_dir.path / f"gateway-{index}")),
     ]
     run_dir = options.data_dir.run_dir / f"gateway-{index}"
     return ServicePlan(

@@ -22,6 +22,7 @@ from services.peer_gateway.edges.questions import Questions
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
 from services.peer_gateway.edges.tcp import PeerSocket
+from services.shared.chainspec.enode import MAX_PORT, Enode
 from services.shared.ethwire.faults import DisconnectReason, PeerFault
 from services.shared.ethwire.messages import Status
 from services.shared.ethwire.types import PeerId
@@ -86,6 +87,7 @@ class PeerSession:
         self._end = Disconnected(None, by_us=False, detail="the connection was lost")
         self._holds_place = False
         self._details = common_pb2.PeerDetails()
+        self._listen_port = 0
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
         self.settled = asyncio.Event()
@@ -148,6 +150,17 @@ class PeerSession:
     def details(self) -> common_pb2.PeerDetails:
         return self._details
 
+    def listens_at(self) -> Enode | None:
+        host, _ = self.socket.remote_address
+        if self._node_id is None or not 0 < self._listen_port <= MAX_PORT:
+            return None
+        return Enode(self._node_id, host, self._listen_port, self._listen_port)
+
+    @property
+    def refused_by(self) -> Disconnected | None:
+        """How it ended where it never joined. Asked once it has settled."""
+        return None if self._stage is Stage.JOINED else self._end
+
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         assert self._replies is not None
         return self._replies.ask(request, request_id, session)
@@ -166,6 +179,7 @@ class PeerSession:
         parts = self._parts
         ready = await self._ready
         node_id = PeerId(ready.hello.node_id)
+        self._listen_port = ready.hello.listen_port
         self._stage = Stage.ADMISSION
         self._check_identity(node_id)
         await self._get_admitted(node_id)
@@ -188,7 +202,7 @@ class PeerSession:
         if node_id in self._parts.roster:
             raise _Refused(*REFUSALS[wire.ADMISSION_ALREADY_CONNECTED])
         most = self._parts.config.maxpeers
-        if most is not None and len(self._parts.roster) >= most and node_id not in standing.trusted:
+        if most is not None and len(self._parts.roster) >= most and not standing.is_trusted(node_id):
             raise _Refused(*REFUSALS[wire.ADMISSION_TOO_MANY_PEERS])
 
     async def _get_admitted(self, node_id: PeerId) -> None:
@@ -197,7 +211,8 @@ class PeerSession:
             node_id=node_id,
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
-            trusted=node_id in self._parts.standing.trusted,
+            trusted=self._parts.standing.is_trusted(node_id),
+            former=not self.inbound and node_id in self._parts.standing.former,
             remote_address=f"{host}:{port}",
         )
         # From the question on: an answer that comes when the peer is gone must not leave a place taken.
@@ -235,7 +250,8 @@ class PeerSession:
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
-            trusted=node_id in self._parts.standing.trusted,
+            # Only what this gateway alone knows: the coordinator's own list may change while the peer is here.
+            trusted=node_id in self._parts.standing.trusted_here,
             eth_version=ready.eth_version,
             p2p_version=ready.hello.version,
             head_hash=status.head_hash,
@@ -276,7 +292,7 @@ class PeerSession:
             )
             parts.coordinator.tell(wire.ControlRequest(peer_left=left))
         if self._stage is Stage.JOINED and self._node_id is not None:
-            parts.roster.remove(self._node_id)
+            parts.roster.remove(self._node_id, end)
             parts.metrics.peers.labels(str(self._details.eth_version)).dec()
             parts.broadcaster.peer_left(self._node_id)
             self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
+from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
@@ -15,6 +16,7 @@ from services.shared.rpc.errors import InvalidRequest, UnknownBlock
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.sync_cycle import SyncCause, SyncVerdict
 from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.status_board import StatusBoard, chain_head
 from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.store.chain_store import ChainStore
@@ -32,17 +34,28 @@ _RESULT_OF: Final = {
 Context = grpc.aio.ServicerContext[Any, Any]
 
 
-class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
-    """Translates; the board, the peer set, the driver and the store answer."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OperatorParts:
+    """What operators ask, and what they order."""
 
-    def __init__(
-        self, board: StatusBoard, changes: ChangeSignal, peers: PeerSet, driver: SyncDriver, store: ChainStore
-    ) -> None:
-        self._board = board
-        self._changes = changes
-        self._peers = peers
-        self._driver = driver
-        self._store = store
+    board: StatusBoard
+    changes: ChangeSignal
+    peers: PeerSet
+    driver: SyncDriver
+    store: ChainStore
+    orders: PeerOrders
+
+
+class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
+    """Translates; the parts answer."""
+
+    def __init__(self, parts: OperatorParts) -> None:
+        self._board = parts.board
+        self._changes = parts.changes
+        self._peers = parts.peers
+        self._driver = parts.driver
+        self._store = parts.store
+        self._orders = parts.orders
 
     async def GetStatus(
         self, request: coordinator_pb2.GetStatusRequest, context: Context
@@ -87,6 +100,26 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.StartSyncResponse:
         decision = self._driver.consider(SyncCause.OPERATOR, self._peers.best())
         return coordinator_pb2.StartSyncResponse(result=_RESULT_OF[decision.verdict], explanation=decision.explanation)
+
+    async def AddPeer(
+        self, request: coordinator_pb2.AddPeerRequest, context: Context
+    ) -> coordinator_pb2.AddPeerResponse:
+        return self._orders.add_peer(request.enode)
+
+    async def RemovePeer(
+        self, request: coordinator_pb2.RemovePeerRequest, context: Context
+    ) -> coordinator_pb2.RemovePeerResponse:
+        return self._orders.remove_peer(request.enode)
+
+    async def AddTrustedPeer(
+        self, request: coordinator_pb2.AddTrustedPeerRequest, context: Context
+    ) -> coordinator_pb2.AddTrustedPeerResponse:
+        return self._orders.add_trusted_peer(request.enode)
+
+    async def RemoveTrustedPeer(
+        self, request: coordinator_pb2.RemoveTrustedPeerRequest, context: Context
+    ) -> coordinator_pb2.RemoveTrustedPeerResponse:
+        return self._orders.remove_trusted_peer(request.enode)
 
     def _wanted_hash(self, request: coordinator_pb2.GetBlockRequest) -> BlockHash | None:
         match request.WhichOneof("block"):
