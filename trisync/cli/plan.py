@@ -14,6 +14,9 @@ from trisync.cli.failures import BadUsage
 
 MAX_PORT = 65_535
 
+STATIC_NODES = "static-nodes.json"
+"""geth's list of static nodes, which the coordinator reads from its data directory."""
+
 GATEWAY_LISTEN = "127.0.0.1:0"
 """Where a gateway answers health checks."""
 
@@ -105,10 +108,7 @@ class StackPlan:
     broadcaster: ServicePlan
     gateways: tuple[ServicePlan, ...]
     coordinator_address: str
-
-    @property
-    def has_static_peers(self) -> bool:
-        return "--static-peer" in self.coordinator.arguments
+    has_static_peers: bool = False
 
     @property
     def services(self) -> tuple[ServicePlan, ...]:
@@ -124,6 +124,7 @@ def plan_stack(options: StackOptions) -> StackPlan:
         broadcaster=_broadcaster(options, coordinator, broadcaster),
         gateways=tuple(_gateway(options, index, coordinator, broadcaster) for index in range(options.gateways)),
         coordinator_address=coordinator,
+        has_static_peers=bool(options.static_peers) or (options.data_dir.path / STATIC_NODES).exists(),
     )
 
 
@@ -193,7 +194,8 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         log_path=options.data_dir.logs_dir / f"gateway-{index}.log",
         arguments=(*arguments, *_common(options, run_dir, 2 + index)),
         # Not a flag: a key must not stand in the list of processes.
-        environment={"TRISYNC_NODEKEY": nodekey},
+        # And trusted nodes are told by the coordinator: operators may take those of TRISYNC_TRUSTED_PEER away.
+        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": ""},
     )
 
 

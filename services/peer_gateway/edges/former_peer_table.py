@@ -55,7 +55,7 @@ class FormerPeerTable:
         found = []
         for enode, last_dialled in reversed(rows):
             try:
-                found.append(FormerPeer(parse_enode(enode), float(last_dialled)))
+                found.append(FormerPeer(parse_enode(str(enode)), float(last_dialled)))
             except (EnodeInvalid, TypeError, ValueError) as problem:
                 _log.warning("a former peer is passed over", why=str(problem))
         return found

@@ -25,7 +25,7 @@ class TooManyOrders(Exception):
 
     def __init__(self) -> None:
         super().__init__(
-            f"{ORDERS} nodes have been added or removed by operators, which is the limit; "
+            f"operators have added or removed {ORDERS} nodes, which is the limit; "
             "put nodes that stay into static-nodes.json or trusted-nodes.json"
         )
 
@@ -72,11 +72,21 @@ class NodeList:
         """Carry out an order, unless a later one is known; False when nothing changes. Raises TooManyOrders."""
         known = self._orders.get(order.node.node_id)
         if known is None and len(self._orders) >= ORDERS:
-            raise TooManyOrders
+            self._make_room()
         if known is not None and known.unix_ms >= order.unix_ms:
             return False
         self._orders[order.node.node_id] = order
         return self._settle()
+
+    def _make_room(self) -> None:
+        """Drop the oldest order that took a node off which nothing lists: it only outlasts a late word of a gateway."""
+        spent = [each for each in self._orders.values() if not each.is_listed and not self._is_given(each.node.node_id)]
+        if not spent:
+            raise TooManyOrders
+        del self._orders[min(spent, key=lambda each: each.unix_ms).node.node_id]
+
+    def _is_given(self, node_id: PeerId) -> bool:
+        return node_id in self._flags or node_id in self._file
 
     def _settle(self) -> bool:
         before = self._nodes

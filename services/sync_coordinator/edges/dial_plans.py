@@ -60,6 +60,8 @@ class DialPlans:
     def order(self, node: Enode, *, trusted: bool, listed: bool) -> None:
         """Carry out an operator's order. Raises TooManyOrders."""
         nodes = self._lists.trusted if trusted else self._lists.static
+        if not listed and node.node_id not in nodes:
+            return
         # Later than every order before, also where the clock was set back.
         unix_ms = max([int(time.time() * 1000), *(order.unix_ms + 1 for order in nodes.orders)])
         self._change(lambda: nodes.order(Order(node, listed, unix_ms)))

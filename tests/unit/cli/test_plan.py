@@ -75,8 +75,9 @@ def test_options_reach_the_services_they_are_for():
 def test_variables_of_up_do_not_reach_a_gateway_as_its_own():
     plan = plan_stack(replace(OPTIONS, maxpeers=9, listen=("127.0.0.1:7450",)))
     variables = {"TRISYNC_LISTEN": "127.0.0.1:7450", "TRISYNC_MAXPEERS": "3", "TRISYNC_METRICS_PORT": "9100"}
-    gateway = gateway_config(plan.gateways[0], variables)
+    gateway = gateway_config(plan.gateways[0], {**variables, "TRISYNC_TRUSTED_PEER": ENODE, "TRISYNC_DATADIR": "/x"})
     assert (gateway.listen, gateway.maxpeers, gateway.metrics_port) == ("127.0.0.1:0", 9, 0)
+    assert (gateway.trusted_peer, gateway.datadir) == ((), Path("/d/gateway-0"))
 
 
 def test_gateways_have_ports_in_a_row_and_keys_of_their_own():

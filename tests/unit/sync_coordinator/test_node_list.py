@@ -90,6 +90,20 @@ def test_orders_are_bounded():
     assert nodes.order(remove(PeerId((7).to_bytes(4) * 16), at=2))
 
 
+def test_orders_that_took_nodes_off_make_room_for_new_ones_unless_a_file_still_lists_them():
+    nodes = NodeList([])
+    ids = [PeerId(number.to_bytes(4) * 16) for number in range(ORDERS)]
+    nodes.set_file([node(ids[0])])
+    for at, node_id in enumerate(ids):
+        nodes.order(remove(node_id, at))
+    nodes.order(add(ALICE))
+    assert set(nodes.nodes) == {ALICE}
+    assert len(list(nodes.orders)) == ORDERS
+    kept = {order.node.node_id for order in nodes.orders}
+    assert ids[0] in kept
+    assert ids[1] not in kept
+
+
 @given(st.lists(st.tuples(st.integers(0, 3), st.booleans()), max_size=20), st.randoms(use_true_random=False))
 def test_two_coordinators_agree_whatever_order_they_hear_orders_in(given_orders, rng):
     orders = [
