@@ -265,11 +265,11 @@ async def test_many_peers_join_at_once():
 
 @in_loop
 async def test_nodes_that_discovery_finds_are_dialled_up_to_the_places_of_the_plan(monkeypatch):
-    diallers = []
+    diallers: list[Dialler] = []
     monkeypatch.setattr(Dialler, "run", noting(Dialler.run, diallers))
     async with contextlib.AsyncExitStack() as stack, gateway_under_test() as gateway:
         found = [await stack.enter_async_context(ScriptedListener(local_node(f"node-{at}"))) for at in range(6)]
-        dialler: Dialler = diallers[0]
+        dialler = diallers[0]
         dialler.offer(listener.enode for listener in found)
         gateway.coordinator.send(dial_plan=gateway_link_pb2.DialPlan(dynamic_places=2))
         admitted = [await gateway.coordinator.control.next("admit_peer") for _ in range(2)]
