@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
 
+from services.peer_gateway.edges.dialler import Dialler
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
@@ -24,6 +26,7 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto
+from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.wire import local_node
@@ -258,3 +261,55 @@ async def test_many_peers_join_at_once():
         await asyncio.gather(*(peer.join(gateway.status) for peer in peers))
         joined = {(await gateway.coordinator.control.next("peer_joined")).peer.node_id for _ in peers}
         assert joined == {peer.local.node_id for peer in peers}
+
+
+@in_loop
+async def test_nodes_that_discovery_finds_are_dialled_up_to_the_places_of_the_plan(monkeypatch):
+    diallers: list[Dialler] = []
+    monkeypatch.setattr(Dialler, "run", noting(Dialler.run, diallers))
+    async with contextlib.AsyncExitStack() as stack, gateway_under_test() as gateway:
+        found = [await stack.enter_async_context(ScriptedListener(local_node(f"node-{at}"))) for at in range(6)]
+        dialler = diallers[0]
+        dialler.offer(listener.enode for listener in found)
+        gateway.coordinator.send(dial_plan=gateway_link_pb2.DialPlan(dynamic_places=2))
+        admitted = [await gateway.coordinator.control.next("admit_peer") for _ in range(2)]
+        assert [(asked.static, asked.former, asked.inbound) for asked in admitted] == [(False, False, False)] * 2
+        assert dialler.wanted(asyncio.get_running_loop().time()) == 0
+        peers = [peer for listener in found for peer in listener.peers]
+        assert len(peers) == 2
+        peers[0].hang_up()
+        # Its place goes to another one.
+        await gateway.coordinator.control.next("admit_peer")
+        assert sum(len(listener.peers) for listener in found) == 3
+
+
+def noting(run, diallers):
+    """`Dialler.run` that tells which dialler runs: nothing offers it nodes while discovery is not there."""
+
+    async def run_noted(self, former):
+        diallers.append(self)
+        await run(self, former)
+
+    return run_noted
+
+
+@in_loop
+async def test_no_more_dials_are_under_way_than_handshakes_may_be_pending():
+    silent: list[asyncio.StreamWriter] = []
+    most = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        silent.append(writer)
+        most = max(most, sum(not each.is_closing() for each in silent))
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, gateway_under_test(starts=False, pending_peers=2, handshake_timeout=0.2) as gateway:
+        static = [Enode(local_node(f"silent-{at}").node_id, "127.0.0.1", port, port) for at in range(6)]
+        gateway.coordinator.static_enodes = [str(node) for node in static]
+        await gateway.start_coordinator()
+        await until(lambda: len(silent) == 6, "a dial to each node")
+        assert most == 2
