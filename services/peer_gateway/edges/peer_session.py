@@ -307,11 +307,10 @@ class PeerSession:
         """Tell the coordinator of the end, unless it was a stranger's."""
         now = asyncio.get_running_loop().time()
         report = self._farewell.finish(self._end, self._stage, self.socket.client_name, now)
-        if not report.node_id:
-            return
         if report.ban_seconds > 0:
             self._parts.roster.ban(PeerId(report.node_id), report.ban_seconds)
-        self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
+        if report.node_id:
+            self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
 
     def _count_handshake(self, outcome: str) -> None:
         self._parts.metrics.handshakes.labels(self._stage.name.lower(), outcome).inc()
