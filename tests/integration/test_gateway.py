@@ -8,13 +8,15 @@ import contextlib
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
 
+from services.peer_gateway.core.request_book import MAX_OUTSTANDING
 from services.peer_gateway.edges.dialler import Dialler
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
+    EthMessage,
     GetBlockBodies,
     GetBlockHeaders,
     GetNodeData,
@@ -28,10 +30,22 @@ from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto
 from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
+from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.wire import local_node
 
 pytestmark = pytest.mark.integration
+
+
+class HoldsState(ScriptedChain):
+    """A chain with two state entries."""
+
+    held = {keccak256(value): value for value in (b"account", b"storage")}
+
+    def answer(self, message: EthMessage) -> EthMessage | None:
+        if isinstance(message, GetNodeData):
+            return NodeData([self.held[wanted] for wanted in message.hashes if wanted in self.held])
+        return super().answer(message)
 
 
 @in_loop
@@ -110,6 +124,51 @@ async def test_replies_reach_the_coordinator_with_request_id_bytes_and_digests()
         assert list(bodies.bodies_rlp) == CHAIN.bodies_rlp[3:13]
         expected = b"".join(header.transactions_root + header.uncles_hash for header in CHAIN.headers[3:13])
         assert bodies.roots == expected
+
+
+@in_loop
+async def test_late_and_empty_replies_keep_the_ids_of_what_was_asked_in_that_order():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        for request_id, number in ((1, 3), (2, 10_000), (3, 5)):
+            gateway.ask(peer, request_id, headers=headers_query_to_proto(GetBlockHeaders(number, 2, 0, False)))
+        gateway.ask(peer, 4, bodies=gateway_link_pb2.HashList(hashes=CHAIN.headers[3].hash))
+        asked = [await peer.receive(GetBlockHeaders) for _ in range(3)]
+        # Another kind does not wait for them, however late they are.
+        peer.send(BlockBodies(CHAIN.bodies_rlp[3:4]))
+        assert (await gateway.coordinator.bulk.next("bodies")).request_id == 4
+        for question in asked:
+            answer = CHAIN.answer(question)
+            assert answer is not None
+            peer.send(answer)
+        replies = [await gateway.coordinator.bulk.next("headers") for _ in range(3)]
+        assert [(reply.request_id, len(reply.headers_rlp)) for reply in replies] == [(1, 2), (2, 0), (3, 2)]
+
+
+@in_loop
+async def test_peer_that_answers_nothing_any_more_is_useless_in_the_end(monkeypatch):
+    monkeypatch.setattr("services.peer_gateway.core.request_book.ANSWER_PATIENCE_S", 0.3)
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        query = headers_query_to_proto(GetBlockHeaders(1, 1, 0, False))
+        for request_id in range(MAX_OUTSTANDING + 1):
+            gateway.ask(peer, request_id, headers=query)
+        lost = await gateway.coordinator.control.next("request_lost")
+        assert (lost.request_id, peer.is_connected) == (MAX_OUTSTANDING, True), "a burst is no offence"
+        over = asyncio.get_running_loop().time() + 0.4
+        await until(lambda: asyncio.get_running_loop().time() > over, "the first question has waited too long")
+        gateway.ask(peer, 1000, headers=query)
+        assert await peer.refusal() is DisconnectReason.USELESS_PEER
+        assert "64 BlockHeaders are owed" in (await gateway.coordinator.control.next("peer_left")).explanation
+
+
+@in_loop
+async def test_state_entries_that_the_coordinator_holds_reach_the_peer_that_asks():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        gateway.coordinator.chain = HoldsState((header.header_rlp, b"\xc2\xc0\xc0") for header in CHAIN.headers[:1])
+        peer.send(GetNodeData([keccak256(b"unknown"), *HoldsState.held]))
+        assert (await peer.receive(NodeData)).values == [b"account", b"storage"]
 
 
 @in_loop

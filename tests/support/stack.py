@@ -191,6 +191,7 @@ class Stack:
             min_sync_peers=settings.min_sync_peers,
             force_sync_cycle=settings.force_sync_cycle,
             request_timeout=settings.request_timeout,
+            whitelist=tuple(settings.whitelist),
         )
         return coordinator_app.run(config, stop=stop, ready=ready)
 
@@ -228,6 +229,7 @@ class StackSettings:
     handshake_timeout: float = 5.0
     redial_after: float = 30.0
     genesis_config: Mapping[str, object] = field(default_factory=dict)
+    whitelist: Sequence[str] = ()
     network: str | None = None
     """A built-in network instead of the small one."""
     seal_check: Any = "none"
