@@ -91,6 +91,50 @@ class PacketExpired(DatagramFault):
         self.packet, self.expired_s = packet, expired_s
 
 
+class UnsolicitedReply(DatagramFault):
+    """A reply that nobody waits for: not asked for, too late, from another address, or to another question."""
+
+    cause = DropCause.UNSOLICITED
+
+    def __init__(self, packet: str) -> None:
+        super().__init__(f"{packet}: nobody waits for it")
+        self.packet = packet
+
+
+class EndpointUnproven(DatagramFault):
+    """A question whose answer is longer than itself, from an address that may be forged."""
+
+    cause = DropCause.UNPROVEN
+
+    def __init__(self, packet: str, host: str) -> None:
+        super().__init__(f"{packet}: its sender has not proven that it is at {host}")
+        self.packet, self.host = packet, host
+
+
+class HostNotAllowed(DatagramFault):
+    cause = DropCause.NOT_ALLOWED
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"{host} is not an address that we talk to")
+        self.host = host
+
+
+class SentByOurselves(DatagramFault):
+    """A datagram with our own signature: somebody sends us back what we said."""
+
+    cause = DropCause.FROM_SELF
+
+
+class TooManyDatagrams(DatagramFault):
+    """More than is looked at, or answered in full."""
+
+    cause = DropCause.TOO_MANY
+
+    def __init__(self, host: str) -> None:
+        super().__init__(f"too many datagrams; this one is of {host}")
+        self.host = host
+
+
 class RecordInvalid(DatagramFault):
     """Bytes or text that are not a signed node record (EIP-778)."""
 

@@ -142,6 +142,10 @@ class NodeTable:
         """Whether the node would find a place, its neighbours aside."""
         return node_id != self._own_id and len(self._bucket(node_hash(node_id)).entries) < BUCKET_SIZE
 
+    def is_crowded(self, node_id: PeerId) -> bool:
+        """Whether the node's bucket can do without one."""
+        return len(self._bucket(node_hash(node_id)).entries) >= BUCKET_SIZE // 2
+
     def closest(self, target: PeerId, count: int, accept: Callable[[Enode], bool] = lambda _: True) -> list[Enode]:
         """The accepted nodes nearest to `target`, nearest first."""
         place = node_hash(target)
