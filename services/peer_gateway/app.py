@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import platform
 import random
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -19,6 +18,7 @@ from prometheus_client import CollectorRegistry
 from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.dial_schedule import DialLimits, DialSchedule
+from services.peer_gateway.core.discovery import DiscoverySettings
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
@@ -26,7 +26,8 @@ from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.link import LinkKeeper
-from services.peer_gateway.edges.listener import bind, listen, reachable_host
+from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
+from services.peer_gateway.edges.node_finder import NoCandidatesWanted, NodeFinder
 from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.roster import Roster
@@ -50,9 +51,9 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
     process_metrics = ProcessMetrics("peer_gateway", registry)
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
-    taken = bind(config.host, config.port)
-    local = LocalNode(key=key, client_name=_client_name(), listen_port=taken.getsockname()[1])
-    with closing(taken):
+    ports = bind(config.host, config.port, with_udp=not config.nodiscover)
+    local = LocalNode(key=key, client_name=_client_name(), listen_port=ports.tcp.getsockname()[1])
+    with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
             addresses = {
@@ -67,7 +68,7 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
             ):
                 lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
                 gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcaster), tasks)
-                await gateway.run(taken, server, stop, lambda facts: ready({**facts, **addresses}))
+                await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()
         finally:
             await server.stop(STOP_GRACE_S)
@@ -89,7 +90,7 @@ class Gateway:
         to_coordinator, to_broadcaster = channels
         self._tasks = tasks
         self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
-        self._node = Enode(local.node_id, reachable_host(config.host), local.listen_port, local.listen_port)
+        self._local = local
         bulk_limits = BulkLimits(config.bulk_queue_bytes, config.bulk_patience)
         keeper = self._keeper("coordinator", rng, metrics)
         coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
@@ -108,10 +109,12 @@ class Gateway:
         self._dialler = Dialler(schedule, self._connections, self._parts)
         self._parts.roster.watch(self._dialler)
         self._orders = CoordinatorOrders(self._parts, schedule, self._dialler)
+        settings = DiscoverySettings(boot_nodes=config.boot_nodes)
+        self._finder = NodeFinder(local, settings, NoCandidatesWanted(), config.datadir, metrics)
 
     async def run(
         self,
-        taken: socket.socket,
+        ports: BoundPorts,
         server: RpcServer,
         stop: asyncio.Event,
         ready: Callable[[Mapping[str, object]], None],
@@ -125,21 +128,32 @@ class Gateway:
         ]
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():
-            listening = await listen(taken, self._connections)
+            listening = await listen(ports.tcp, self._connections)
             background.append(tasks.create_task(self._dialler.run(), name="dialler"))
+            if ports.udp is not None:
+                background.append(tasks.create_task(self._finder.run(ports.udp), name="discovery"))
             await server.set_serving(True)
-            ready({"enode": str(self._node), "gateway_id": self._gateway_id, "node_id": self._node.node_id.hex()})
+            node_id = self._local.node_id
+            ready({"enode": str(self._enode()), "gateway_id": self._gateway_id, "node_id": node_id.hex()})
             await stop.wait()
             listening.close()
         await self._connections.close_all()
         for task in background:
             task.cancel()
 
+    def _enode(self) -> Enode:
+        """Where others reach us, as far as we know now; UDP port 0 when discovery is off."""
+        config, tcp_port = self._parts.config, self._local.listen_port
+        outside = self._finder.outside
+        if outside is not None:
+            return Enode(self._local.node_id, outside.host, tcp_port, outside.udp_port)
+        return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
+
     def _hello(self) -> gateway_link_pb2.GatewayHello:
         return gateway_link_pb2.GatewayHello(
             gateway_id=self._gateway_id,
-            node_id=self._node.node_id,
-            enode=str(self._node),
+            node_id=self._local.node_id,
+            enode=str(self._enode()),
             peers=self._parts.roster.snapshot(),
         )
 

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
+from services.shared.chainspec.networks import network
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
@@ -30,6 +31,8 @@ class StackOptions:
     port: int = 30303
     nodekey: str | None = None
     nodiscover: bool = False
+    bootnodes: tuple[str, ...] | None = None
+    """Where the search for peers begins; None: at the boot nodes of the built-in network."""
     static_peers: tuple[str, ...] = ()
     trusted_peers: tuple[str, ...] = ()
     maxpeers: int = 25
@@ -48,17 +51,23 @@ class StackOptions:
             raise BadUsage(f"--gateways {self.gateways} is not in 1..64")
         _check_ports("--port", self.port, self.gateways)
         _check_ports("--metrics-port", self.metrics_port, self.gateways + 2)
-        for flag, urls in (("--static-peer", self.static_peers), ("--trusted-peer", self.trusted_peers)):
-            for url in urls:
-                try:
-                    parse_enode(url)
-                except EnodeInvalid as problem:
-                    raise BadUsage(f"{flag}: {problem}") from problem
+        _check_nodes("--static-peer", self.static_peers)
+        _check_nodes("--trusted-peer", self.trusted_peers)
+        for node in _check_nodes("--bootnodes", self.bootnodes or ()):
+            if not node.udp_port:
+                raise BadUsage(f"--bootnodes: {node} takes no part in discovery (discport=0)")
         for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
             if number < 1:
                 raise BadUsage(f"{flag} {number} is not above 0")
         if not 0 < self.force_sync_cycle < float("inf"):
             raise BadUsage(f"--force-sync-cycle {self.force_sync_cycle} is not above 0 seconds")
+
+
+def _check_nodes(flag: str, urls: tuple[str, ...]) -> list[Enode]:
+    try:
+        return [parse_enode(url) for url in urls]
+    except EnodeInvalid as problem:
+        raise BadUsage(f"{flag}: {problem}") from problem
 
 
 def _check_ports(flag: str, first: int, count: int) -> None:
@@ -168,6 +177,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
+        # In any case, if empty: else TRISYNC_BOOTNODES would count where `up` was told of none.
+        *("--bootnodes", ",".join(_boot_nodes(options))),
+        *("--datadir", str(options.data_dir.path / f"gateway-{index}")),
         *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
     ]
     run_dir = options.data_dir.run_dir / f"gateway-{index}"
@@ -181,6 +193,14 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         # Not a flag: a key must not stand in the list of processes.
         environment={"TRISYNC_NODEKEY": nodekey},
     )
+
+
+def _boot_nodes(options: StackOptions) -> list[str]:
+    """A gateway does not know the network, so it is told its boot nodes."""
+    if options.bootnodes is not None:
+        return list(options.bootnodes)
+    chosen = options.chain.network
+    return [] if chosen is None else [str(node) for node in network(chosen).boot_nodes]
 
 
 def _common(options: StackOptions, run_dir: Path, index: int) -> list[str]:

@@ -46,7 +46,7 @@ from services.shared.ethwire.types import PeerId
 REFRESH_INTERVAL_S: Final = 30 * 60.0
 """How often we look for ourselves and for random targets, so that no bucket grows old."""
 
-EMPTY_REFRESH_INTERVAL_S: Final = 10.0
+EMPTY_REFRESH_INTERVAL_S: Final = 5.0
 """The same while nobody is known at all: boot nodes may come later than we."""
 
 SEED_PATIENCE_S: Final = 1.5
@@ -178,6 +178,7 @@ class Discovery:
                 self._searches.on_proven(node, now)
             case Named(node, nodes):
                 self._searches.on_named(node, nodes)
+                self._welcome(node, now)
                 self._introduce(nodes, now)
             case Silent(kind, node):
                 self._searches.on_silent(kind, node, now)
@@ -204,17 +205,23 @@ class Discovery:
         """It enters the table, but not while we know few and it came by itself: else whoever is there first,
         with many keys, would have all places."""
         if node.node_id not in self._uninvited or node.node_id in self.table:
-            self.table.add(node, now)
+            self._welcome(node, now)
         self._uninvited.discard(node.node_id)
+
+    def _welcome(self, node: Enode, now: float) -> None:
+        """The node has answered us. Its TCP port, where it told it itself, is not what others say."""
+        known = self.table.get(node.node_id)
+        is_same = known is not None and (known.host, known.udp_port) == (node.host, node.udp_port)
+        self.table.add(known if known is not None and is_same else node, now)
 
     def _introduce(self, nodes: Iterable[Enode], now: float) -> None:
         """Get to know those that somebody named, where the table has room for them."""
         for node in nodes:
             if len(self._exchange.pending) >= INTRODUCTIONS_AT_ONCE:
                 return
-            is_wanted = node.node_id not in self.table and self.table.has_room_for(node.node_id)
-            if is_wanted and not self._exchange.proofs.is_proven(node.node_id, node.host, now):
+            if self.table.has_room_for(node):
                 self._exchange.ping(node, now)
+                self._uninvited.discard(node.node_id)
 
     def _refresh(self, now: float) -> None:
         """Call those we know from elsewhere, and look around once they had time to answer."""

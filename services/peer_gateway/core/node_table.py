@@ -138,9 +138,11 @@ class NodeTable:
         occupied = [bucket for bucket in self._buckets if bucket.entries]
         return self._rng.choice(occupied).entries[-1].node if occupied else None
 
-    def has_room_for(self, node_id: PeerId) -> bool:
-        """Whether the node would find a place, its neighbours aside."""
-        return node_id != self._own_id and len(self._bucket(node_hash(node_id)).entries) < BUCKET_SIZE
+    def has_room_for(self, node: Enode) -> bool:
+        """Whether the node is not in the table and would find a place in it."""
+        bucket = self._bucket(node_hash(node.node_id))
+        is_new = node.node_id not in self._entries and node.node_id != self._own_id
+        return is_new and len(bucket.entries) < BUCKET_SIZE and self._may_stand(bucket, node.host)
 
     def is_crowded(self, node_id: PeerId) -> bool:
         """Whether the node's bucket can do without one."""
@@ -174,16 +176,23 @@ class NodeTable:
     def _put_first(self, bucket: _Bucket, nodes: list[KnownNode], newcomer: KnownNode) -> bool:
         """False when the neighbourhood has its share already."""
         host = newcomer.node.host
+        if not self._may_stand(bucket, host):
+            return False
         if not kind_of(host).is_lan:
-            subnet = subnet_of(host)
-            if bucket.subnets[subnet] >= SUBNET_NODES_PER_BUCKET or self._subnets[subnet] >= SUBNET_NODES_PER_TABLE:
-                return False
-            bucket.subnets[subnet] += 1
-            self._subnets[subnet] += 1
+            bucket.subnets[subnet_of(host)] += 1
+            self._subnets[subnet_of(host)] += 1
         nodes.insert(0, newcomer)
         if nodes is bucket.entries:
             self._entries[newcomer.node.node_id] = newcomer
         return True
+
+    def _may_stand(self, bucket: _Bucket, host: str) -> bool:
+        """Whether the neighbourhood of this host has places left."""
+        if kind_of(host).is_lan:
+            return True
+        subnet = subnet_of(host)
+        here, everywhere = bucket.subnets[subnet], self._subnets[subnet]
+        return here < SUBNET_NODES_PER_BUCKET and everywhere < SUBNET_NODES_PER_TABLE
 
     def _take_out(self, bucket: _Bucket, nodes: list[KnownNode], known: KnownNode) -> None:
         nodes.remove(known)

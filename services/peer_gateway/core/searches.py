@@ -19,7 +19,7 @@ MAX_FIND_FAILURES: Final = 5
 """Questions in a row that named no node, after which a node is dropped (geth `maxFindnodeFailures`)."""
 
 QUESTION_TRIES: Final = 2
-"""How often a node that has shown life is asked: the question, the reply, or our Pong before may have been lost."""
+"""How often a node is tried: any one of the six datagrams may have been lost."""
 
 
 @dataclass(slots=True)
@@ -28,7 +28,7 @@ class _Question:
 
     node: Enode
     awaited: Awaited
-    tries_left: int = QUESTION_TRIES
+    tries_left: int = QUESTION_TRIES - 1
 
 
 class Searches:
@@ -103,7 +103,8 @@ class Searches:
         if kind is Awaited.PING:
             # It may have proven our endpoint long ago, when we were another process.
             self._find(question, now)
-        elif kind is Awaited.NEIGHBORS and question.tries_left:
+        elif question.tries_left:
+            question.tries_left -= 1
             self._prepare(question, now)
         else:
             self._note(node, answered=False)
@@ -125,7 +126,6 @@ class Searches:
     def _find(self, question: _Question, now: float) -> None:
         assert self._lookup is not None, "nodes are asked for a lookup"
         question.awaited = Awaited.NEIGHBORS
-        question.tries_left -= 1
         self._exchange.find_node(question.node, self._lookup.target, now)
 
     def _question(self, node: Enode, awaited: Awaited) -> _Question | None:

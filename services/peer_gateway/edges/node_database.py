@@ -107,16 +107,18 @@ class NodeDatabase:
     def _prepare(self) -> None:
         """Make or check the file."""
         try:
+            self._path.parent.mkdir(parents=True, exist_ok=True)
             self._check()
-            return
-        except sqlite3.OperationalError as problem:
+        except (OSError, sqlite3.OperationalError) as problem:
             self._do_without(problem)
-            return
         except sqlite3.DatabaseError as problem:
-            aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._clock())}")
-            self._log.warning(
-                "the node database is damaged or not ours; a new one is begun", why=str(problem), kept_as=str(aside)
-            )
+            self._begin_anew(problem)
+
+    def _begin_anew(self, problem: sqlite3.DatabaseError) -> None:
+        aside = self._path.with_name(f"{self._path.name}.damaged-{int(self._clock())}")
+        self._log.warning(
+            "the node database is damaged or not ours; a new one is begun", why=str(problem), kept_as=str(aside)
+        )
         try:
             self._path.rename(aside)
             self._check()
@@ -142,12 +144,12 @@ class NodeDatabase:
         """The writer's thread: gather, write, commit, until told to end."""
         while True:
             batch = [self._writes.get()]
-            if batch[0] is not None:
-                time.sleep(BATCH_S if self._writes.empty() else 0)
-            while not self._writes.empty():
-                batch.append(self._writes.get())
+            until = time.monotonic() + BATCH_S
+            with contextlib.suppress(queue.Empty):
+                while batch[-1] is not None:
+                    batch.append(self._writes.get(timeout=max(0.0, until - time.monotonic())))
             self._commit([write for write in batch if write is not None])
-            if None in batch:
+            if batch[-1] is None:
                 return
 
     def _commit(self, batch: Iterable[Write]) -> None:

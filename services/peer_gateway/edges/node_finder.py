@@ -8,6 +8,7 @@ import random
 import socket
 import time
 from collections.abc import Iterable
+from pathlib import Path
 from typing import Final, Protocol
 
 from services.peer_gateway.core.addresses import kind_of
@@ -15,7 +16,7 @@ from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.discovery import Discovery, DiscoverySettings
 from services.peer_gateway.core.discovery_actions import EndpointMoved, NodesFound, StoreNode
 from services.peer_gateway.core.discv4_types import Endpoint
-from services.peer_gateway.edges.node_database import NodeDatabase
+from services.peer_gateway.edges.node_database import FILE_NAME, NodeDatabase
 from services.peer_gateway.edges.udp import DiscoveryPort, reachable_from
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode
@@ -64,11 +65,15 @@ class NodeFinder:
         local: LocalNode,
         settings: DiscoverySettings,
         sink: CandidateSink,
-        database: NodeDatabase | None,
+        datadir: Path | None,
         metrics: GatewayMetrics,
     ) -> None:
+        """`settings` are those of the user: boot nodes, which may have names, and who is allowed."""
         self._local, self._settings, self._sink = local, settings, sink
-        self._database, self._metrics = database, metrics
+        self._datadir, self._metrics = datadir, metrics
+        self._database: NodeDatabase | None = None
+        self.outside: Endpoint | None = None
+        """Where other nodes see us, once enough of them agree."""
         self._rng = random.Random()
         self._log = get_log("discovery")
         self._port: DiscoveryPort | None = None
@@ -78,19 +83,26 @@ class NodeFinder:
     async def run(self, bound: socket.socket) -> None:
         """Find and be found on this bound UDP socket, until cancelled."""
         loop = asyncio.get_running_loop()
-        host, port = bound.getsockname()[:2]
-        discovery = self._make(Endpoint(host, port, self._local.listen_port), loop.time())
+        host, udp_port = bound.getsockname()[:2]
+        boot_nodes = await resolve_nodes(self._settings.boot_nodes)
+        discovery = self._make(Endpoint(host, udp_port, self._local.listen_port), boot_nodes, loop.time())
         self._metrics.watch_discovery(lambda: len(discovery.table), lambda: discovery.bond_count)
-        _, self._port = await loop.create_datagram_endpoint(
-            lambda: DiscoveryPort(discovery, self, self._metrics), sock=bound
-        )
+        if self._datadir is not None:
+            self._database = await asyncio.to_thread(NodeDatabase, self._datadir / FILE_NAME)
         try:
+            _, port = await loop.create_datagram_endpoint(
+                lambda: DiscoveryPort(discovery, self, self._metrics), sock=bound
+            )
+            self._port = port
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._search(self._port), name="candidate-search")
-                tasks.create_task(self._keep_clock(self._port), name="discovery-clock")
-                tasks.create_task(self._recall(self._port), name="discovery-seeds")
+                tasks.create_task(self._search(port), name="candidate-search")
+                tasks.create_task(self._keep_clock(port), name="discovery-clock")
+                tasks.create_task(self._recall(port), name="discovery-seeds")
         finally:
-            self._port.close()
+            if self._port is not None:
+                self._port.close()
+            if self._database is not None:
+                await asyncio.to_thread(self._database.close)
 
     @property
     def discovery(self) -> Discovery | None:
@@ -110,13 +122,13 @@ class NodeFinder:
             self._database.store_node(stored.node, stored.last_pong_unix_s, stored.find_failures)
 
     def on_moved(self, moved: EndpointMoved) -> None:
-        endpoint = moved.endpoint
-        self._log.info("other nodes see us at another address", host=endpoint.host, udp_port=endpoint.udp_port)
+        self.outside = moved.endpoint
+        self._log.info("other nodes see us here", host=moved.endpoint.host, udp_port=moved.endpoint.udp_port)
 
-    def _make(self, endpoint: Endpoint, now: float) -> Discovery:
+    def _make(self, endpoint: Endpoint, boot_nodes: tuple[Enode, ...], now: float) -> Discovery:
         can_reach, allowed = reachable_from(endpoint.host), self._settings.allowed
         settings = DiscoverySettings(
-            boot_nodes=self._settings.boot_nodes,
+            boot_nodes=boot_nodes,
             allowed=lambda host: can_reach(host) and allowed(host),
             first_record_seq=int(time.time() * 1000),
             unix_offset_s=time.time() - now,

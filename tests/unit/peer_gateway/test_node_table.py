@@ -51,7 +51,7 @@ def test_newcomer_to_a_full_bucket_waits_and_pushes_nobody_out():
     known = table(*FULL)
     assert not known.add(LATE[0], now=1.0)
     assert ids(known.closest(ALICE, 100)) == ids(FULL)
-    assert not known.has_room_for(LATE[1].node_id)
+    assert not known.has_room_for(LATE[1])
 
 
 def test_dead_node_is_replaced_by_one_that_waits():
