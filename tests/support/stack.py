@@ -191,7 +191,8 @@ class Stack:
             host="127.0.0.1",
             port=0,
             nodekey=local_node(f"gateway-{index}").key.to_hex(),
-            nodiscover=True,
+            nodiscover=self._settings.bootnodes is None,
+            bootnodes=tuple(self._settings.bootnodes or ()),
             handshake_timeout=self._settings.handshake_timeout,
             redial_after=self._settings.redial_after,
         )
@@ -203,6 +204,8 @@ class StackSettings:
     """What tests change; times are short, so that what takes minutes in life takes seconds here."""
 
     static_peers: Sequence[str] = ()
+    bootnodes: Sequence[str] | None = None
+    """Discovery is on where these are given, none included."""
     syncmode: Any = "full"
     gateways: int = 1
     min_sync_peers: int = 1

@@ -239,7 +239,7 @@ class Discovery:
     def _look_around(self, now: float) -> None:
         """Search for ourselves, which fills the near buckets, and for random targets, which fill the others."""
         self._has_looked_around, self._look_around_due = True, float("inf")
-        self._refresh_due = now + (REFRESH_INTERVAL_S if len(self.table) else EMPTY_REFRESH_INTERVAL_S)
+        self._refresh_due = now + REFRESH_INTERVAL_S
         self._searches.begin(self._exchange.own_id)
         for _ in range(RANDOM_LOOKUPS_PER_REFRESH):
             self._searches.begin(PeerId(self._rng.randbytes(64)))
@@ -265,6 +265,8 @@ class Discovery:
         if not self._is_seeded and self._has_looked_around and self._searches.is_idle:
             self._is_seeded = True
             self._uninvited.clear()
+        if not len(self.table) and self._look_around_due == float("inf"):
+            self._refresh_due = min(self._refresh_due, now + EMPTY_REFRESH_INTERVAL_S)
         taken = [*self._exchange.actions, *found]
         self._exchange.actions.clear()
         return taken
