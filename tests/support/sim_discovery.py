@@ -28,7 +28,7 @@ LATENCY_S: Final = (0.005, 0.08)
 PORT: Final = 30303
 
 
-@dataclass
+@dataclass(eq=False)
 class SimNode:
     """One node: a real `Discovery` whose datagrams the network carries."""
 
@@ -57,10 +57,6 @@ class SimNode:
     def look_up(self, target: PeerId) -> None:
         self.carry(self.discovery.look_up(target, self.net.sim.now))
 
-    def found_for(self, target: PeerId) -> list[Enode] | None:
-        """What the last finished lookup of this target found."""
-        return next((list(found.nodes) for found in reversed(self.found) if found.target == target), None)
-
     def receive(self, datagram: bytes, address: UdpAddress) -> None:
         if self.is_up:
             self.carry(self.discovery.receive(datagram, address, self.net.sim.now))
@@ -77,6 +73,9 @@ class SimNode:
                 case _:
                     self.other_actions.append(action)
         self.arm()
+
+    def __repr__(self) -> str:
+        return f"SimNode({self.host})"
 
     def arm(self) -> None:
         due = self.discovery.next_wakeup()
