@@ -192,13 +192,12 @@ class Discovery:
                 self._exchange.actions.append(RecordFound(record))
 
     def _on_pinged(self, node: Enode, now: float) -> None:
-        """Whoever has a proof is good to know; a stranger is asked for one."""
-        if self._exchange.proofs.is_proven(node.node_id, node.host, now):
-            if self._is_seeded or node.node_id in self.table:
-                self.table.add(node, now)
+        """A node that stands in the table with this address is alive; any other is asked for a proof of it."""
+        if self._is_known_at(node):
+            self.table.add(node, now)
             return
         self._exchange.ping_stranger(node, now)
-        if not self._is_seeded:
+        if not self._is_seeded and node.node_id not in self.table:
             self._uninvited.add(node.node_id)
 
     def _on_proven(self, node: Enode, now: float) -> None:
@@ -211,8 +210,11 @@ class Discovery:
     def _welcome(self, node: Enode, now: float) -> None:
         """The node has answered us. Its TCP port, where it told it itself, is not what others say."""
         known = self.table.get(node.node_id)
-        is_same = known is not None and (known.host, known.udp_port) == (node.host, node.udp_port)
-        self.table.add(known if known is not None and is_same else node, now)
+        self.table.add(known if known is not None and self._is_known_at(node) else node, now)
+
+    def _is_known_at(self, node: Enode) -> bool:
+        known = self.table.get(node.node_id)
+        return known is not None and (known.host, known.udp_port) == (node.host, node.udp_port)
 
     def _introduce(self, nodes: Iterable[Enode], now: float) -> None:
         """Get to know those that somebody named, where the table has room for them."""

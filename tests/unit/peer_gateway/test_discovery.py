@@ -53,6 +53,15 @@ def found(name: str, host: str) -> Enode:
     return Enode(real_id(name), host, PORT, PORT)
 
 
+def live(seconds: float, *nodes: ScriptedNode) -> int:
+    """Let time go by while these nodes answer their Pings; how many they were."""
+    answered = 0
+    for _ in range(int(seconds / 0.25)):
+        nodes[0].ours.pass_time(0.25)
+        answered += sum(node.answer_pings() for node in nodes)
+    return answered
+
+
 # --- endpoint proof
 
 
@@ -81,13 +90,38 @@ def test_second_ping_earns_no_second_proof_while_one_is_under_way(ours, alice):
     assert len(alice.heard(Ping)) == 1
 
 
-def test_node_with_a_proof_is_not_asked_again_until_it_is_old(ours, alice):
+def test_node_of_the_table_is_not_asked_for_another_proof(ours, alice):
     alice.bond()
     alice.ping()
     assert alice.heard(Ping) == []
-    ours.now += PROOF_LIFETIME_S
-    alice.ping()
-    assert len(alice.heard(Ping)) == 1
+
+
+def test_proof_is_good_for_a_day(ours, alice):
+    alice.bond()
+    ours.now += PROOF_LIFETIME_S - 1
+    alice.say(FindNode(TARGET, alice.expiration))
+    assert ours.drops == []
+    ours.now += 1
+    alice.say(FindNode(TARGET, alice.expiration))
+    assert ours.drops == [DropCause.UNPROVEN]
+
+
+def test_node_that_pings_from_another_port_stays_where_it_is_until_it_answers_there(ours, alice):
+    alice.bond()
+    moved = ScriptedNode(ours, "alice", port=PORT + 1)
+    moved.ping()
+    assert ours.core.table.get(alice.enode.node_id) == alice.enode
+    assert moved.answer_pings() == 1
+    assert ours.core.table.get(alice.enode.node_id) == moved.enode
+
+
+def test_tcp_port_is_what_the_node_itself_says(ours, alice):
+    alice.bond()
+    alice.ping(sender=Endpoint("", 0, 4001))
+    told = Enode(alice.enode.node_id, alice.enode.host, 4001, PORT)
+    assert ours.core.table.get(alice.enode.node_id) == told
+    assert live(2 * REVALIDATE_INTERVAL_S, alice) >= 1
+    assert ours.core.table.get(alice.enode.node_id) == told
 
 
 def test_proof_for_one_host_says_nothing_of_another(ours, alice):
@@ -271,10 +305,7 @@ def test_lookup_asks_the_nearest_known_and_finds_whom_they_name(ours, alice):
     bob.answer_pings()
     assert len(bob.heard(FindNode)) == 1
     bob.name([alice.enode] * 16)
-    for _ in range(50):
-        ours.pass_time(0.4)
-        alice.answer_pings()
-        bob.answer_pings()
+    live(20, alice, bob)
     [lookup] = [told for told in ours.all_told(NodesFound) if told.target == bob.enode.node_id]
     assert list(lookup.nodes) == [bob.enode, alice.enode]
     assert bob.enode.node_id in ours.core.table
@@ -353,23 +384,15 @@ def test_silent_node_is_dropped_after_two_pings(ours, alice):
 
 def test_node_that_answers_its_check_stays(ours, alice):
     alice.bond()
-    answered = 0
-    for _ in range(400):
-        ours.pass_time(0.25)
-        answered += alice.answer_pings()
+    assert 8 <= live(100, alice) <= 60
     assert alice.enode.node_id in ours.core.table
-    assert 8 <= answered <= 60
 
 
 def test_node_written_down_is_one_that_was_here_for_five_minutes(ours, alice):
     alice.bond()
-    for _ in range(4 * 280):
-        ours.pass_time(0.25)
-        alice.answer_pings()
+    live(280, alice)
     assert ours.all_told(StoreNode) == []
-    for _ in range(4 * 60):
-        ours.pass_time(0.25)
-        alice.answer_pings()
+    live(60, alice)
     stored = ours.all_told(StoreNode)
     assert {entry.node for entry in stored} == {alice.enode}
     assert UNIX_OFFSET_S < stored[-1].last_pong_unix_s <= UNIX_OFFSET_S + ours.now
@@ -407,7 +430,7 @@ def test_strangers_do_not_enter_before_those_that_are_asked_had_their_time():
     mallory.bond()
     assert len(ours.core.table) == 0
     ours.pass_time(2.0)
-    mallory.ping()
+    mallory.bond()
     assert mallory.enode.node_id in ours.core.table
 
 
