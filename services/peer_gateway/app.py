@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import platform
 import random
-import socket
 import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
@@ -20,6 +20,7 @@ from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.dial_plan import DIALS_AT_ONCE, DialLimits
 from services.peer_gateway.core.dial_schedule import DialSchedule
+from services.peer_gateway.core.discovery import DiscoverySettings
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
@@ -28,7 +29,8 @@ from services.peer_gateway.edges.coordinator_link import BulkLimits, Coordinator
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
-from services.peer_gateway.edges.listener import bind, listen, reachable_host
+from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
+from services.peer_gateway.edges.node_finder import NodeFinder
 from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.peer_memory import PeerMemory
@@ -53,9 +55,9 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
     process_metrics = ProcessMetrics("peer_gateway", registry)
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
-    taken = bind(config.host, config.port)
-    local = LocalNode(key=key, client_name=_client_name(), listen_port=taken.getsockname()[1])
-    with closing(taken):
+    ports = bind(config.host, config.port, with_udp=not config.nodiscover)
+    local = LocalNode(key=key, client_name=_client_name(), listen_port=ports.tcp.getsockname()[1])
+    with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
             addresses = {
@@ -70,7 +72,7 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
             ):
                 lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
                 gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcaster), tasks)
-                await gateway.run(taken, server, stop, lambda facts: ready({**facts, **addresses}))
+                await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()
         finally:
             await server.stop(STOP_GRACE_S)
@@ -92,7 +94,7 @@ class Gateway:
         to_coordinator, to_broadcaster = channels
         self._tasks = tasks
         self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
-        self._node = Enode(local.node_id, reachable_host(config.host), local.listen_port, local.listen_port)
+        self._local = local
         bulk_limits = BulkLimits(config.bulk_queue_bytes, config.bulk_patience)
         keeper = self._keeper("coordinator", rng, metrics)
         coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
@@ -122,10 +124,14 @@ class Gateway:
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
+        settings = DiscoverySettings(boot_nodes=config.boot_nodes)
+        if restrict is not None:
+            settings = dataclasses.replace(settings, allowed=restrict.allows)
+        self._finder = NodeFinder(local, settings, self._dialler, config.datadir, metrics)
 
     async def run(
         self,
-        taken: socket.socket,
+        ports: BoundPorts,
         server: RpcServer,
         stop: asyncio.Event,
         ready: Callable[[Mapping[str, object]], None],
@@ -139,10 +145,13 @@ class Gateway:
         ]
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():
-            listening = await listen(taken, self._connections)
+            listening = await listen(ports.tcp, self._connections)
             background.append(tasks.create_task(self._dialler.run(self._former), name="dialler"))
+            if ports.udp is not None:
+                background.append(tasks.create_task(self._finder.run(ports.udp), name="discovery"))
             await server.set_serving(True)
-            ready({"enode": str(self._node), "gateway_id": self._gateway_id, "node_id": self._node.node_id.hex()})
+            node_id = self._local.node_id
+            ready({"enode": str(self._enode()), "gateway_id": self._gateway_id, "node_id": node_id.hex()})
             await stop.wait()
             listening.close()
         await self._connections.close_all()
@@ -150,11 +159,19 @@ class Gateway:
         for task in background:
             task.cancel()
 
+    def _enode(self) -> Enode:
+        """Where others reach us, as far as we know now; UDP port 0 when discovery is off."""
+        config, tcp_port = self._parts.config, self._local.listen_port
+        outside = self._finder.outside
+        if outside is not None:
+            return Enode(self._local.node_id, outside.host, tcp_port, outside.udp_port)
+        return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
+
     def _hello(self) -> gateway_link_pb2.GatewayHello:
         return gateway_link_pb2.GatewayHello(
             gateway_id=self._gateway_id,
-            node_id=self._node.node_id,
-            enode=str(self._node),
+            node_id=self._local.node_id,
+            enode=str(self._enode()),
             peers=self._parts.roster.snapshot(),
             discovers=not self._parts.config.nodiscover,
             orders=self._parts.standing.orders,

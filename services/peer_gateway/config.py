@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from services.peer_gateway.core.address_rules import NetRestrict
-from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
 
@@ -32,17 +32,20 @@ class GatewayConfig(ProcessOptions):
     """Address that peers connect to."""
 
     port: int = 30303
-    """TCP port that peers connect to; 0 is any free one."""
+    """TCP port that peers connect to, and UDP port where they are found; 0 is any free one."""
 
     datadir: Path | None = None
-    """Directory where the node key and the former peers are kept."""
+    """Directory where the node key, the nodes that were found and the former peers are kept."""
 
     nodekey: str | None = None
     """The node key: 64 hex digits, or a file that has them, made if it is not there. Without it the file
     nodekey in the data directory; without that directory a key that is forgotten when the gateway ends."""
 
     nodiscover: bool = False
-    """Search for no peers: only static nodes, and those that connect to us."""
+    """Search for no peers, and take no UDP port: only static nodes, and those that connect to us."""
+
+    bootnodes: tuple[str, ...] = ()
+    """Enode URL of a node where the search for peers begins. Repeatable, or separated by commas."""
 
     trusted_peer: tuple[str, ...] = ()
     """Enode URL of a node that may connect when all places are taken. Repeatable."""
@@ -112,6 +115,16 @@ class GatewayConfig(ProcessOptions):
                 parse_enode(url)
             except EnodeInvalid as problem:
                 raise ConfigInvalid(f"--trusted-peer: {problem}") from problem
+        try:
+            silent = [node for node in self.boot_nodes if not node.udp_port]
+        except EnodeInvalid as problem:
+            raise ConfigInvalid(f"--bootnodes: {problem}") from problem
+        _check(not silent, f"--bootnodes: {', '.join(map(str, silent))} takes no part in discovery (discport=0)")
+
+    @property
+    def boot_nodes(self) -> tuple[Enode, ...]:
+        urls = [url for word in self.bootnodes for url in word.split(",")]
+        return tuple(parse_enode(url) for url in urls if url.strip())
 
     @property
     def net_restrict(self) -> NetRestrict | None:

@@ -39,6 +39,10 @@ class GatewayMetrics:
         self.messages = counter("messages", "eth messages, by name.", "direction", "name")
         self.dropped = counter("dropped", "What was dropped on purpose, by kind and cause.", "kind", "cause")
         self.questions = counter("questions", "Peers' questions, by kind and outcome.", "kind", "outcome")
+        self.discovery_packets = counter("discovery_packets", "Discovery packets, by type.", "direction", "type")
+        self.lookups = counter("discovery_lookups", "Lookups that ended, by outcome: found, or empty.", "outcome")
+        self._known_nodes = gauge("discovery_table_nodes", "Live nodes in the discovery table.")
+        self._bonds = gauge("discovery_bonds", "Nodes that have proven their endpoint.")
         self.link_sessions = counter("link_sessions", "Links opened, by service at the other end.", "service")
         self.link_up = gauge("link_up", "1 while the link to the service is up.", "service")
         self._queues = gauge("queue_bytes", "Bytes waiting for the writer of a link.", "queue")
@@ -46,6 +50,11 @@ class GatewayMetrics:
     def watch_queue(self, name: str, bytes_queued: Callable[[], float]) -> None:
         """Read a queue's size whenever metrics are collected."""
         self._queues.labels(name).set_function(bytes_queued)
+
+    def watch_discovery(self, known_nodes: Callable[[], float], bonds: Callable[[], float]) -> None:
+        """Read both numbers whenever metrics are collected."""
+        self._known_nodes.set_function(known_nodes)
+        self._bonds.set_function(bonds)
 
     def drop(self, kind: str, cause: str, count: int = 1) -> None:
         """Count something that was dropped; both words come from closed sets in the callers."""

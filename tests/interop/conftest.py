@@ -42,26 +42,42 @@ def node() -> str:
 
 
 @pytest.fixture(scope="session")
-def peer_script(node: str) -> Path:
-    """A copy of `peer.mjs` beside the installed packages, where Node looks for them."""
+def installed(node: str) -> Path:
+    """The directory of the packages, where Node looks for them."""
     lock = b"".join((HERE / name).read_bytes() for name in INSTALL_FILES)
-    installed = CACHE / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
-    if not installed.exists():
-        _install(installed)
-    script = installed / "peer.mjs"
-    fresh = installed / f"peer-{os.getpid()}.mjs"
-    shutil.copyfile(HERE / script.name, fresh)
-    return fresh.replace(script)
+    directory = CACHE / f"interop-{hashlib.sha256(lock).hexdigest()[:16]}"
+    if not directory.exists():
+        _install(directory)
+    return directory
 
 
 @pytest.fixture(scope="session")
-def js_peer(node: str, peer_script: Path) -> Callable[..., JsPeer]:
+def js_peer(node: str, installed: Path) -> Callable[..., JsPeer]:
     """Starts a peer that holds the real chain: `with js_peer("listen", "--eth", "62") as js`."""
+    script = _beside_packages(installed, "peer.mjs")
 
     def start(mode: str, *options: str) -> JsPeer:
-        return JsPeer([node, str(peer_script), mode, "--chain", str(CHAIN_FILE), *options])
+        return JsPeer([node, str(script), mode, "--chain", str(CHAIN_FILE), *options])
 
     return start
+
+
+@pytest.fixture(scope="session")
+def js_dpt(node: str, installed: Path) -> Callable[..., JsPeer]:
+    """Starts a discovery node: `with js_dpt("--boot", "127.0.0.1:30303") as js`."""
+    script = _beside_packages(installed, "dpt.mjs")
+
+    def start(*options: str) -> JsPeer:
+        return JsPeer([node, str(script), *options])
+
+    return start
+
+
+def _beside_packages(installed: Path, name: str) -> Path:
+    """A copy of one of our scripts where it finds its packages."""
+    fresh = installed / f"{os.getpid()}-{name}"
+    shutil.copyfile(HERE / name, fresh)
+    return fresh.replace(installed / name)
 
 
 def _install(target: Path) -> None:

@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from asyncio.subprocess import DEVNULL, Process
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any, Final
@@ -19,7 +19,9 @@ from tests.support.deadlines import DEADLINE_S, until
 CONFIG: Final = """
 [Node.P2P]
 ListenAddr = "127.0.0.1:0"
-NoDiscovery = true
+NetRestrict = ["127.0.0.0/8"]
+NoDiscovery = {no_discovery}
+BootstrapNodes = [{boot_nodes}]
 """
 """Not the flag --port, which would listen on every interface."""
 
@@ -55,9 +57,16 @@ class Geth:
 
 
 @contextlib.asynccontextmanager
-async def running_geth(binary: str, directory: Path, chain: Path | None = None) -> AsyncIterator[Geth]:
-    """A node in full mode on an empty data directory, into which `chain` is imported first."""
-    (directory / "config.toml").write_text(CONFIG)
+async def running_geth(
+    binary: str, directory: Path, chain: Path | None = None, bootnodes: Sequence[str] | None = None
+) -> AsyncIterator[Geth]:
+    """A node in full mode on an empty data directory, into which `chain` is imported first.
+
+    Discovery is on where boot nodes are given, none included.
+    """
+    quoted = ", ".join(f'"{url}"' for url in bootnodes or ())
+    config_text = CONFIG.format(no_discovery=str(bootnodes is None).lower(), boot_nodes=quoted)
+    (directory / "config.toml").write_text(config_text)
     ipc, log = directory / "ipc", directory / "log"
     flags = ["--datadir", str(directory / "data"), "--cache", "64", "--nousb", "--verbosity", "3"]
     flags += ["--ethash.dagdir", str(directory / "dags"), "--ipcpath", str(ipc)]

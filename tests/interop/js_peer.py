@@ -19,7 +19,7 @@ Event = dict[str, Any]
 
 
 class JsPeer:
-    """One running `peer.mjs`, a context manager that ends it."""
+    """One running `peer.mjs` or `dpt.mjs`, a context manager that ends it."""
 
     def __init__(self, command: Sequence[str]) -> None:
         self._process = subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, bufsize=0)

@@ -1,4 +1,4 @@
-"""Our whole stack against geth of the commit we follow: each syncs real mainnet blocks from the other.
+"""Our whole stack against geth of the commit we follow: each finds the other, and syncs real mainnet blocks from it.
 
 GETH_BIN names the binary. Both eth/63 and eth/62, the latter by offering nothing else ourselves.
 """
@@ -21,6 +21,7 @@ from tests.interop.geth import running_geth
 from tests.interop.real_chain import CHAIN_FILE, real_chain
 from tests.support.chain_peers import dial_in, until_shown
 from tests.support.deadlines import until
+from tests.support.discovery_nodes import running_node
 from tests.support.scripted_chain import ScriptedChain
 from tests.support.stack import Stack, in_one_loop, running_stack
 
@@ -96,3 +97,48 @@ async def test_geth_syncs_from_us_when_we_have_the_chain(geth_binary: str, direc
         assert int(block["totalDifficulty"], 16) == REAL.total_difficulty
         await check_peer(stack, version)
         assert source.is_connected
+
+
+@in_one_loop
+async def test_geth_finds_and_dials_us_when_we_are_its_boot_node(geth_binary: str, directory: Path) -> None:
+    async with running_stack(network="mainnet", bootnodes=[]) as stack:
+        assert stack.enode.udp_port == stack.enode.tcp_port
+        async with running_geth(geth_binary, directory, bootnodes=[str(stack.enode)]) as geth:
+            await stack.until_peers(1)
+            await check_peer(stack, 63)
+            assert [peer["network"]["inbound"] for peer in await geth.peers()] == [False]
+
+
+@in_one_loop
+async def test_we_find_a_second_geth_through_the_first(geth_binary: str, directory: Path) -> None:
+    first, second = directory / "first", directory / "second"
+    first.mkdir()
+    second.mkdir()
+    async with running_geth(geth_binary, first, bootnodes=[]) as boot:
+        boot_node = await boot.enode()
+        async with (
+            running_geth(geth_binary, second, bootnodes=[str(boot_node)]) as other,
+            running_node("alice", [boot_node], wants=8) as alice,
+        ):
+            other_node = await other.enode()
+            await until(lambda: alice.known >= {boot_node.node_id, other_node.node_id}, "both in our table")
+            await until(lambda: alice.sink.offered.get(other_node.node_id) == other_node, "the other as a candidate")
+
+
+@in_one_loop
+async def test_geth_finds_and_dials_us_through_another_geth(geth_binary: str, directory: Path) -> None:
+    first, second = directory / "first", directory / "second"
+    first.mkdir()
+    second.mkdir()
+    async with running_geth(geth_binary, first, bootnodes=[]) as boot:
+        boot_url = str(await boot.enode())
+        async with (
+            running_stack(network="mainnet", bootnodes=[boot_url]) as stack,
+            running_geth(geth_binary, second, bootnodes=[boot_url]) as other,
+        ):
+            other_id = (await other.enode()).node_id
+
+            async def is_peer() -> bool:
+                return other_id in {peer.node_id for peer in await stack.client.peers()}
+
+            await until(is_peer, "the other as our peer")

@@ -208,7 +208,8 @@ class Stack:
             port=0,
             nodekey=local_node(f"gateway-{index}").key.to_hex(),
             datadir=self._directory / f"gateway-{index}",
-            nodiscover=True,
+            nodiscover=self._settings.bootnodes is None,
+            bootnodes=tuple(self._settings.bootnodes or ()),
             handshake_timeout=self._settings.handshake_timeout,
             redial_after=self._settings.redial_after,
         )
@@ -220,6 +221,8 @@ class StackSettings:
     """What tests change; times are short, so that what takes minutes in life takes seconds here."""
 
     static_peers: Sequence[str] = ()
+    bootnodes: Sequence[str] | None = None
+    """Discovery is on where these are given, none included."""
     syncmode: Any = "full"
     gateways: int = 1
     maxpeers: int = 25

@@ -7,7 +7,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
+from services.shared.chainspec.networks import network
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
@@ -34,6 +35,8 @@ class StackOptions:
     port: int = 30303
     nodekey: str | None = None
     nodiscover: bool = False
+    bootnodes: tuple[str, ...] | None = None
+    """Where the search for peers begins; None: at the boot nodes of the built-in network."""
     static_peers: tuple[str, ...] = ()
     trusted_peers: tuple[str, ...] = ()
     netrestrict: str | None = None
@@ -53,12 +56,11 @@ class StackOptions:
             raise BadUsage(f"--gateways {self.gateways} is not in 1..64")
         _check_ports("--port", self.port, self.gateways)
         _check_ports("--metrics-port", self.metrics_port, self.gateways + 2)
-        for flag, urls in (("--static-peer", self.static_peers), ("--trusted-peer", self.trusted_peers)):
-            for url in urls:
-                try:
-                    parse_enode(url)
-                except EnodeInvalid as problem:
-                    raise BadUsage(f"{flag}: {problem}") from problem
+        _check_nodes("--static-peer", self.static_peers)
+        _check_nodes("--trusted-peer", self.trusted_peers)
+        for node in _check_nodes("--bootnodes", self.bootnodes or ()):
+            if not node.udp_port:
+                raise BadUsage(f"--bootnodes: {node} takes no part in discovery (discport=0)")
         if self.netrestrict is not None:
             _check_networks(self.netrestrict)
         for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
@@ -74,6 +76,13 @@ def _check_networks(text: str) -> None:
             ipaddress.ip_network(entry.strip(), strict=False)
         except ValueError:
             raise BadUsage(f"--netrestrict: {entry!r} is not a network such as 10.0.0.0/8 or fd00::/8") from None
+
+
+def _check_nodes(flag: str, urls: tuple[str, ...]) -> list[Enode]:
+    try:
+        return [parse_enode(url) for url in urls]
+    except EnodeInvalid as problem:
+        raise BadUsage(f"{flag}: {problem}") from problem
 
 
 def _check_ports(flag: str, first: int, count: int) -> None:
@@ -182,7 +191,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
         *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
-        # Where it keeps its former peers. Its key has a place of its own.
+        # In any case, if empty: else TRISYNC_BOOTNODES would count where `up` was told of none.
+        *("--bootnodes", ",".join(_boot_nodes(options))),
+        # Where it keeps the nodes it found and its former peers. Its key has a place of its own.
         *("--datadir", str(options.data_dir.path / f"gateway-{index}")),
     ]
     run_dir = options.data_dir.run_dir / f"gateway-{index}"
@@ -197,6 +208,14 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         # And trusted nodes are told by the coordinator: operators may take those of TRISYNC_TRUSTED_PEER away.
         environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": ""},
     )
+
+
+def _boot_nodes(options: StackOptions) -> list[str]:
+    """A gateway does not know the network, so it is told its boot nodes."""
+    if options.bootnodes is not None:
+        return list(options.bootnodes)
+    chosen = options.chain.network
+    return [] if chosen is None else [str(node) for node in network(chosen).boot_nodes]
 
 
 def _common(options: StackOptions, run_dir: Path, index: int) -> list[str]:

@@ -52,7 +52,7 @@ def up(
         str, typer.Option("--host", envvar="TRISYNC_HOST", help="Address that peers connect to.")
     ] = "0.0.0.0",  # noqa: S104 - peers come from anywhere
     port: Annotated[
-        int, typer.Option("--port", envvar="TRISYNC_PORT", help="TCP port that peers connect to; 0: any free one.")
+        int, typer.Option("--port", envvar="TRISYNC_PORT", help="Port of peers, TCP and UDP; 0: any free one.")
     ] = 30303,
     nodekey: Annotated[
         str | None,
@@ -68,9 +68,18 @@ def up(
         typer.Option(
             "--nodiscover",
             envvar="TRISYNC_NODISCOVER",
-            help="Search for no peers. (None are searched yet: this changes nothing.)",
+            help="Search for no peers: only static peers, and those that connect to us.",
         ),
     ] = False,
+    bootnodes: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--bootnodes",
+            envvar="TRISYNC_BOOTNODES",
+            show_default="those of the built-in network",
+            help="enode URLs where the search for peers begins, separated by commas. Repeatable.",
+        ),
+    ] = None,
     static_peer: Annotated[
         list[str] | None,
         typer.Option(
@@ -167,6 +176,7 @@ def up(
             port=port,
             nodekey=nodekey,
             nodiscover=nodiscover,
+            bootnodes=None if bootnodes is None else flags.split_words(bootnodes),
             static_peers=flags.split_words(static_peer),
             trusted_peers=flags.split_words(trusted_peer),
             netrestrict=netrestrict,

@@ -5,4 +5,8 @@ is Hello and the base messages; `connection` is one connection as a state machin
 checks Status and decodes, `request_book` says whose question a reply answers, `reply_decoding` hashes. Besides:
 `dial_schedule` (when which node is dialled), `known_blocks` (what a peer has). What follows from a fault is in
 `services.shared.ethwire.offences`.
+
+Finding peers is `discovery`, on `packet_exchange` (what is said to single nodes, with `endpoint_proofs` and
+`pending_replies`), `searches` (lookups), `revalidation` and `node_table`; `discv4_packets`, `discv4_types` and
+`enr` are its bytes, `discv4_faults` what can be wrong with them, `discovery_actions` what the edge is asked to do.
 """

@@ -1,11 +1,11 @@
-"""The port that peers connect to."""
+"""The ports that peers reach us at: TCP, and UDP of the same number."""
 
 from __future__ import annotations
 
 import asyncio
 import ipaddress
 import socket
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.peer_gateway.edges.connections import Connections
 from services.shared.runtime.faults import StartRefused
@@ -13,16 +13,48 @@ from services.shared.runtime.faults import StartRefused
 BACKLOG: Final = 128
 """Connections the kernel holds for us while the loop is busy."""
 
+ANY_PORT_TRIES: Final = 16
+"""Free TCP ports that are tried until one is free for UDP too."""
 
-def bind(host: str, port: int) -> socket.socket:
-    """Take the port without listening yet, so that one in use is told at the start. Raises StartRefused."""
+
+class BoundPorts(NamedTuple):
+    """Taken, and not used yet. Both have the same number."""
+
+    tcp: socket.socket
+    udp: socket.socket | None
+
+    def close(self) -> None:
+        self.tcp.close()
+        if self.udp is not None:
+            self.udp.close()
+
+
+def bind(host: str, port: int, *, with_udp: bool) -> BoundPorts:
+    """Take the ports, so that one in use is told at the start. Raises StartRefused.
+
+    Port 0 is any TCP port whose number is free for UDP too, where that is asked for.
+    """
+    tries = 1 if port or not with_udp else ANY_PORT_TRIES
+    while True:
+        tries -= 1
+        tcp = _bind(host, port, socket.SOCK_STREAM)
+        try:
+            return BoundPorts(tcp, _bind(host, tcp.getsockname()[1], socket.SOCK_DGRAM) if with_udp else None)
+        except StartRefused:
+            tcp.close()
+            if not tries:
+                raise
+
+
+def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     try:
-        family, kind, protocol, _, address = socket.getaddrinfo(
-            host or None, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE
-        )[0]
+        family, kind, protocol, _, address = socket.getaddrinfo(host or None, port, type=kind, flags=socket.AI_PASSIVE)[
+            0
+        ]
         taken = socket.socket(family, kind, protocol)
         try:
-            taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if kind is socket.SOCK_STREAM:
+                taken.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             taken.bind(address)
             taken.setblocking(False)
         except OSError:
@@ -30,7 +62,8 @@ def bind(host: str, port: int) -> socket.socket:
             raise
     except OSError as problem:
         why = (problem.strerror or str(problem)).lower()
-        raise StartRefused(f"cannot listen for peers on {host}:{port}: {why}") from problem
+        purpose = "listen for peers" if kind is socket.SOCK_STREAM else "search for peers by UDP"
+        raise StartRefused(f"cannot {purpose} on {host}:{port}: {why}") from problem
     return taken
 
 

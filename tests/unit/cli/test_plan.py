@@ -8,6 +8,8 @@ import pytest
 
 from services.broadcaster.config import BroadcasterConfig
 from services.peer_gateway.config import GatewayConfig
+from services.shared.chainspec.enode import parse_enode
+from services.shared.chainspec.networks import network
 from services.shared.runtime.config import read_config
 from services.sync_coordinator.config import CoordinatorConfig
 from trisync.cli.chain_choice import ChainChoice
@@ -102,6 +104,27 @@ def test_any_free_port_stays_any_free_port_for_every_gateway():
     assert [gateway_config(gateway).port for gateway in plan.gateways] == [0, 0]
 
 
+def test_gateways_begin_their_search_at_the_boot_nodes_of_the_network():
+    plan = plan_stack(replace(OPTIONS, gateways=2))
+    for gateway in plan.gateways:
+        assert gateway_config(gateway).boot_nodes == network("mainnet").boot_nodes
+    private = plan_stack(replace(OPTIONS, chain=ChainChoice(None, Path("/g.json"), 1337)))
+    assert gateway_config(private.gateways[0]).boot_nodes == ()
+
+
+def test_boot_nodes_given_to_up_replace_those_of_the_network_and_its_variable():
+    variables = {"TRISYNC_BOOTNODES": ENODE}
+    given = gateway_config(plan_stack(replace(OPTIONS, bootnodes=(ENODE,))).gateways[0])
+    assert given.boot_nodes == (parse_enode(ENODE),)
+    none = gateway_config(plan_stack(replace(OPTIONS, bootnodes=())).gateways[0], variables)
+    assert none.boot_nodes == ()
+
+
+def test_gateways_remember_nodes_in_directories_of_their_own():
+    plan = plan_stack(replace(OPTIONS, gateways=2))
+    assert [gateway_config(one).datadir for one in plan.gateways] == [Path("/d/gateway-0"), Path("/d/gateway-1")]
+
+
 def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr("tempfile.gettempdir", lambda: str(tmp_path))
     data_dir = DataDir(Path("/") / ("d" * 120))
@@ -122,6 +145,8 @@ def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: P
         ("static_peers", ("enode://x@127.0.0.1:1",), "--static-peer: 'enode://x@127.0.0.1:1'"),
         ("trusted_peers", ("http://x",), "--trusted-peer: 'http://x'"),
         ("netrestrict", "10.0.0.0/40", "--netrestrict: '10.0.0.0/40'"),
+        ("bootnodes", ("enr:x",), "--bootnodes: 'enr:x'"),
+        ("bootnodes", (f"{ENODE}?discport=0",), "takes no part in discovery"),
         ("maxpeers", 0, "--maxpeers 0"),
         ("min_sync_peers", 0, "--min-sync-peers 0"),
         ("force_sync_cycle", 0.0, "--force-sync-cycle 0.0"),

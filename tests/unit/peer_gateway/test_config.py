@@ -5,9 +5,12 @@ from __future__ import annotations
 import pytest
 
 from services.peer_gateway.config import GatewayConfig
+from services.shared.chainspec.enode import parse_enode
 from services.shared.runtime.config import read_config
 from services.shared.runtime.faults import ConfigInvalid
+from tests.support.nodes import real_id
 
+ALICE, BOB = (f"enode://{real_id(name).hex()}@127.0.0.1:30303" for name in ("alice", "bob"))
 NEEDED = ["--coordinator", "unix:/run/c.sock", "--broadcaster", "unix:/run/b.sock"]
 
 
@@ -27,6 +30,14 @@ def test_addresses_of_the_services_are_needed():
         read_config(GatewayConfig, [], environ={})
 
 
+def test_boot_nodes_are_separated_by_commas_or_repeated():
+    both = (parse_enode(ALICE), parse_enode(BOB))
+    assert config("--bootnodes", f"{ALICE}, {BOB}").boot_nodes == both
+    assert config("--bootnodes", ALICE, "--bootnodes", BOB).boot_nodes == both
+    assert read_config(GatewayConfig, NEEDED, {"TRISYNC_BOOTNODES": f"{ALICE},{BOB}"}).boot_nodes == both
+    assert config("--bootnodes", "").boot_nodes == config().boot_nodes == ()
+
+
 @pytest.mark.parametrize(
     ("flags", "text"),
     [
@@ -39,6 +50,8 @@ def test_addresses_of_the_services_are_needed():
         (["--maxpeers", "-2"], "--maxpeers -2 must not be below 0"),
         (["--gateway-id", "a b"], "--gateway-id 'a b' must be"),
         (["--trusted-peer", "enode://12"], "--trusted-peer: 'enode://12' is not an enode URL"),
+        (["--bootnodes", "enode://12"], "--bootnodes: 'enode://12' is not an enode URL"),
+        (["--bootnodes", f"{ALICE},{BOB}?discport=0"], "takes no part in discovery"),
         (["--log-level", "loud"], "'loud' is not one of debug"),
     ],
     ids=lambda value: value[0] if isinstance(value, list) else "",

@@ -1,0 +1,136 @@
+"""Discovery over real sockets: nodes on loopback find each other, and a restarted one finds its own again."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import socket
+import sqlite3
+from pathlib import Path
+from typing import Final
+
+import pytest
+
+from services.peer_gateway.edges.listener import bind
+from services.peer_gateway.edges.node_database import FILE_NAME
+from services.shared.chainspec.enode import Enode, parse_enode
+from services.shared.runtime.faults import StartRefused
+from tests.support.deadlines import until
+from tests.support.discovery_nodes import HOST, running_node
+from tests.support.gateway_under_test import GatewayUnderTest, gateway_under_test, in_loop
+from tests.support.wire import local_node
+
+pytestmark = pytest.mark.integration
+
+CONVERGE_S: Final = 30.0
+
+
+@in_loop
+async def test_thirty_nodes_on_loopback_find_each_other():
+    async with asyncio.timeout(CONVERGE_S), contextlib.AsyncExitStack() as stack:
+        boot = await stack.enter_async_context(running_node("boot"))
+        starts = (running_node(f"node-{number}", [boot.enode], wants=8) for number in range(1, 30))
+        nodes = [boot, *[await stack.enter_async_context(start) for start in starts]]
+
+        def all_know(count: int) -> bool:
+            return min(len(node.known) for node in nodes) >= count
+
+        def all_found(count: int) -> bool:
+            return min(len(node.sink.offered) for node in nodes[1:]) >= count
+
+        # Of 29 others about 15 belong into the farthest bucket, which holds 16; the rest have room.
+        await until(lambda: all_know(20), "20 nodes in every table")
+        await until(lambda: all_found(25), "25 candidates for every node")
+        assert boot.count("discovery_table_nodes") == len(boot.known)
+        assert boot.count("discovery_packets_total", direction="in", type="Ping") > 0
+        assert nodes[1].count("discovery_lookups_total", outcome="found") > 0
+
+
+@in_loop
+async def test_restarted_node_finds_peers_from_its_database_alone(tmp_path: Path):
+    async with running_node("boot") as boot, running_node("carol", [boot.enode]) as carol:
+        async with running_node("alice", [boot.enode], datadir=tmp_path) as alice:
+            await until(lambda: len(alice.known) == 2, "both in the table")
+            # The nodes are written down when their time has come; the test does not wait for it.
+            database = alice.finder._database
+            assert database is not None
+            for known in alice.discovery.table:
+                database.store_node(known.node, last_pong_unix_s=2**40, find_failures=0)
+        async with running_node("alice", datadir=tmp_path) as again:
+            await until(lambda: again.known == {boot.enode.node_id, carol.enode.node_id}, "the former nodes")
+
+
+@in_loop
+async def test_node_of_a_damaged_database_begins_anew(tmp_path: Path):
+    (tmp_path / FILE_NAME).write_bytes(os.urandom(8192))
+    async with running_node("boot") as boot, running_node("alice", [boot.enode], datadir=tmp_path) as alice:
+        await until(lambda: alice.known == {boot.enode.node_id}, "the boot node")
+    connection = sqlite3.connect(tmp_path / FILE_NAME)
+    assert connection.execute("SELECT count(*) FROM nodes").fetchone() == (0,)
+    connection.close()
+
+
+@in_loop
+async def test_port_where_nobody_listens_does_not_end_discovery():
+    nobody = Enode(local_node("nobody").node_id, HOST, 1, 9)
+    async with running_node("boot") as boot, running_node("alice", [nobody, boot.enode]) as alice:
+        await until(lambda: alice.known == {boot.enode.node_id}, "the boot node")
+
+
+@in_loop
+async def test_boot_node_may_have_a_name_and_one_that_is_unknown_is_left_out():
+    async with running_node("boot") as boot:
+        named = Enode(boot.enode.node_id, "localhost", boot.enode.tcp_port, boot.enode.udp_port)
+        lost = Enode(local_node("nobody").node_id, "nobody.invalid", 1, 1)
+        async with running_node("alice", [lost, named]) as alice:
+            await until(lambda: alice.known == {boot.enode.node_id}, "the boot node")
+
+
+@in_loop
+async def test_garbage_is_counted_and_does_not_end_discovery():
+    async with running_node("boot") as boot:
+        await until(lambda: boot.finder.discovery is not None, "the port")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as mallory:
+            for size in (0, 1, 97, 98, 1280, 1400, 9000):
+                mallory.sendto(os.urandom(size), (HOST, boot.enode.udp_port))
+        await until(lambda: boot.count("dropped_total", kind="datagram", cause="bad-hash") >= 2, "drops")
+        await until(lambda: boot.count("dropped_total", kind="datagram", cause="too-long") >= 2, "drops")
+        async with running_node("alice", [boot.enode]) as alice:
+            await until(lambda: alice.known == {boot.enode.node_id}, "the boot node")
+
+
+@in_loop
+async def test_gateway_answers_at_the_udp_port_of_its_enode_url():
+    async with gateway_under_test() as gateway, running_node("alice", [gateway.enode]) as alice:
+        assert gateway.enode.udp_port == gateway.enode.tcp_port
+        await until(lambda: alice.known == {gateway.enode.node_id}, "the gateway")
+        await until_metric(gateway, "discovery_table_nodes", 1)
+
+
+@in_loop
+async def test_gateway_takes_no_udp_port_when_discovery_is_off():
+    async with gateway_under_test(nodiscover=True) as gateway:
+        assert str(gateway.facts["enode"]).endswith("?discport=0")
+        assert parse_enode(str(gateway.facts["enode"])).udp_port == 0
+        bind(HOST, 0, with_udp=True).close()
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as free:
+            free.bind((HOST, gateway.enode.tcp_port))
+
+
+def test_taken_udp_port_refuses_the_start_with_its_address():
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
+        taken.bind((HOST, 0))
+        port = taken.getsockname()[1]
+        with pytest.raises(
+            StartRefused, match=f"cannot search for peers by UDP on {HOST}:{port}: address already in use"
+        ):
+            bind(HOST, port, with_udp=True)
+        bind(HOST, port, with_udp=False).close()
+
+
+async def until_metric(gateway: GatewayUnderTest, name: str, value: float) -> None:
+    async def read() -> bool:
+        return await gateway.metric(name) == value
+
+    await until(read, f"{name} = {value:g}")
