@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import platform
 import random
 import socket
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from importlib.metadata import version
 from typing import Final
 
 import grpc.aio
@@ -21,6 +18,7 @@ from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.dial_schedule import DialLimits, DialSchedule
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
+from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
@@ -51,7 +49,7 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
     taken = bind(config.host, config.port)
-    local = LocalNode(key=key, client_name=_client_name(), listen_port=taken.getsockname()[1])
+    local = LocalNode(key=key, client_name=client_name(), listen_port=taken.getsockname()[1])
     with closing(taken):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -160,11 +158,6 @@ async def _first_of(*events: asyncio.Event) -> None:
     finally:
         for task in waiting:
             task.cancel()
-
-
-def _client_name() -> str:
-    """What peers are told that we are, in the form other clients use."""
-    return f"trisync/v{version('trisync')}/{sys.platform}/python{platform.python_version()}"
 
 
 def _bound_address(address: str, port: int) -> str:

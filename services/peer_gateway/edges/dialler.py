@@ -60,7 +60,7 @@ class Dialler:
             self._parts.metrics.dials.labels("connected").inc()
         except (OSError, TimeoutError) as problem:
             self._parts.metrics.dials.labels("unreachable").inc()
-            why = _in_words(problem)
+            why = in_words(problem)
             self._log.info("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
             failed = wire.DialFailed(enode=str(node), explanation=why)
             self._parts.coordinator.tell(wire.ControlRequest(dial_failed=failed))
@@ -69,7 +69,8 @@ class Dialler:
             self.wake()
 
 
-def _in_words(problem: OSError) -> str:
+def in_words(problem: OSError) -> str:
+    """Why a connection could not be opened."""
     if isinstance(problem, TimeoutError):
         return "no answer in time"
     # The loop puts the address into the text, which is told already; the number says what went wrong.
