@@ -22,7 +22,7 @@ from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
-from services.peer_gateway.edges.dialler import Dialler
+from services.peer_gateway.edges.dialler import SIBLINGS_S, Dialler
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import bind, listen, reachable_host
 from services.peer_gateway.edges.node_key import load_node_key
@@ -124,6 +124,7 @@ class Gateway:
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():
             listening = await listen(taken, self._connections)
+            self._dialler.hold(parts.config.dial_after)
             background.append(tasks.create_task(self._dialler.run(), name="dialler"))
             await server.set_serving(True)
             ready({"enode": str(self._node), "gateway_id": self._gateway_id, "node_id": self._node.node_id.hex()})
@@ -135,6 +136,8 @@ class Gateway:
             task.cancel()
 
     def _hello(self) -> gateway_link_pb2.GatewayHello:
+        if self._parts.standing.has_status.is_set():
+            self._dialler.hold(SIBLINGS_S)
         return gateway_link_pb2.GatewayHello(
             gateway_id=self._gateway_id,
             node_id=self._node.node_id,

@@ -160,7 +160,7 @@ class SyncNode:
 
     def _describe(self, peer: Peer) -> None:
         """What only the coordinator knows of a peer, whichever gateway it came to and whoever dialled."""
-        peer.joined_at = self._loop.time()
+        peer.joined_at = self._loop.time() - peer.connected_s
         peer.static = peer.static or peer.node_id in self._static
         peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
 

@@ -17,6 +17,11 @@ GATEWAY_LISTEN = "127.0.0.1:0"
 """Where a gateway answers health checks."""
 
 
+GATHER_S = 1.5
+"""How long several gateways wait for each other before they dial: they start within about a second. The
+first one would otherwise take all static nodes, and keep them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackOptions:
     """What a user may set about the three services. Checked when built; raises BadUsage."""
@@ -168,6 +173,7 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
+        *(("--dial-after", str(GATHER_S)) if options.gateways > 1 else ()),
         *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
     ]
     run_dir = options.data_dir.run_dir / f"gateway-{index}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from typing import Final
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
@@ -14,6 +15,10 @@ from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
 
+SIBLINGS_S: Final = 5.0
+"""How long nobody is dialled after the coordinator came back: within that time the other gateways are back too
+(their attempts are at most 2 s apart, and gRPC's own), and the plan no longer has the nodes that they hold."""
+
 
 class Dialler:
     """Owns the schedule's timer; one task for each dial under way."""
@@ -21,11 +26,16 @@ class Dialler:
     def __init__(self, schedule: DialSchedule, connections: Connections, parts: Parts) -> None:
         self._schedule, self._connections, self._parts = schedule, connections, parts
         self._changed = asyncio.Event()
+        self._not_before = 0.0
         self._log = get_log("dialler")
 
     def wake(self) -> None:
         """The schedule may have something due: its plan changed."""
         self._changed.set()
+
+    def hold(self, seconds: float) -> None:
+        """Wait with further dials, until the other gateways had their time to report."""
+        self._not_before = asyncio.get_running_loop().time() + seconds
 
     def on_connected(self, node_id: PeerId) -> None:
         self._schedule.on_connected(node_id)
@@ -43,6 +53,9 @@ class Dialler:
         async with asyncio.TaskGroup() as dials:
             while True:
                 self._changed.clear()
+                if loop.time() < self._not_before:
+                    await asyncio.sleep(self._not_before - loop.time())
+                    continue
                 for node in self._schedule.due(loop.time()):
                     dials.create_task(self._dial(node), name="dial")
                 await self._wait(self._schedule.next_wakeup())

@@ -67,6 +67,7 @@ class PeerSession:
         self._holds_place = False
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
+        self._joined_at = 0.0
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
         self.settled = asyncio.Event()
@@ -127,6 +128,7 @@ class PeerSession:
         return self._messages.known_blocks
 
     def details(self) -> common_pb2.PeerDetails:
+        self._details.connected_seconds = asyncio.get_running_loop().time() - self._joined_at
         return self._details
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
@@ -241,7 +243,7 @@ class PeerSession:
         parts, details = self._parts, self._details
         if node_id in parts.roster:
             raise refused(wire.ADMISSION_ALREADY_CONNECTED)
-        self._stage = Stage.JOINED
+        self._stage, self._joined_at = Stage.JOINED, asyncio.get_running_loop().time()
         parts.roster.add(node_id, self)
         parts.metrics.peers.labels(str(details.eth_version)).inc()
         parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=details)))

@@ -41,6 +41,8 @@ class Peer:
     inbound: bool = False
     static: bool = False
     trusted: bool = False
+    connected_s: float = 0.0
+    """How long it had been connected when its gateway told of it."""
     joined_at: float = 0.0
     headers_delivered: int = 0
     bodies_delivered: int = 0
@@ -97,10 +99,13 @@ class PeerSet:
         return Admission.ADMITTED
 
     def join(self, peer: Peer) -> bool:
-        """Add a peer that finished its eth handshake; False when another gateway holds that node id."""
+        """Add a peer that finished its eth handshake; False when another gateway holds that node id for longer.
+
+        An older connection than the one that is held has outlived a link or a coordinator: it takes its place.
+        """
         self._admitted.pop(peer.node_id, None)
         held = self._peers.get(peer.node_id)
-        if held is not None and held.gateway_id != peer.gateway_id:
+        if held is not None and held.gateway_id != peer.gateway_id and held.joined_at <= peer.joined_at:
             return False
         self._peers[peer.node_id] = peer
         self._rank(peer)
@@ -126,10 +131,14 @@ class PeerSet:
             del self._peers[peer.node_id]
         joined, duplicates = [], []
         for peer in now_there.values():
-            is_new = peer.node_id not in self._peers
+            held = self._peers.get(peer.node_id)
             if not self.join(peer):
                 duplicates.append(peer)
-            elif is_new:
+                continue
+            if held is not None and held.gateway_id != gateway_id:
+                left.append(held)
+                duplicates.append(held)
+            if held is None or held.gateway_id != gateway_id:
                 joined.append(peer)
         return SnapshotChange(joined, left, duplicates)
 
@@ -181,7 +190,10 @@ class PeerSet:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChange:
-    """What a gateway's snapshot changed. `duplicates` are connected to another gateway too: drop them."""
+    """What a gateway's snapshot changed. `duplicates` are connected to another gateway for longer: drop them.
+
+    One that left here and joined there is in all three.
+    """
 
     joined: list[Peer]
     left: list[Peer]
