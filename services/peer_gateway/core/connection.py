@@ -48,7 +48,6 @@ _BASE_MESSAGES = {
     BaseCode.PONG: Received.PONG,
 }
 
-
 MESSAGES_AT_ONCE: Final = 512
 """Messages worked on in one call, about 5 ms of the smallest: a flood of thousands in one read is cut up."""
 
@@ -89,11 +88,9 @@ class Connection:
         self._is_pong_queued = False
         self._has_unread = False
         self.hello: Hello | None = None
-        """The peer's Hello once it came, also where it was refused."""
         self.fault: PeerFault | None = None
-        """What the peer did, where that ended the connection."""
+        """The peer's Hello once it came, also where it was refused; and what it did, where that was the end."""
         self.pongs = 0
-        """Pongs that came."""
 
     @property
     def phase(self) -> Phase:
@@ -162,9 +159,8 @@ class Connection:
         self._send(self._eth.offset + code, payload)
 
     def send_ping(self) -> None:
-        """Ask for a Pong, besides the Pings that keep the connection alive. Caller's duty: not before `Ready`."""
-        if not self.is_closed:
-            self._send(BaseCode.PING, EMPTY_LIST)
+        """Ask for a Pong; `pongs` counts them. Caller's duty: not before `Ready`, nor once disconnected."""
+        self._send(BaseCode.PING, EMPTY_LIST)
 
     def disconnect(self, offence: Offence, detail: str = "") -> list[Event]:
         """End the connection; the peer is told the offence's reason where the link is encrypted already."""

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from typing import Final, assert_never
 
 from services.peer_gateway.core.chain_names import ExpectedChain
-from services.peer_gateway.core.connection import Connection, InvalidIdentity, UnexpectedIdentity
+from services.peer_gateway.core.connection import Connection
 from services.peer_gateway.core.connection_config import ConnectionConfig, LocalNode
+from services.peer_gateway.core.connection_faults import InvalidIdentity, UnexpectedIdentity
 from services.peer_gateway.core.ecies import RandomBytes
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
 from services.peer_gateway.core.findings import (
@@ -27,9 +28,11 @@ from services.peer_gateway.core.findings import (
 )
 from services.peer_gateway.core.interview import DoctorLimits, Interview
 from services.peer_gateway.core.narration import Narration
-from services.peer_gateway.core.verdicts import Report, Step, StepName, Unreachable, Verdict, shown
+from services.peer_gateway.core.shown_text import shown
+from services.peer_gateway.core.verdicts import SHOWN_CHARACTERS, Report, Step, StepName, Unreachable, Verdict
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.offences import Offence
 
 QUOTED_BYTES: Final = 40
 """As much as is kept of what came instead of a handshake."""
@@ -100,6 +103,8 @@ class Diagnosis:
             start = (self._garbage.first_bytes + received)[:QUOTED_BYTES]
             self._garbage = Garbage(start, self._garbage.size_bytes + len(received))
         self._carry(self._connection, self._connection.receive_data(received, now), now)
+        while self._connection.has_unread and self.report is None:
+            self._carry(self._connection, self._connection.receive_data(b"", now), now)
 
     def receive_eof(self, now: float) -> None:
         """The peer closed its side, or the socket broke."""
@@ -111,7 +116,7 @@ class Diagnosis:
         """Whoever asked does not want to wait any longer."""
         if self.report is None:
             if self._connection is not None:
-                self._connection.disconnect(DisconnectReason.CLIENT_QUITTING)
+                self._connection.disconnect(Offence.SHUTDOWN)
             self._tell.end(Finding(Verdict.INTERRUPTED, f"interrupted in the step {self._tell.stage}"), now)
 
     def data_to_send(self) -> bytes:
@@ -169,14 +174,16 @@ class Diagnosis:
             return
         tell.facts = replace(
             tell.facts,
-            client_name=shown(hello.client_name),
+            client_name=shown(hello.client_name, SHOWN_CHARACTERS),
             p2p_version=hello.version,
             snappy=connection.is_compressed,
-            capabilities=tuple(shown(str(capability)) for capability in hello.capabilities),
+            capabilities=tuple(shown(str(capability), SHOWN_CHARACTERS) for capability in hello.capabilities),
         )
         if not isinstance(connection.fault, UnexpectedIdentity | InvalidIdentity):
             snappy = "on" if connection.is_compressed else "off"
-            text = f"client {shown(hello.client_name)!r}, p2p version {hello.version}, snappy {snappy}"
+            text = (
+                f"client {shown(hello.client_name, SHOWN_CHARACTERS)!r}, p2p version {hello.version}, snappy {snappy}"
+            )
             tell.done(text, now, then=StepName.CAPABILITIES)
 
     def _on_eth(self, connection: Connection, code: int, payload: bytes, now: float) -> None:
@@ -197,7 +204,7 @@ class Diagnosis:
             self._end_for(connection.fault, now)
             return
         tell, reason = self._tell, None if event.reason is None else event.reason.name.lower()
-        tell.facts = replace(tell.facts, disconnect_reason=reason or shown(event.detail))
+        tell.facts = replace(tell.facts, disconnect_reason=reason or shown(event.detail, SHOWN_CHARACTERS))
         tell.end(of_disconnect(event.reason, event.detail, tell.stage), now)
 
     def _end_for(self, fault: PeerFault, now: float) -> None:

@@ -7,13 +7,13 @@ from collections.abc import Iterable
 from typing import Final, NamedTuple
 
 from services.peer_gateway.core.chain_names import ExpectedChain, network_in_words, networks_of_genesis
-from services.peer_gateway.core.connection import (
+from services.peer_gateway.core.connection_config import ETH
+from services.peer_gateway.core.connection_faults import (
     InvalidIdentity,
     NoCommonCapability,
     ReadTimedOut,
     UnexpectedIdentity,
 )
-from services.peer_gateway.core.connection_config import ETH
 from services.peer_gateway.core.devp2p import Capability
 from services.peer_gateway.core.eth_session import (
     GenesisMismatch,
@@ -22,17 +22,19 @@ from services.peer_gateway.core.eth_session import (
     StatusTimedOut,
 )
 from services.peer_gateway.core.phases import Phase
+from services.peer_gateway.core.shown_text import shown
 from services.peer_gateway.core.verdicts import (
     MEANING_OF,
+    SHOWN_CHARACTERS,
     VERDICT_OF,
     StepName,
     Unreachable,
     Verdict,
     described_garbage,
     reason_in_words,
-    shown,
 )
-from services.shared.ethwire.faults import DisconnectReason, PeerFault
+from services.shared.ethwire.disconnect_reason import DisconnectReason
+from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.messages import Status
 
 OTHER_KEY: Final = "a node with another key than the URL's node id cannot read our first message"
@@ -114,9 +116,8 @@ def of_fault(fault: PeerFault, stage: StepName, garbage: Garbage, chains: Chains
         case ProtocolVersionMismatch():
             return Finding(Verdict.PROTOCOL_VERSION_MISMATCH, f"{fault}: the client is broken")
         case _:
-            return Finding(
-                Verdict.BROKE_PROTOCOL, f"it broke the protocol ({type(fault).__name__}): {shown(str(fault))}"
-            )
+            what = shown(str(fault), FAULT_CHARACTERS)
+            return Finding(Verdict.BROKE_PROTOCOL, f"it broke the protocol ({type(fault).__name__}): {what}")
 
 
 def of_hangup(stage: StepName, garbage: Garbage) -> Finding:
@@ -139,7 +140,7 @@ def of_disconnect(reason: DisconnectReason | None, detail: str, stage: StepName)
     """The peer told us why it leaves."""
     when = {StepName.HELLO: "before its Hello", StepName.STATUS: "before its Status"}.get(stage, "after its Status")
     if reason is None:
-        return Finding(Verdict.DISCONNECTED, f"it disconnected {when}: {shown(detail)}")
+        return Finding(Verdict.DISCONNECTED, f"it disconnected {when}: {shown(detail, SHOWN_CHARACTERS)}")
     meaning = MEANING_OF[reason]
     verdict = VERDICT_OF.get(reason, Verdict.DISCONNECTED)
     return Finding(verdict, f"it disconnected {when} with the reason {reason_in_words(reason)}: {meaning}")
@@ -170,7 +171,7 @@ def no_common_eth(theirs: Iterable[Capability]) -> str:
 
 def listed(capabilities: Iterable[Capability]) -> str:
     """Capabilities as they are shown."""
-    texts = [shown(str(capability)) for capability in capabilities]
+    texts = [shown(str(capability), SHOWN_CHARACTERS) for capability in capabilities]
     more = f" and {len(texts) - SHOWN_CAPABILITIES} more" if len(texts) > SHOWN_CAPABILITIES else ""
     return (", ".join(texts[:SHOWN_CAPABILITIES]) or "nothing") + more
 

@@ -6,7 +6,6 @@ from typing import NamedTuple
 
 from services.peer_gateway.core.chain_names import DAO_EXTRA_DATA, DaoFork, side_in_words
 from services.peer_gateway.core.findings import Finding
-from services.peer_gateway.core.penalties import REASON_OF, Cause
 from services.peer_gateway.core.verdicts import Verdict
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.headers import decode_header
@@ -22,13 +21,14 @@ from services.shared.ethwire.messages import (
     Receipts,
     Status,
 )
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, Header
 
 
 class WrongAnswer(PeerFault):
     """An answer that cannot be one to what was asked."""
 
-    disconnect_reason = REASON_OF[Cause.REPLY_MISMATCH]
+    offence = Offence.REPLY_MISMATCH
 
 
 class DaoAnswer(NamedTuple):

@@ -20,8 +20,8 @@ from services.peer_gateway.core.head_check import dao_side, empty_answer, head_n
 from services.peer_gateway.core.narration import Narration
 from services.peer_gateway.core.verdicts import Outcome, StepName
 from services.shared.ethwire.eth_messages import decode_message, encode_message
-from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import BlockHeaders, EthMessage, MessageCode, Status
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash
 
 OUR_TOTAL_DIFFICULTY: Final = 1
@@ -179,11 +179,11 @@ class Interview:
             self._end(answer.finding, now)
 
     def _works(self, text: str, now: float, outcome: Outcome = Outcome.OK) -> None:
-        self._connection.disconnect(DisconnectReason.CLIENT_QUITTING)
+        self._connection.disconnect(Offence.SHUTDOWN)
         self._tell.works(text, now, outcome)
 
     def _end(self, finding: Finding, now: float) -> None:
-        self._connection.disconnect(DisconnectReason.CLIENT_QUITTING)
+        self._connection.disconnect(Offence.SHUTDOWN)
         self._tell.end(finding, now)
 
     def _send(self, message: EthMessage) -> None:

@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 import enum
-import string
 from collections.abc import Mapping
 from dataclasses import dataclass
 from types import MappingProxyType
 from typing import Final
 
-from services.shared.ethwire.faults import DisconnectReason
+from services.peer_gateway.core.shown_text import shown
+from services.shared.ethwire.disconnect_reason import DisconnectReason
 
 SHOWN_CHARACTERS: Final = 80
 """As much of a text as is repeated that the peer chose."""
-
-_PLAIN: Final = frozenset(string.ascii_letters + string.digits + string.punctuation + " ")
 
 
 class Verdict(enum.StrEnum):
@@ -162,16 +160,10 @@ _MANNERS: Final = (
 )
 
 
-def shown(text: str, most: int = SHOWN_CHARACTERS) -> str:
-    """A text of the peer's, without what a terminal would obey, and not longer than is read."""
-    plain = "".join(letter if letter in _PLAIN else "?" for letter in text[:most])
-    return plain + ("…" if len(text) > most else "")
-
-
 def described_garbage(first_bytes: bytes, size_bytes: int) -> str:
     """What came where an RLPx ack should have."""
     kind = next((name for start, name in _MANNERS if first_bytes.startswith(start)), None)
-    quoted = shown(first_bytes.decode("ascii", errors="replace"))
+    quoted = shown(first_bytes.decode("ascii", errors="replace"), SHOWN_CHARACTERS)
     return f"{size_bytes} bytes that begin with {quoted!r}" + (f", as {kind} would" if kind else "")
 
 

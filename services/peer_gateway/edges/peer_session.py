@@ -15,8 +15,9 @@ from services.peer_gateway.core.events import Disconnected, EthMessage, Event, H
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.shown_text import shown
 from services.peer_gateway.core.snappy_codec import Payload
-from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell, shown
+from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell
 from services.peer_gateway.edges.inbox import Inbox
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_messages import PeerMessages
