@@ -182,6 +182,7 @@ async def test_questions_are_answered_empty_in_their_order_when_the_coordinator_
         assert [await peer.receive_any() for _ in QUESTIONS] == empty
         assert asyncio.get_running_loop().time() - asked_at >= 0.5
         await gateway.restart_coordinator()
+        await gateway.coordinator.control.next("hello")
         peer.send(QUESTIONS[0])
         assert await peer.receive_any() == CHAIN.answer(QUESTIONS[0])
 
