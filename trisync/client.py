@@ -16,8 +16,10 @@ from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 from trisync.disconnects import DisconnectList, Side, list_from_proto, offence_number, side_number
 from trisync.node_status import (
+    AddedPeer,
     NodeStatus,
     Peer,
+    RemovedPeer,
     StoredBlock,
     SyncAnswer,
     answer_from_proto,
@@ -132,8 +134,47 @@ class OperatorClient:
             raise self._failed(error) from error
         return answer_from_proto(answer.result), answer.explanation
 
+    async def add_peer(self, enode: str) -> AddedPeer:
+        """Keep a node connected, as geth's `admin.addPeer`."""
+        request = coordinator_pb2.AddPeerRequest(enode=enode)
+        try:
+            answer = await self._stub.AddPeer(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return AddedPeer(answer.gateway_id, answer.connected)
+
+    async def remove_peer(self, enode: str) -> RemovedPeer:
+        """Let a static node go and disconnect it, as geth's `admin.removePeer`."""
+        request = coordinator_pb2.RemovePeerRequest(enode=enode)
+        try:
+            answer = await self._stub.RemovePeer(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return RemovedPeer(answer.was_static, answer.was_connected)
+
+    async def add_trusted_peer(self, enode: str) -> bool:
+        """Let a node connect when all places are taken; whether it is connected already."""
+        request = coordinator_pb2.AddTrustedPeerRequest(enode=enode)
+        try:
+            answer = await self._stub.AddTrustedPeer(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return answer.connected
+
+    async def remove_trusted_peer(self, enode: str) -> bool:
+        """Trust a node no more, and leave its connection alone; whether it was trusted."""
+        request = coordinator_pb2.RemoveTrustedPeerRequest(enode=enode)
+        try:
+            answer = await self._stub.RemoveTrustedPeer(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return answer.was_trusted
+
     def _failed(self, error: grpc.aio.AioRpcError) -> CoordinatorError:
         code = error.code()
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
+            # The text names the value, the rule and what to do; the code would add nothing for a person.
+            return CoordinatorError(str(error.details()), retryable=False)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
             return CoordinatorError(f"the coordinator at {self._address} does not answer", retryable=True)
         return CoordinatorError(f"{code.name}: {error.details()}", retryable=False)

@@ -116,6 +116,20 @@ class Peer:
 
 
 @dataclass(frozen=True, slots=True)
+class AddedPeer:
+    """`gateway_id` names the gateway that keeps the node connected; empty while none is attached."""
+
+    gateway_id: str
+    connected: bool
+
+
+@dataclass(frozen=True, slots=True)
+class RemovedPeer:
+    was_static: bool
+    was_connected: bool
+
+
+@dataclass(frozen=True, slots=True)
 class StoredBlock:
     """`body_rlp` is empty where only the header is stored."""
 

@@ -15,7 +15,8 @@ from prometheus_client import CollectorRegistry
 
 from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.core.connection_config import LocalNode
-from services.peer_gateway.core.dial_schedule import DialLimits, DialSchedule
+from services.peer_gateway.core.dial_plan import DIALS_AT_ONCE, DialLimits
+from services.peer_gateway.core.dial_schedule import DialSchedule
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.client_name import client_name
@@ -23,10 +24,12 @@ from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorO
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import SIBLINGS_S, Dialler
+from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import bind, listen, reachable_host
 from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
+from services.peer_gateway.edges.peer_memory import PeerMemory
 from services.peer_gateway.edges.roster import Roster
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode, parse_enode
@@ -102,10 +105,21 @@ class Gateway:
             metrics=metrics,
         )
         self._connections = Connections(self._parts, local, tasks)
-        schedule = DialSchedule(DialLimits(redial_after_s=config.redial_after), rng)
-        self._dialler = Dialler(schedule, self._connections, self._parts)
+        former_peers = open_former_peers(config.datadir)
+        self._former = former_peers.recall()
+        memory = PeerMemory(former_peers)
+        restrict = config.net_restrict
+        limits = DialLimits(
+            redial_after_s=config.redial_after,
+            # An outbound handshake is part of its dial, so this bounds the pending ones too.
+            dials_at_once=min(DIALS_AT_ONCE, config.pending_peers),
+            most_peers=config.maxpeers,
+        )
+        schedule = DialSchedule(limits, rng, local.node_id, restrict.allows if restrict is not None else None)
+        self._dialler = Dialler(schedule, self._connections, memory, self._parts)
         self._parts.roster.watch(self._dialler)
-        self._orders = CoordinatorOrders(self._parts, schedule, self._dialler)
+        self._parts.roster.watch(memory)
+        self._orders = CoordinatorOrders(self._parts, self._dialler)
 
     async def run(
         self,
@@ -125,7 +139,7 @@ class Gateway:
         if not stop.is_set():
             listening = await listen(taken, self._connections)
             self._dialler.hold(parts.config.dial_after)
-            background.append(tasks.create_task(self._dialler.run(), name="dialler"))
+            background.append(tasks.create_task(self._dialler.run(self._former), name="dialler"))
             await server.set_serving(True)
             ready({"enode": str(self._node), "gateway_id": self._gateway_id, "node_id": self._node.node_id.hex()})
             await stop.wait()
@@ -143,6 +157,8 @@ class Gateway:
             node_id=self._node.node_id,
             enode=str(self._node),
             peers=self._parts.roster.snapshot(),
+            discovers=not self._parts.config.nodiscover,
+            orders=self._parts.standing.orders,
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:

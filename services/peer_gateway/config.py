@@ -6,6 +6,7 @@ import re
 from dataclasses import dataclass
 from pathlib import Path
 
+from services.peer_gateway.core.address_rules import NetRestrict
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
@@ -34,7 +35,7 @@ class GatewayConfig(ProcessOptions):
     """TCP port that peers connect to; 0 is any free one."""
 
     datadir: Path | None = None
-    """Directory where the node key is kept."""
+    """Directory where the node key and the former peers are kept."""
 
     nodekey: str | None = None
     """The node key: 64 hex digits, or a file that has them, made if it is not there. Without it the file
@@ -45,6 +46,10 @@ class GatewayConfig(ProcessOptions):
 
     trusted_peer: tuple[str, ...] = ()
     """Enode URL of a node that may connect when all places are taken. Repeatable."""
+
+    netrestrict: str | None = None
+    """The only networks we have to do with, CIDR[,CIDR]: for peers that connect, for dials, and for discovery.
+    Nodes that are named by host name are left out too."""
 
     maxpeers: int | None = None
     """Peers this gateway holds at most, trusted ones aside; without it only the coordinator's limit counts."""
@@ -101,11 +106,20 @@ class GatewayConfig(ProcessOptions):
             self.gateway_id is None or re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.gateway_id) is not None,
             f"--gateway-id {self.gateway_id!r} must be 1 to 64 letters, digits, dots, dashes or underscores",
         )
+        if self.netrestrict is not None:
+            try:
+                NetRestrict.parse(self.netrestrict)
+            except ValueError as problem:
+                raise ConfigInvalid(f"--netrestrict: {problem}") from problem
         for url in self.trusted_peer:
             try:
                 parse_enode(url)
             except EnodeInvalid as problem:
                 raise ConfigInvalid(f"--trusted-peer: {problem}") from problem
+
+    @property
+    def net_restrict(self) -> NetRestrict | None:
+        return None if self.netrestrict is None else NetRestrict.parse(self.netrestrict)
 
 
 def _check(holds: bool, otherwise: str) -> None:

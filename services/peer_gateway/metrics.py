@@ -19,8 +19,17 @@ class GatewayMetrics:
 
         self.connections = gauge("connections", "Open TCP connections to peers, by who dialled.", "direction")
         self.peers = gauge("peers", "Peers that finished all handshakes, by eth version.", "version")
-        self.dials = counter("dials", "Dials that ended, by outcome: connected, or unreachable.", "outcome")
-        self.refused = counter("refused_connections", "Inbound connections closed before their handshake.", "cause")
+        self.dials = counter(
+            "dials",
+            "Dials that ended, by why they were made and outcome: connected, or unreachable.",
+            "kind",
+            "outcome",
+        )
+        self.refused = counter(
+            "refused_connections",
+            "Inbound connections closed before their handshake was done: over a limit of addresses or places.",
+            "cause",
+        )
         self.handshakes = counter("handshakes", "Handshakes that ended, by stage and outcome.", "stage", "outcome")
         self.disconnects = counter("disconnects", "Connections that ended, by reason and side.", "reason", "side")
         self.offences = counter(

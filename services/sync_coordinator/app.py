@@ -19,7 +19,6 @@ from blocksync.v1 import (
 )
 from prometheus_client import CollectorRegistry
 
-from services.shared.chainspec.enode import parse_enode
 from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
 from services.shared.chainspec.networks import UnknownNetwork, network
 from services.shared.ethwire.types import BlockHash
@@ -41,11 +40,14 @@ from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.dial_plans import DialPlans, NodeLists
 from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
+from services.sync_coordinator.edges.node_files import read_node_files, watch_node_files
 from services.sync_coordinator.edges.operator_api import CoordinatorServicer, OperatorParts
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
@@ -215,11 +217,15 @@ def _assemble(
     )
     board = StatusBoard(identity, store, peers, links, driver, metrics)
     chain_watch = ChainWatchServicer(board.chain_snapshot)
+    lists = NodeLists.of_urls(static=config.static_peer, trusted=config.trusted_peer)
+    plans = DialPlans(lists, peers, links, driver.on_peer_kept)
+    # Read before the first gateway is here, so that its first plan is whole.
+    files = read_node_files(config.datadir, plans.set_static_file, plans.set_trusted_file)
+    tasks.create_task(watch_node_files(files), name="node-files")
     node = SyncNode(
         NodeParts(
             mode=mode,
-            static_nodes=[parse_enode(url) for url in config.static_peer],
-            trusted=frozenset(parse_enode(url).node_id for url in config.trusted_peer),
+            plans=plans,
             peers=peers,
             links=links,
             router=router,
@@ -243,7 +249,15 @@ def _assemble(
         GatewayLinkServicer(links, node),
         ChainReaderServicer(store, metrics),
         CoordinatorServicer(
-            OperatorParts(board=board, changes=changes, peers=peers, penalties=penalties, driver=driver, store=store)
+            OperatorParts(
+                board=board,
+                changes=changes,
+                peers=peers,
+                penalties=penalties,
+                driver=driver,
+                store=store,
+                orders=PeerOrders(plans, peers, links, penalties),
+            )
         ),
         chain_watch,
     )

@@ -15,7 +15,7 @@ class CoordinatorConfig(ProcessOptions):
     """The sync coordinator: peer set, sync loop, downloader, fetcher, chain store."""
 
     datadir: Path
-    """Directory of the chain store; made when it is not there."""
+    """Directory of the chain store, and of static-nodes.json and trusted-nodes.json; made when it is not there."""
 
     network: str | None = None
     """A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor."""
@@ -42,16 +42,16 @@ class CoordinatorConfig(ProcessOptions):
     """gRPC addresses of the broadcasters."""
 
     static_peer: tuple[str, ...] = ()
-    """enode URLs that are always kept connected."""
+    """enode URLs that are always kept connected, besides those of static-nodes.json."""
 
     trusted_peer: tuple[str, ...] = ()
-    """enode URLs that may connect above the limit of peers."""
+    """enode URLs that may connect above the limit of peers, besides those of trusted-nodes.json."""
 
     whitelist: tuple[str, ...] = ()
     """NUMBER=HASH: peers whose block of that number is another are dropped."""
 
     maxpeers: int = 25
-    """Most peers, over all gateways."""
+    """Most peers, over all gateways; a third of them at most dialled by gateways that discover peers."""
 
     min_sync_peers: int = 5
     """A new peer starts a sync once this many are connected (geth minDesiredPeerCount)."""

@@ -10,14 +10,13 @@ from typing import Final
 import structlog
 from blocksync.v1 import coordinator_pb2, gateway_link_pb2
 
-from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
-from services.sync_coordinator.core.dial_plan import plan_dials
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
+from services.sync_coordinator.core.places import Applicant
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.core.sync_actions import SyncMode, SyncOutcome
 from services.sync_coordinator.core.sync_cycle import SyncCause
@@ -26,6 +25,7 @@ from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.dial_plans import DialPlans
 from services.sync_coordinator.edges.fetch_driver import FetchDriver
 from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
 from services.sync_coordinator.edges.peer_asker import PeerAsker
@@ -46,8 +46,7 @@ class NodeParts:
     """Everything a `SyncNode` ties together."""
 
     mode: SyncMode
-    static_nodes: Sequence[Enode]
-    trusted: frozenset[PeerId]
+    plans: DialPlans
     peers: PeerSet
     links: GatewayLinks
     router: ReplyRouter
@@ -70,7 +69,6 @@ class SyncNode:
         self._parts = parts
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
-        self._static = frozenset(node.node_id for node in parts.static_nodes)
         self._status_wakeup = Wakeup(self._send_status)
         self._status_due = False
 
@@ -83,13 +81,16 @@ class SyncNode:
 
     # Gateways
 
-    def gateway_attached(self, link: GatewayLink, peers: Sequence[Peer]) -> None:
+    def gateway_attached(self, link: GatewayLink, hello: gateway_link_pb2.GatewayHello, peers: Sequence[Peer]) -> None:
         _log.info("gateway attached", gateway=link.gateway_id, enode=link.enode, peers=len(peers))
+        # First what a former coordinator was told: by that its peers are described.
+        self._parts.plans.attached(link.gateway_id, hello.orders)
         for peer in peers:
             self._describe(peer)
+        self._parts.peers.set_discovering(link.gateway_id, discovers=hello.discovers)
         change = self._parts.peers.attach_gateway(link.gateway_id, link.node_id, peers)
         link.send(gateway_link_pb2.ControlResponse(local_status=self._parts.board.local_status()))
-        self._send_dial_plans()
+        self._parts.plans.refresh()
         for peer in change.left:
             self._forget_peer(peer.node_id)
         for peer in change.duplicates:
@@ -104,28 +105,24 @@ class SyncNode:
         say("gateway detached", gateway=link.gateway_id, peers_lost=len(left))
         for peer in left:
             self._forget_peer(peer.node_id)
-        self._send_dial_plans()
+        self._parts.plans.refresh()
         self._changed()
-
-    def _send_dial_plans(self) -> None:
-        links = self._parts.links
-        connected = {peer.node_id: peer.gateway_id for peer in self._parts.peers if peer.static}
-        plans = plan_dials(self._parts.static_nodes, [link.gateway_id for link in links], connected)
-        for gateway_id, nodes in plans.items():
-            enodes = [str(node) for node in nodes]
-            links.send_dial_plan(gateway_id, enodes, self._parts.peers.gateway_node_ids)
 
     # Peers
 
     def admission_asked(self, link: GatewayLink, question: gateway_link_pb2.AdmitPeer) -> None:
         node_id = PeerId(question.node_id)
-        trusted = question.trusted or node_id in self._parts.trusted
-        is_kept = trusted or question.static or node_id in self._static
+        applicant = Applicant(
+            node_id=node_id,
+            gateway_id=link.gateway_id,
+            inbound=question.inbound,
+            static=self._parts.plans.is_static(node_id),
+            trusted=question.trusted or self._parts.plans.is_trusted(node_id),
+            former=question.former,
+        )
+        is_kept = applicant.static or applicant.trusted or question.static
         ban_s = 0.0 if is_kept else self._parts.penalties.ban_left_s(node_id)
-        if ban_s > 0:
-            admission = Admission.BANNED
-        else:
-            admission = self._parts.peers.admit(node_id, link.gateway_id, trusted=trusted, now=self._loop.time())
+        admission = Admission.BANNED if ban_s > 0 else self._parts.peers.admit(applicant, self._loop.time())
         self._parts.metrics.admissions.labels(admission.name.lower()).inc()
         self._parts.links.send_verdict(link.gateway_id, question.ticket, admission, ban_s)
 
@@ -134,8 +131,7 @@ class SyncNode:
         if not self._parts.peers.join(peer):
             self._drop_duplicate(peer)
             return
-        if peer.static:
-            self._send_dial_plans()
+        self._parts.plans.peers_changed(peer)
         self._welcome(peer)
         self._changed()
 
@@ -147,12 +143,13 @@ class SyncNode:
         peer = self._parts.peers.leave(node_id, gateway_id)
         if peer is None:
             return
+        self._parts.plans.peers_changed(peer)
         _log.debug("peer left", peer=node_id.hex()[:16], gateway=gateway_id, why=explanation)
         self._forget_peer(node_id)
         self._changed()
 
     def connection_ended(self, ended: EndedConnection) -> None:
-        static, trusted = ended.node_id in self._static, ended.node_id in self._parts.trusted
+        static, trusted = self._parts.plans.is_static(ended.node_id), self._parts.plans.is_trusted(ended.node_id)
         self._parts.penalties.connection_ended(ended, static=static, trusted=trusted)
 
     def dial_failed(self, enode: str, explanation: str) -> None:
@@ -161,8 +158,7 @@ class SyncNode:
     def _describe(self, peer: Peer) -> None:
         """What only the coordinator knows of a peer, whichever gateway it came to and whoever dialled."""
         peer.joined_at = self._loop.time() - peer.connected_s
-        peer.static = peer.static or peer.node_id in self._static
-        peer.trusted = peer.trusted or peer.node_id in self._parts.trusted
+        self._parts.plans.describe(peer)
 
     def _welcome(self, peer: Peer) -> None:
         """What SPEC section 2 owes a new peer, in its order; the downloader may use it from now on."""

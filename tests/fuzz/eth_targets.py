@@ -45,7 +45,7 @@ TYPED = b"\xb8\x41\x02\xf8\x3e" + bytes(0x3E)
 def eth_targets() -> Iterator[Target]:
     """One target for each message of each version, and those for what the messages carry."""
     for version in ETH_VERSIONS:
-        samples = dict(map(partial(encode_message, version), _messages(version)))
+        samples = dict(map(partial(encode_message, version), sample_messages(version)))
         for code, codec in ETH_VERSIONS[version].codecs.items():
             yield Target(
                 f"eth{version}-{codec.name}",
@@ -69,7 +69,7 @@ def eth_targets() -> Iterator[Target]:
     yield Target("rlp", _against_the_oracle, (MalformedRlp,), [headers[1], bodies[1], RECEIPT])
 
 
-def _messages(version: int) -> Sequence[EthMessage]:
+def sample_messages(version: int) -> Sequence[EthMessage]:
     """Each message once, with something in it."""
     chain = made_chain(12)
     headers = [header.header_rlp for header in chain.headers[1:4]]

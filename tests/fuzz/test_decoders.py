@@ -8,12 +8,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.fuzz.__main__ import CORPUS
+from tests.fuzz.__main__ import corpus_of
 from tests.fuzz.mutations import MOST_BYTES, mutate, parse, render
 from tests.fuzz.targets import all_targets
 
 TARGETS = all_targets()
-FOUND = sorted(path for path in CORPUS.iterdir() if path.suffix and not path.name.startswith("."))
 INPUTS_PER_EXAMPLE = 10
 
 
@@ -29,7 +28,7 @@ def test_the_samples_are_accepted(name):
 def test_changed_samples_are_accepted_or_refused_as_documented(name, seed):
     target, rng = TARGETS[name], random.Random(seed)
     for _ in range(INPUTS_PER_EXAMPLE):
-        target.check(mutate(rng.choice(target.samples), target.samples, rng))
+        target.check(mutate(rng.choice([*target.samples, *corpus_of(target)]), target.samples, rng))
 
 
 @pytest.mark.parametrize("name", TARGETS)
@@ -39,9 +38,10 @@ def test_any_bytes_are_accepted_or_refused_as_documented(name, tried):
     TARGETS[name].check(tried)
 
 
-@pytest.mark.parametrize("path", FOUND, ids=lambda path: path.name)
-def test_what_a_long_run_found_stays_fixed(path):
-    TARGETS[path.name.partition(".")[0]].check(path.read_bytes())
+@pytest.mark.parametrize("name", TARGETS)
+def test_what_long_runs_kept_is_accepted_or_refused_as_documented(name):
+    for tried in corpus_of(TARGETS[name]):
+        TARGETS[name].check(tried)
 
 
 @given(seed=st.integers(0, 2**32))

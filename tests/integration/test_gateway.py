@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
 
+from services.peer_gateway.core.request_book import MAX_OUTSTANDING
+from services.peer_gateway.edges.dialler import Dialler
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
+    EthMessage,
     GetBlockBodies,
     GetBlockHeaders,
     GetNodeData,
@@ -24,11 +28,24 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto
+from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
+from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.wire import local_node
 
 pytestmark = pytest.mark.integration
+
+
+class HoldsState(ScriptedChain):
+    """A chain with two state entries."""
+
+    held = {keccak256(value): value for value in (b"account", b"storage")}
+
+    def answer(self, message: EthMessage) -> EthMessage | None:
+        if isinstance(message, GetNodeData):
+            return NodeData([self.held[wanted] for wanted in message.hashes if wanted in self.held])
+        return super().answer(message)
 
 
 @in_loop
@@ -107,6 +124,51 @@ async def test_replies_reach_the_coordinator_with_request_id_bytes_and_digests()
         assert list(bodies.bodies_rlp) == CHAIN.bodies_rlp[3:13]
         expected = b"".join(header.transactions_root + header.uncles_hash for header in CHAIN.headers[3:13])
         assert bodies.roots == expected
+
+
+@in_loop
+async def test_late_and_empty_replies_keep_the_ids_of_what_was_asked_in_that_order():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        for request_id, number in ((1, 3), (2, 10_000), (3, 5)):
+            gateway.ask(peer, request_id, headers=headers_query_to_proto(GetBlockHeaders(number, 2, 0, False)))
+        gateway.ask(peer, 4, bodies=gateway_link_pb2.HashList(hashes=CHAIN.headers[3].hash))
+        asked = [await peer.receive(GetBlockHeaders) for _ in range(3)]
+        # Another kind does not wait for them, however late they are.
+        peer.send(BlockBodies(CHAIN.bodies_rlp[3:4]))
+        assert (await gateway.coordinator.bulk.next("bodies")).request_id == 4
+        for question in asked:
+            answer = CHAIN.answer(question)
+            assert answer is not None
+            peer.send(answer)
+        replies = [await gateway.coordinator.bulk.next("headers") for _ in range(3)]
+        assert [(reply.request_id, len(reply.headers_rlp)) for reply in replies] == [(1, 2), (2, 0), (3, 2)]
+
+
+@in_loop
+async def test_peer_that_answers_nothing_any_more_is_useless_in_the_end(monkeypatch):
+    monkeypatch.setattr("services.peer_gateway.core.request_book.ANSWER_PATIENCE_S", 0.3)
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        query = headers_query_to_proto(GetBlockHeaders(1, 1, 0, False))
+        for request_id in range(MAX_OUTSTANDING + 1):
+            gateway.ask(peer, request_id, headers=query)
+        lost = await gateway.coordinator.control.next("request_lost")
+        assert (lost.request_id, peer.is_connected) == (MAX_OUTSTANDING, True), "a burst is no offence"
+        over = asyncio.get_running_loop().time() + 0.4
+        await until(lambda: asyncio.get_running_loop().time() > over, "the first question has waited too long")
+        gateway.ask(peer, 1000, headers=query)
+        assert await peer.refusal() is DisconnectReason.USELESS_PEER
+        assert "64 BlockHeaders are owed" in (await gateway.coordinator.control.next("peer_left")).explanation
+
+
+@in_loop
+async def test_state_entries_that_the_coordinator_holds_reach_the_peer_that_asks():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        gateway.coordinator.chain = HoldsState((header.header_rlp, b"\xc2\xc0\xc0") for header in CHAIN.headers[:1])
+        peer.send(GetNodeData([keccak256(b"unknown"), *HoldsState.held]))
+        assert (await peer.receive(NodeData)).values == [b"account", b"storage"]
 
 
 @in_loop
@@ -258,3 +320,55 @@ async def test_many_peers_join_at_once():
         await asyncio.gather(*(peer.join(gateway.status) for peer in peers))
         joined = {(await gateway.coordinator.control.next("peer_joined")).peer.node_id for _ in peers}
         assert joined == {peer.local.node_id for peer in peers}
+
+
+@in_loop
+async def test_nodes_that_discovery_finds_are_dialled_up_to_the_places_of_the_plan(monkeypatch):
+    diallers: list[Dialler] = []
+    monkeypatch.setattr(Dialler, "run", noting(Dialler.run, diallers))
+    async with contextlib.AsyncExitStack() as stack, gateway_under_test() as gateway:
+        found = [await stack.enter_async_context(ScriptedListener(local_node(f"node-{at}"))) for at in range(6)]
+        dialler = diallers[0]
+        dialler.offer(listener.enode for listener in found)
+        gateway.coordinator.send(dial_plan=gateway_link_pb2.DialPlan(dynamic_places=2))
+        admitted = [await gateway.coordinator.control.next("admit_peer") for _ in range(2)]
+        assert [(asked.static, asked.former, asked.inbound) for asked in admitted] == [(False, False, False)] * 2
+        assert dialler.wanted(asyncio.get_running_loop().time()) == 0
+        peers = [peer for listener in found for peer in listener.peers]
+        assert len(peers) == 2
+        peers[0].hang_up()
+        # Its place goes to another one.
+        await gateway.coordinator.control.next("admit_peer")
+        assert sum(len(listener.peers) for listener in found) == 3
+
+
+def noting(run, diallers):
+    """`Dialler.run` that tells which dialler runs: nothing offers it nodes while discovery is not there."""
+
+    async def run_noted(self, former):
+        diallers.append(self)
+        await run(self, former)
+
+    return run_noted
+
+
+@in_loop
+async def test_no_more_dials_are_under_way_than_handshakes_may_be_pending():
+    silent: list[asyncio.StreamWriter] = []
+    most = 0
+
+    async def accept(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        nonlocal most
+        silent.append(writer)
+        most = max(most, sum(not each.is_closing() for each in silent))
+        await reader.read(-1)
+        writer.close()
+
+    server = await asyncio.start_server(accept, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    async with server, gateway_under_test(starts=False, pending_peers=2, handshake_timeout=0.2) as gateway:
+        static = [Enode(local_node(f"silent-{at}").node_id, "127.0.0.1", port, port) for at in range(6)]
+        gateway.coordinator.static_enodes = [str(node) for node in static]
+        await gateway.start_coordinator()
+        await until(lambda: len(silent) == 6, "a dial to each node")
+        assert most == 2

@@ -166,6 +166,7 @@ async def test_what_ends_while_the_coordinator_is_away_is_told_after_the_snapsho
         dave = await gateway.joined("dave")
         dave.hang_up()
         assert (await next_end(gateway)).node_id == dave.local.node_id
+        assert gateway.coordinator.control.names.count("peer_disconnected") == 1
 
 
 @in_loop

@@ -26,9 +26,11 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import BlockHash
 from services.shared.rpc.convert import headers_query_to_proto, reason_to_proto
+from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, GatewayUnderTest, gateway_under_test, in_loop
 from tests.support.scripted_chain import ScriptedChain
-from tests.support.scripted_peer import DEADLINE_S, ScriptedPeer
+from tests.support.scripted_peer import DEADLINE_S, ScriptedListener, ScriptedPeer
+from tests.support.wire import local_node
 
 pytestmark = pytest.mark.integration
 
@@ -254,3 +256,68 @@ async def test_strangers_beyond_the_limit_are_turned_away():
         for _, writer in strangers:
             writer.close()
         await assert_still_works(gateway)
+
+
+@in_loop
+async def test_stranger_gives_way_to_another_address_when_one_holds_all_places():
+    async with gateway_under_test(host="0.0.0.0", pending_peers=4, handshake_timeout=10.0) as gateway:
+        port = gateway.enode.tcp_port
+        strangers = [await asyncio.open_connection("127.0.0.1", port) for _ in range(4)]
+        await until_pending(gateway, 4)
+        # From another loopback address: it is another source.
+        loop = asyncio.get_running_loop()
+        local = local_node("alice")
+        _, alice = await loop.create_connection(
+            lambda: ScriptedPeer(local, gateway.enode.node_id), "127.0.0.1", port, local_addr=("127.0.0.2", 0)
+        )
+        await alice.join(gateway.status)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await strangers[0][0].read() == b""
+        assert await gateway.metric("refused_connections_total", cause="evicted") == 1
+        for _, writer in strangers:
+            writer.close()
+
+
+async def until_pending(gateway, count: int) -> None:
+    async def are_there() -> bool:
+        found: float = await gateway.metric("connections", direction="in")
+        return found == count
+
+    await until(are_there, f"{count} connections")
+
+
+@in_loop
+async def test_address_that_comes_again_at_once_is_turned_away_before_the_handshake(monkeypatch):
+    # Loopback is exempt, and all there is for a test: so it counts as any other address here.
+    monkeypatch.setattr("services.peer_gateway.core.address_rules.is_lan", lambda _: False)
+    async with gateway_under_test() as gateway:
+        alice = await gateway.joined("alice")
+        for _ in range(3):
+            reader, writer = await asyncio.open_connection(gateway.enode.host, gateway.enode.tcp_port)
+            async with asyncio.timeout(DEADLINE_S):
+                assert await reader.read() == b""
+            writer.close()
+        assert await gateway.metric("refused_connections_total", cause="throttled") == 3
+        assert await gateway.metric("bytes_total", direction="in") > 0
+        assert alice.is_connected
+
+
+@in_loop
+async def test_netrestrict_turns_away_peers_and_refuses_static_nodes():
+    async with (
+        ScriptedListener(local_node("bob")) as bob,
+        gateway_under_test(starts=False, netrestrict="10.0.0.0/8,fd00::/8") as gateway,
+    ):
+        gateway.coordinator.static_enodes = [str(bob.enode)]
+        await gateway.start_coordinator()
+        failed = await gateway.coordinator.control.next("dial_failed")
+        assert failed.enode == str(bob.enode)
+        assert "--netrestrict" in failed.explanation
+        async with asyncio.timeout(DEADLINE_S):
+            await gateway.is_ready.wait()
+        reader, writer = await asyncio.open_connection(gateway.enode.host, gateway.enode.tcp_port)
+        async with asyncio.timeout(DEADLINE_S):
+            assert await reader.read() == b""
+        writer.close()
+        assert await gateway.metric("refused_connections_total", cause="netrestrict") == 1
+        assert bob.peers == []

@@ -8,18 +8,22 @@ import gc
 import os
 
 import pytest
-from blocksync.v1 import broadcast_pb2, common_pb2
+from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 
+from services.peer_gateway.core.devp2p import BaseCode
 from services.peer_gateway.core.send_queue import TOTAL_BYTES
 from services.peer_gateway.edges.peer_session import PeerSession
 from services.peer_gateway.edges.tcp import WRITE_BUFFER_BYTES
+from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.limits import SOFT_REPLY_BYTES
 from services.shared.ethwire.messages import (
     BlockHeaders,
     EthMessage,
     GetBlockHeaders,
+    GetNodeData,
     NewBlock,
     NewBlockHashes,
+    NodeData,
     Transactions,
 )
 from services.shared.rpc.convert import big_to_bytes
@@ -41,13 +45,18 @@ class LargeReplies(ScriptedChain):
         return BlockHeaders([b"\xfa" + size.to_bytes(3) + os.urandom(size)])
 
 
-def held_for(peer: ScriptedPeer) -> int:
-    """The bytes that the gateway holds for this peer. Both run in this process, so its session can be found."""
+def session_of(peer: ScriptedPeer) -> PeerSession:
+    """The gateway's side of this peer. Both run in this process, so it can be found."""
     sessions = [session for session in gc.get_objects() if isinstance(session, PeerSession)]
     for session in sessions:
         if session.details().node_id == peer.local.node_id and not session.socket.closed.done():
-            return session.socket.unsent_bytes
-    return 0
+            return session
+    raise AssertionError("the peer is gone")
+
+
+def held_for(peer: ScriptedPeer) -> int:
+    """The bytes that the gateway holds for this peer."""
+    return session_of(peer).socket.unsent_bytes if peer.is_connected else 0
 
 
 def send_block(gateway: GatewayUnderTest, number: int, *peers: ScriptedPeer, body_bytes: int = 0) -> None:
@@ -163,3 +172,79 @@ async def test_broadcast_reaches_every_peer_whole():
             assert [entry.number for entry in (await peer.receive(NewBlockHashes)).announces] == [9]
             assert len((await peer.receive(Transactions)).transactions_rlp) == 100
         assert await gateway.metric("dropped_total", cause="slow-peer") == 0
+
+
+@in_loop
+async def test_pings_of_a_peer_that_does_not_read_are_answered_with_one_pong_when_it_does():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        await fill(gateway, peer)
+        before, size = held_for(peer), await gateway.metric("bytes_total", direction="in")
+        for _ in range(20):
+            for _ in range(500):
+                peer.connection._send(BaseCode.PING, b"\xc0")
+            peer.send_bytes(peer.connection.data_to_send())
+            await asyncio.sleep(0)
+        await until(lambda: _grew(gateway, size + 400_000), "the pings have arrived")
+        assert held_for(peer) <= before
+
+
+async def _grew(gateway: GatewayUnderTest, size_bytes: float) -> bool:
+    return await gateway.metric("bytes_total", direction="in") > size_bytes
+
+
+@in_loop
+async def test_peer_is_not_silent_while_it_is_we_who_do_not_read():
+    async with gateway_under_test(read_timeout=0.6, ping_interval=0.1, bulk_queue_bytes=1) as gateway:
+        peer = await gateway.joined()
+        values = [os.urandom(1_500_000)]
+        peer.answer = lambda message: NodeData(values) if isinstance(message, GetNodeData) else None
+        gateway.coordinator.may_read_bulk.clear()
+        for request_id in range(12):
+            gateway.ask(peer, request_id, node_data=gateway_link_pb2.HashList(hashes=keccak256(values[0])))
+        await until(lambda: not is_read(peer), "the coordinator takes nothing more, so the peer is not read")
+        over = asyncio.get_running_loop().time() + 1.5
+        await until(lambda: asyncio.get_running_loop().time() > over, "longer than a peer may be silent")
+        assert not is_read(peer)
+        assert peer.is_connected
+        gateway.coordinator.may_read_bulk.set()
+        replies = [await gateway.coordinator.bulk.next("node_data") for _ in range(12)]
+        assert [reply.request_id for reply in replies] == list(range(12))
+        assert peer.is_connected
+
+
+@in_loop
+async def test_socket_is_not_left_unread_for_longer_than_the_patience_however_much_waits():
+    async with gateway_under_test(bulk_queue_bytes=1, bulk_patience=0.5) as gateway:
+        peer = await gateway.joined()
+        values = [os.urandom(200_000)]
+        peer.answer = lambda message: NodeData(values) if isinstance(message, GetNodeData) else None
+        gateway.coordinator.may_read_bulk.clear()
+        for request_id in range(60):
+            gateway.ask(peer, request_id, node_data=gateway_link_pb2.HashList(hashes=keccak256(values[0])))
+        pauses = pauses_of(session_of(peer))
+        await until(lambda: any(length > 0.3 for length in pauses), "the peer was not read for a while")
+        assert max(pauses) < 0.9
+        gateway.coordinator.may_read_bulk.set()
+
+
+def pauses_of(session: PeerSession) -> list[float]:
+    """How long the session leaves its socket unread, each time it does, from now on."""
+    inbox, clock = session._inbox, asyncio.get_running_loop().time
+    began, lengths, pause, resume = [clock()], list[float](), inbox._pause, inbox._resume
+
+    def on_pause() -> None:
+        began.append(clock())
+        pause()
+
+    def on_resume() -> None:
+        lengths.append(clock() - began[-1])
+        resume()
+
+    inbox._pause, inbox._resume = on_pause, on_resume
+    return lengths
+
+
+def is_read(peer: ScriptedPeer) -> bool:
+    transport = session_of(peer).socket._transport
+    return transport is not None and transport.is_reading()

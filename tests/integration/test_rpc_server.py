@@ -56,6 +56,18 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def StartSync(self, request, context):
         raise self._error
 
+    async def AddPeer(self, request, context):
+        raise self._error
+
+    async def RemovePeer(self, request, context):
+        raise self._error
+
+    async def AddTrustedPeer(self, request, context):
+        raise self._error
+
+    async def RemoveTrustedPeer(self, request, context):
+        raise self._error
+
     async def _fail(self) -> None:
         raise self._error
 

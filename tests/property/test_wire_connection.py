@@ -6,15 +6,18 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from services.peer_gateway.core.connection import Connection
+from services.peer_gateway.core.devp2p import BaseCode
 from services.peer_gateway.core.eth_session import EthSession
 from services.peer_gateway.core.events import Disconnected, Event
+from services.peer_gateway.core.events import EthMessage as Arrived
 from services.peer_gateway.core.phases import Phase
 from services.peer_gateway.core.snappy_codec import deflate
 from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.faults import DisconnectReason, PeerFault
-from services.shared.ethwire.messages import Status
+from services.shared.ethwire.messages import EthMessage, Status
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash
+from tests.fuzz.eth_targets import sample_messages
 from tests.support.wire import ALICE, BOB, Cut, Pair, answering, local_node, random_cut, scripted_peer, whole
 
 MESSAGES = st.lists(
@@ -109,3 +112,55 @@ def test_any_eth_messages_decode_or_are_a_documented_fault(messages, is_ready):
         except PeerFault as fault:
             reasons.add(fault.disconnect_reason)
     assert reasons <= {DisconnectReason.SUBPROTOCOL_ERROR}
+
+
+CODES = st.lists(st.tuples(st.sampled_from(["alice", "bob"]), st.integers(0, 10)), max_size=12)
+
+
+@settings(max_examples=40, deadline=None)
+@given(st.integers(), st.integers(1, 300), VERSIONS, st.sampled_from([62, 63]), CODES)
+def test_any_order_of_messages_reaches_both_sessions_as_it_was_sent(seed, most, p2p_version, version, order):
+    sides = {
+        name: local_node(name, p2p_version=p2p_version, eth_versions=(62, version) if name == "alice" else (version,))
+        for name in ("alice", "bob")
+    }
+    pair = Pair(sides["alice"], sides["bob"], cut=random_cut(seed, most)).settle()
+    status, *messages = sample_messages(version)
+    assert isinstance(status, Status)
+    sent: dict[str, list[EthMessage]] = {"alice": [status], "bob": [status]}
+    for sender in sent:
+        (pair.alice if sender == "alice" else pair.bob).send_message(*encode_message(version, status))
+    for sender, number in order:
+        message = messages[number % len(messages)]
+        (pair.alice if sender == "alice" else pair.bob).send_message(*encode_message(version, message))
+        sent[sender].append(message)
+    pair.settle()
+    for sender, events in (("alice", pair.bob_events), ("bob", pair.alice_events)):
+        session = EthSession(version, status, 0.0)
+        arrived = [session.receive(event.code, event.payload) for event in events if isinstance(event, Arrived)]
+        assert arrived == sent[sender]
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.tuples(st.floats(0, 40), st.sampled_from(["pause", "resume", "ping", "wake"])), max_size=12))
+def test_a_peer_has_its_whole_time_however_often_we_stop_reading(steps):
+    peer = scripted_peer(Phase.OPEN)
+    now = heard_for = 0.0
+    is_paused = False
+    for seconds, step in steps:
+        now += seconds
+        heard_for += 0.0 if is_paused else seconds
+        if step == "pause":
+            peer.target.on_reading_paused(now)
+            is_paused = True
+        elif step == "resume":
+            peer.target.on_reading_resumed(now)
+            is_paused = False
+        elif step == "ping" and not peer.target.is_closed and not is_paused:
+            peer.send(BaseCode.PING, deflate(b"\xc0"), now)
+            heard_for = 0.0
+        elif not is_paused:
+            was_closed = peer.target.is_closed
+            peer.target.on_wakeup(now)
+            if not was_closed and abs(heard_for - 30.0) > 1e-6:
+                assert peer.target.is_closed == (heard_for > 30.0)

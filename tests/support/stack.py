@@ -112,6 +112,11 @@ class Stack:
         self.client = OperatorClient(self._address("coordinator"))
 
     @property
+    def datadir(self) -> Path:
+        """The coordinator's."""
+        return self._directory / "node"
+
+    @property
     def gateway(self) -> Service:
         return self.gateways[0]
 
@@ -174,7 +179,7 @@ class Stack:
     def _run_coordinator(self, stop: asyncio.Event, ready: Ready) -> Coroutine[Any, Any, None]:
         settings = self._settings
         config = CoordinatorConfig(
-            datadir=self._directory / "node",
+            datadir=self.datadir,
             network=settings.network,
             genesis=self._genesis,
             seal_check=settings.seal_check,
@@ -182,9 +187,11 @@ class Stack:
             listen=(self._address("coordinator"),),
             broadcaster=(self._address("broadcaster"),),
             static_peer=tuple(settings.static_peers),
+            maxpeers=settings.maxpeers,
             min_sync_peers=settings.min_sync_peers,
             force_sync_cycle=settings.force_sync_cycle,
             request_timeout=settings.request_timeout,
+            whitelist=tuple(settings.whitelist),
         )
         return coordinator_app.run(config, stop=stop, ready=ready)
 
@@ -200,6 +207,7 @@ class Stack:
             host="127.0.0.1",
             port=0,
             nodekey=local_node(f"gateway-{index}").key.to_hex(),
+            datadir=self._directory / f"gateway-{index}",
             nodiscover=True,
             handshake_timeout=self._settings.handshake_timeout,
             redial_after=self._settings.redial_after,
@@ -214,12 +222,14 @@ class StackSettings:
     static_peers: Sequence[str] = ()
     syncmode: Any = "full"
     gateways: int = 1
+    maxpeers: int = 25
     min_sync_peers: int = 1
     force_sync_cycle: float = 0.5
     request_timeout: float = 30.0
     handshake_timeout: float = 5.0
     redial_after: float = 30.0
     genesis_config: Mapping[str, object] = field(default_factory=dict)
+    whitelist: Sequence[str] = ()
     network: str | None = None
     """A built-in network instead of the small one."""
     seal_check: Any = "none"

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_address, wide_console
+from trisync.cli.operator_commands import coordinator_at, wide_console
 from trisync.cli.progress import describe_seconds
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.disconnects import OFFENCES, Disconnect, DisconnectList, Side
@@ -42,7 +42,7 @@ def disconnects(
     node_id = _node_id(node)
     if offence is not None and offence not in OFFENCES:
         raise CommandFailed(f"--offence {offence} is none of {', '.join(OFFENCES)}", BAD_USAGE)
-    asking = _ask(coordinator_address(datadir, coordinator), limit, node_id, side, offence)
+    asking = _ask(coordinator_at(datadir, coordinator), limit, node_id, side, offence)
     found = asyncio.run(asking)
     if as_json:
         print(json.dumps(list_json(found)))

@@ -27,7 +27,7 @@ def status(
     as_json: flags.Json = False,
 ) -> int:
     """Show where a running node stands."""
-    found = asyncio.run(_ask_status(coordinator_address(datadir, coordinator)))
+    found = asyncio.run(_ask_status(coordinator_at(datadir, coordinator)))
     if as_json:
         print(json.dumps(status_json(found)))
     else:
@@ -41,7 +41,7 @@ def peers(
     as_json: flags.Json = False,
 ) -> int:
     """List the peers of a running node."""
-    found = asyncio.run(_ask_peers(coordinator_address(datadir, coordinator)))
+    found = asyncio.run(_ask_peers(coordinator_at(datadir, coordinator)))
     if as_json:
         print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
     else:
@@ -55,7 +55,8 @@ def wide_console() -> Console:
     return console if console.is_terminal else Console(width=PIPE_WIDTH)
 
 
-def coordinator_address(datadir: Path, coordinator: str | None) -> str:
+def coordinator_at(datadir: Path, coordinator: str | None) -> str:
+    """The coordinator's address: as given, or as the data directory tells. Raises CommandFailed."""
     return coordinator if coordinator is not None else DataDir(datadir).coordinator_address()
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -12,6 +13,9 @@ from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
 
 MAX_PORT = 65_535
+
+STATIC_NODES = "static-nodes.json"
+"""geth's list of static nodes, which the coordinator reads from its data directory."""
 
 GATEWAY_LISTEN = "127.0.0.1:0"
 """Where a gateway answers health checks."""
@@ -37,6 +41,7 @@ class StackOptions:
     nodiscover: bool = False
     static_peers: tuple[str, ...] = ()
     trusted_peers: tuple[str, ...] = ()
+    netrestrict: str | None = None
     maxpeers: int = 25
     min_sync_peers: int = 5
     force_sync_cycle: float = 10.0
@@ -59,11 +64,21 @@ class StackOptions:
                     parse_enode(url)
                 except EnodeInvalid as problem:
                     raise BadUsage(f"{flag}: {problem}") from problem
+        if self.netrestrict is not None:
+            _check_networks(self.netrestrict)
         for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
             if number < 1:
                 raise BadUsage(f"{flag} {number} is not above 0")
         if not 0 < self.force_sync_cycle < float("inf"):
             raise BadUsage(f"--force-sync-cycle {self.force_sync_cycle} is not above 0 seconds")
+
+
+def _check_networks(text: str) -> None:
+    for entry in text.split(","):
+        try:
+            ipaddress.ip_network(entry.strip(), strict=False)
+        except ValueError:
+            raise BadUsage(f"--netrestrict: {entry!r} is not a network such as 10.0.0.0/8 or fd00::/8") from None
 
 
 def _check_ports(flag: str, first: int, count: int) -> None:
@@ -98,10 +113,7 @@ class StackPlan:
     broadcaster: ServicePlan
     gateways: tuple[ServicePlan, ...]
     coordinator_address: str
-
-    @property
-    def has_static_peers(self) -> bool:
-        return "--static-peer" in self.coordinator.arguments
+    has_static_peers: bool = False
 
     @property
     def services(self) -> tuple[ServicePlan, ...]:
@@ -117,6 +129,7 @@ def plan_stack(options: StackOptions) -> StackPlan:
         broadcaster=_broadcaster(options, coordinator, broadcaster),
         gateways=tuple(_gateway(options, index, coordinator, broadcaster) for index in range(options.gateways)),
         coordinator_address=coordinator,
+        has_static_peers=bool(options.static_peers) or (options.data_dir.path / STATIC_NODES).exists(),
     )
 
 
@@ -174,7 +187,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
         *(("--dial-after", str(GATHER_S)) if options.gateways > 1 else ()),
-        *(word for url in options.trusted_peers for word in ("--trusted-peer", url)),
+        *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
+        # Where it keeps its former peers. Its key has a place of its own.
+        *("--datadir", str(options.data_dir.path / f"gateway-{index}")),
     ]
     run_dir = options.data_dir.run_dir / f"gateway-{index}"
     return ServicePlan(
@@ -185,7 +200,8 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         log_path=options.data_dir.logs_dir / f"gateway-{index}.log",
         arguments=(*arguments, *_common(options, run_dir, 2 + index)),
         # Not a flag: a key must not stand in the list of processes.
-        environment={"TRISYNC_NODEKEY": nodekey},
+        # And trusted nodes are told by the coordinator: operators may take those of TRISYNC_TRUSTED_PEER away.
+        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": ""},
     )
 
 

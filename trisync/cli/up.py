@@ -85,6 +85,15 @@ def up(
             help="enode URL that may connect above the limit of peers. Repeatable.",
         ),
     ] = None,
+    netrestrict: Annotated[
+        str | None,
+        typer.Option(
+            "--netrestrict",
+            envvar="TRISYNC_NETRESTRICT",
+            metavar="CIDR[,CIDR]",
+            help="The only networks to have peers in, for those that connect and those that are dialled.",
+        ),
+    ] = None,
     maxpeers: Annotated[int, typer.Option("--maxpeers", envvar="TRISYNC_MAXPEERS", help="Most peers.")] = 25,
     min_sync_peers: Annotated[
         int,
@@ -160,6 +169,7 @@ def up(
             nodiscover=nodiscover,
             static_peers=flags.split_words(static_peer),
             trusted_peers=flags.split_words(trusted_peer),
+            netrestrict=netrestrict,
             maxpeers=maxpeers,
             min_sync_peers=min_sync_peers,
             force_sync_cycle=force_sync_cycle,

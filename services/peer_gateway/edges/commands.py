@@ -7,7 +7,7 @@ from collections.abc import Iterable
 from blocksync.v1 import broadcast_pb2
 from blocksync.v1 import gateway_link_pb2 as wire
 
-from services.peer_gateway.core.dial_schedule import DialSchedule
+from services.peer_gateway.core.dial_plan import DialPlan
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
 from services.peer_gateway.core.snappy_codec import Payload
@@ -46,8 +46,8 @@ COMMON_VERSION = 62
 class CoordinatorOrders:
     """Implements `CoordinatorCommands`."""
 
-    def __init__(self, parts: Parts, schedule: DialSchedule, dialler: Dialler) -> None:
-        self._parts, self._schedule, self._dialler = parts, schedule, dialler
+    def __init__(self, parts: Parts, dialler: Dialler) -> None:
+        self._parts, self._dialler = parts, dialler
         self._log = get_log("orders")
 
     def on_local_status(self, status: wire.LocalStatus) -> None:
@@ -84,8 +84,9 @@ class CoordinatorOrders:
         nodes = self._readable(plan.static_enodes)
         standing.static = frozenset(node.node_id for node in nodes)
         standing.siblings = frozenset(map(peer_id_from_proto, plan.gateway_node_ids))
-        self._schedule.set_plan(nodes, standing.siblings | {standing.own_id})
-        self._dialler.wake()
+        standing.trusted_by_plan = frozenset(map(peer_id_from_proto, plan.trusted_node_ids))
+        standing.orders = list(plan.orders)
+        self._dialler.set_plan(DialPlan(static=nodes, gateways=standing.siblings, dynamic_places=plan.dynamic_places))
 
     def _readable(self, urls: Iterable[str]) -> list[Enode]:
         nodes = []

@@ -6,8 +6,11 @@ import asyncio
 import os
 from typing import Final
 
+from services.peer_gateway.core.address_rules import InboundThrottle
 from services.peer_gateway.core.connection import Connection
 from services.peer_gateway.core.connection_config import ConnectionConfig, LocalNode
+from services.peer_gateway.core.events import Disconnected
+from services.peer_gateway.core.pending_places import PendingPlaces
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_session import PeerSession
 from services.peer_gateway.edges.tcp import PeerSocket
@@ -20,7 +23,11 @@ GOODBYES_S: Final = 2.0
 
 
 class Connections:
-    """Gives every connection its task, and bounds how many strangers may shake hands at once."""
+    """Gives every connection its task, and decides which strangers may shake hands with us.
+
+    What is turned away here has cost us an accepted socket and nothing else. Outbound handshakes are bounded
+    by the dial schedule: one is part of its dial.
+    """
 
     def __init__(self, parts: Parts, local: LocalNode, tasks: asyncio.TaskGroup) -> None:
         self._parts, self._local, self._tasks = parts, local, tasks
@@ -30,19 +37,23 @@ class Connections:
             ping_interval_s=parts.config.ping_interval,
         )
         self._running: dict[PeerSession, asyncio.Task[None]] = {}
+        self._restrict = parts.config.net_restrict
+        self._throttle = InboundThrottle()
+        self._pending: PendingPlaces[PeerSession] = PendingPlaces(parts.config.pending_peers)
         self._is_closing = False
 
     def accept(self) -> PeerSocket:
         """The protocol of the next inbound connection."""
         return self._session(None).socket
 
-    async def dial(self, node: Enode, timeout_s: float) -> None:
-        """Connect to a node; returns once it has joined or was refused. Raises OSError or TimeoutError."""
+    async def dial(self, node: Enode, timeout_s: float) -> Disconnected | None:
+        """Connect to a node; None once it has joined, or how it was refused. Raises OSError or TimeoutError."""
         session = self._session(node.node_id)
         loop = asyncio.get_running_loop()
         async with asyncio.timeout(timeout_s):
             await loop.create_connection(lambda: session.socket, node.host, node.tcp_port)
         await session.settled.wait()
+        return session.refused_by
 
     async def close_all(self) -> None:
         """Tell every peer that we quit, and wait for the sockets to close, for a moment."""
@@ -64,22 +75,42 @@ class Connections:
         )
 
     def _on_open(self, session: PeerSession) -> None:
-        metrics = self._parts.metrics
-        if self._is_closing or (session.inbound and self._pending_in() >= self._parts.config.pending_peers):
-            metrics.refused.labels("closing" if self._is_closing else "pending").inc()
+        cause = self._refusal(session)
+        if cause is not None:
+            self._parts.metrics.refused.labels(cause).inc()
             session.settled.set()
             session.socket.abort()
             return
         task = self._tasks.create_task(session.run(), name="peer")
         self._running[session] = task
-        connections = metrics.connections.labels("in" if session.inbound else "out")
+        connections = self._parts.metrics.connections.labels("in" if session.inbound else "out")
         connections.inc()
 
         def on_done(_: asyncio.Task[None]) -> None:
             del self._running[session]
+            self._pending.release(session)
             connections.dec()
 
         task.add_done_callback(on_done)
 
-    def _pending_in(self) -> int:
-        return sum(1 for session in self._running if session.inbound and not session.settled.is_set())
+    def _refusal(self, session: PeerSession) -> str | None:
+        """Why a connection is closed before its handshake: a word of a closed set, for the metric."""
+        if self._is_closing:
+            return "closing"
+        if not session.inbound:
+            return None
+        host, _ = session.socket.remote_address
+        if self._restrict is not None and not self._restrict.allows(host):
+            return "netrestrict"
+        if not self._throttle.admits(host, asyncio.get_running_loop().time()):
+            return "throttled"
+        return self._take_place(session, host)
+
+    def _take_place(self, session: PeerSession, host: str) -> str | None:
+        for other in [other for other in self._pending if other.settled.is_set()]:
+            self._pending.release(other)
+        verdict = self._pending.take(session, host)
+        if verdict.evicted is not None:
+            self._parts.metrics.refused.labels("evicted").inc()
+            verdict.evicted.socket.abort()
+        return None if verdict.is_taken else "pending"

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
+from collections.abc import Iterable
 from typing import Final
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
+from services.peer_gateway.core.dial_plan import Dial, DialKind, DialPlan, DialResult
 from services.peer_gateway.core.dial_schedule import DialSchedule
+from services.peer_gateway.core.events import Disconnected
+from services.peer_gateway.core.former_peers import FINAL_REASONS, FormerPeer
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.parts import Parts
+from services.peer_gateway.edges.peer_memory import PeerMemory
+from services.peer_gateway.edges.roster import JoinedPeer
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
@@ -21,43 +28,57 @@ SIBLINGS_S: Final = 5.0
 
 
 class Dialler:
-    """Owns the schedule's timer; one task for each dial under way."""
+    """Owns the schedule's timer; one task for each dial under way. Discovery offers its finds here."""
 
-    def __init__(self, schedule: DialSchedule, connections: Connections, parts: Parts) -> None:
-        self._schedule, self._connections, self._parts = schedule, connections, parts
+    def __init__(self, schedule: DialSchedule, connections: Connections, memory: PeerMemory, parts: Parts) -> None:
+        self._schedule, self._connections, self._memory, self._parts = schedule, connections, memory, parts
+        self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
         self._not_before = 0.0
         self._log = get_log("dialler")
 
-    def wake(self) -> None:
-        """The schedule may have something due: its plan changed."""
+    def set_plan(self, plan: DialPlan) -> None:
+        """Dial by this plan from now on."""
+        for node in self._schedule.set_plan(plan):
+            self._log.warning("a static node is not dialled: --netrestrict does not allow it", node=str(node))
+            self._tell_failure(node, "--netrestrict of the gateway does not allow this address")
         self._changed.set()
 
     def hold(self, seconds: float) -> None:
         """Wait with further dials, until the other gateways had their time to report."""
-        self._not_before = asyncio.get_running_loop().time() + seconds
+        self._not_before = self._loop.time() + seconds
 
-    def on_connected(self, node_id: PeerId) -> None:
-        self._schedule.on_connected(node_id)
+    def offer(self, nodes: Iterable[Enode]) -> None:
+        """Nodes that discovery found."""
+        self._schedule.offer(nodes, self._loop.time())
+        self._changed.set()
 
-    def on_disconnected(self, node_id: PeerId) -> None:
+    def wanted(self, now: float) -> int:
+        """How many nodes more discovery should find."""
+        return self._schedule.wanted(now)
+
+    def on_connected(self, node_id: PeerId, peer: JoinedPeer) -> None:
+        self._schedule.on_connected(node_id, inbound=peer.details().inbound)
+
+    def on_disconnected(self, node_id: PeerId, end: Disconnected) -> None:
         self._schedule.on_disconnected(node_id)
-        self.wake()
+        self._changed.set()
 
     def on_banned(self, node_id: PeerId, ban_s: float) -> None:
-        """Static nodes alone are dialled, and those are never banned."""
+        """Keep away from a node that is not static for so long."""
+        self._schedule.ban(node_id, self._loop.time() + ban_s)
 
-    async def run(self) -> None:
-        """Dial what is due until cancelled."""
-        loop = asyncio.get_running_loop()
+    async def run(self, former: Iterable[FormerPeer]) -> None:
+        """Dial what is due until cancelled, the peers of before the restart first."""
+        self._schedule.add_former(former, self._loop.time(), time.time())
         async with asyncio.TaskGroup() as dials:
             while True:
                 self._changed.clear()
-                if loop.time() < self._not_before:
-                    await asyncio.sleep(self._not_before - loop.time())
+                if self._loop.time() < self._not_before:
+                    await asyncio.sleep(self._not_before - self._loop.time())
                     continue
-                for node in self._schedule.due(loop.time()):
-                    dials.create_task(self._dial(node), name="dial")
+                for dial in self._schedule.due(self._loop.time()):
+                    dials.create_task(self._dial(dial), name="dial")
                 await self._wait(self._schedule.next_wakeup())
 
     async def _wait(self, until: float | None) -> None:
@@ -67,19 +88,38 @@ class Dialler:
         except TimeoutError:
             return
 
-    async def _dial(self, node: Enode) -> None:
+    async def _dial(self, dial: Dial) -> None:
+        node, result = dial.node, DialResult.FAILED
+        self._memory.on_dial(node)
+        if dial.kind is DialKind.FORMER:
+            self._parts.standing.former.add(node.node_id)
         try:
-            await self._connections.dial(node, self._parts.config.dial_timeout)
-            self._parts.metrics.dials.labels("connected").inc()
+            end = await self._connections.dial(node, self._parts.config.dial_timeout)
+            result = _result_of(end)
+            self._parts.metrics.dials.labels(dial.kind.value, "connected").inc()
         except (OSError, TimeoutError) as problem:
-            self._parts.metrics.dials.labels("unreachable").inc()
+            self._parts.metrics.dials.labels(dial.kind.value, "unreachable").inc()
             why = in_words(problem)
-            self._log.info("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
-            failed = wire.DialFailed(enode=str(node), explanation=why)
-            self._parts.coordinator.tell(wire.ControlRequest(dial_failed=failed))
+            # Most nodes that discovery finds are gone or full: only what an operator asked for is worth a line.
+            say = self._log.info if dial.kind is DialKind.STATIC else self._log.debug
+            say("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
+            if dial.kind is DialKind.STATIC:
+                self._tell_failure(node, why)
         finally:
-            self._schedule.on_dial_ended(node.node_id, asyncio.get_running_loop().time())
-            self.wake()
+            self._parts.standing.former.discard(node.node_id)
+            if self._schedule.on_dial_ended(node.node_id, result, self._loop.time()):
+                self._memory.forget(node.node_id)
+            self._changed.set()
+
+    def _tell_failure(self, node: Enode, why: str) -> None:
+        failed = wire.DialFailed(enode=str(node), explanation=why)
+        self._parts.coordinator.tell(wire.ControlRequest(dial_failed=failed))
+
+
+def _result_of(end: Disconnected | None) -> DialResult:
+    if end is None:
+        return DialResult.JOINED
+    return DialResult.REFUSED_FOR_GOOD if end.reason in FINAL_REASONS else DialResult.FAILED
 
 
 def in_words(problem: OSError) -> str:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 from dataclasses import dataclass, field
 
+from blocksync.v1 import gateway_link_pb2
+
 from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
@@ -21,15 +23,24 @@ class Standing:
     """Who we are, and where our chain stands as the coordinator last said."""
 
     own_id: PeerId
-    trusted: frozenset[PeerId]
+    trusted_here: frozenset[PeerId]
+    """Nodes that this gateway was started to trust."""
+    trusted_by_plan: frozenset[PeerId] = frozenset()
     static: frozenset[PeerId] = frozenset()
     """The nodes this gateway keeps a connection to, whoever dials."""
     siblings: frozenset[PeerId] = frozenset()
     """Node ids of all gateways."""
+    former: set[PeerId] = field(default_factory=set)
+    """Peers of before the restart that are being dialled."""
+    orders: list[gateway_link_pb2.PeerOrder] = field(default_factory=list)
+    """What operators ordered about nodes, kept for the coordinator: it forgets when it restarts."""
     status: Status | None = None
     """The last one outlives the coordinator; the version is filled in for each peer."""
     has_status: asyncio.Event = field(default_factory=asyncio.Event)
     """Set with the first status: before it nobody is listened to or dialled."""
+
+    def is_trusted(self, node_id: PeerId) -> bool:
+        return node_id in self.trusted_here or node_id in self.trusted_by_plan
 
     def set_status(self, status: Status) -> None:
         self.status = status

@@ -26,6 +26,7 @@ from services.peer_gateway.edges.refusals import Refused, refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
 from services.peer_gateway.edges.tcp import PeerSocket, Writing
+from services.shared.chainspec.enode import MAX_PORT, Enode
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.faults import PeerFault
@@ -69,6 +70,7 @@ class PeerSession:
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._joined_at = 0.0
+        self._listen_port = 0
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
         self.settled = asyncio.Event()
@@ -132,6 +134,17 @@ class PeerSession:
         self._details.connected_seconds = asyncio.get_running_loop().time() - self._joined_at
         return self._details
 
+    def listens_at(self) -> Enode | None:
+        host, _ = self.socket.remote_address
+        if self._node_id is None or not 0 < self._listen_port <= MAX_PORT:
+            return None
+        return Enode(self._node_id, host, self._listen_port, self._listen_port)
+
+    @property
+    def refused_by(self) -> Disconnected | None:
+        """How it ended where it never joined. Asked once it has settled."""
+        return None if self._stage is Stage.JOINED else self._end
+
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         assert self._replies is not None
         return self._replies.ask(request, request_id, session)
@@ -149,7 +162,7 @@ class PeerSession:
         met.remote_address = f"{host}:{port}"
         if node_id is not None:
             met.node_id = node_id
-            met.static, met.trusted = node_id in standing.static, node_id in standing.trusted
+            met.static, met.trusted = node_id in standing.static, standing.is_trusted(node_id)
 
     async def _fail_at_end(self) -> None:
         await self._ended.wait()
@@ -159,6 +172,7 @@ class PeerSession:
         parts = self._parts
         ready = await self._ready
         node_id = PeerId(ready.hello.node_id)
+        self._listen_port = ready.hello.listen_port
         self._stage = Stage.ADMISSION
         self._farewell.disconnect.eth_version = ready.eth_version
         self._check_identity(node_id)
@@ -183,7 +197,7 @@ class PeerSession:
         if node_id in self._parts.roster:
             raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         most = self._parts.config.maxpeers
-        if most is not None and len(self._parts.roster) >= most and node_id not in standing.trusted:
+        if most is not None and len(self._parts.roster) >= most and not standing.is_trusted(node_id):
             raise refused(wire.ADMISSION_TOO_MANY_PEERS)
 
     async def _get_admitted(self, node_id: PeerId) -> None:
@@ -192,7 +206,8 @@ class PeerSession:
             node_id=node_id,
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
-            trusted=node_id in self._parts.standing.trusted,
+            trusted=self._parts.standing.is_trusted(node_id),
+            former=not self.inbound and node_id in self._parts.standing.former,
             remote_address=f"{host}:{port}",
         )
         # From the question on: an answer that comes when the peer is gone must not leave a place taken.
@@ -233,7 +248,8 @@ class PeerSession:
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
-            trusted=node_id in self._parts.standing.trusted,
+            # Only what this gateway alone knows: the coordinator's own list may change while the peer is here.
+            trusted=node_id in self._parts.standing.trusted_here,
             eth_version=ready.eth_version,
             p2p_version=ready.hello.version,
             head_hash=status.head_hash,
@@ -276,7 +292,7 @@ class PeerSession:
             parts.coordinator.tell(wire.ControlRequest(peer_left=left))
         self._report()
         if self._stage is Stage.JOINED and self._node_id is not None:
-            parts.roster.remove(self._node_id)
+            parts.roster.remove(self._node_id, end)
             parts.metrics.peers.labels(str(self._details.eth_version)).dec()
             parts.broadcaster.peer_left(self._node_id)
             self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))
@@ -294,11 +310,10 @@ class PeerSession:
         """Tell the coordinator of the end, unless it was a stranger's."""
         now = asyncio.get_running_loop().time()
         report = self._farewell.finish(self._end, self._stage, self.socket.client_name, now)
-        if not report.node_id:
-            return
         if report.ban_seconds > 0:
             self._parts.roster.ban(PeerId(report.node_id), report.ban_seconds)
-        self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
+        if report.node_id:
+            self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
 
     def _count_handshake(self, outcome: str) -> None:
         self._parts.metrics.handshakes.labels(self._stage.name.lower(), outcome).inc()

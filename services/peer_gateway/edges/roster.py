@@ -7,9 +7,11 @@ from typing import Protocol
 
 from blocksync.v1 import broadcast_pb2, common_pb2
 
+from services.peer_gateway.core.events import Disconnected
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 
@@ -21,6 +23,9 @@ class JoinedPeer(Protocol):
     def known_blocks(self) -> KnownBlocks: ...
 
     def details(self) -> common_pb2.PeerDetails: ...
+
+    def listens_at(self) -> Enode | None:
+        """Where it can be dialled, if its Hello told a port."""
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question of the coordinator; the result says why it could not be sent, if so."""
@@ -34,9 +39,9 @@ class JoinedPeer(Protocol):
 class RosterWatcher(Protocol):
     """Whoever must know at once who is connected."""
 
-    def on_connected(self, node_id: PeerId) -> None: ...
+    def on_connected(self, node_id: PeerId, peer: JoinedPeer) -> None: ...
 
-    def on_disconnected(self, node_id: PeerId) -> None: ...
+    def on_disconnected(self, node_id: PeerId, end: Disconnected) -> None: ...
 
     def on_banned(self, node_id: PeerId, ban_s: float) -> None:
         """For so long this node would not be admitted."""
@@ -68,12 +73,12 @@ class Roster:
         assert node_id not in self._peers, "one connection per node id"
         self._peers[node_id] = peer
         for watcher in self._watchers:
-            watcher.on_connected(node_id)
+            watcher.on_connected(node_id, peer)
 
-    def remove(self, node_id: PeerId) -> None:
+    def remove(self, node_id: PeerId, end: Disconnected) -> None:
         del self._peers[node_id]
         for watcher in self._watchers:
-            watcher.on_disconnected(node_id)
+            watcher.on_disconnected(node_id, end)
 
     def ban(self, node_id: PeerId, ban_s: float) -> None:
         """Tell whoever might dial it that this node would not be admitted for so long."""

@@ -10,6 +10,8 @@ from urllib.parse import parse_qs, urlsplit
 
 from services.shared.ethwire.types import PeerId
 
+MAX_PORT: Final = 65_535
+
 _FIELD_PRIME: Final = 2**256 - 2**32 - 977
 """The field of secp256k1: a node id is a point (x, y) with y² = x³ + 7 in it."""
 
@@ -91,6 +93,6 @@ def _parse_discport(url: str, query: dict[str, list[str]], tcp_port: int) -> int
     given = query.get("discport")
     if given is None:
         return tcp_port
-    if not re.fullmatch("[0-9]{1,5}", given[0]) or int(given[0]) > 65535:
+    if not re.fullmatch("[0-9]{1,5}", given[0]) or int(given[0]) > MAX_PORT:
         raise EnodeInvalid(url, "its discport is not a number from 0 to 65535")
     return int(given[0])

@@ -194,7 +194,7 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.ALREADY_CONNECTED: _refuse(DisconnectReason.ALREADY_CONNECTED),
         Offence.CONNECTED_TO_SELF: _drop(DisconnectReason.CONNECTED_TO_SELF, NO_BAN_S),
         Offence.BANNED: _refuse(DisconnectReason.USELESS_PEER),
-        Offence.COORDINATOR_AWAY: _drop(DisconnectReason.TOO_MANY_PEERS, NO_BAN_S),
+        Offence.COORDINATOR_AWAY: _refuse(DisconnectReason.TOO_MANY_PEERS),
         Offence.OPERATOR_REQUEST: _drop(DisconnectReason.REQUESTED, NO_BAN_S),
         Offence.SHUTDOWN: _drop(DisconnectReason.CLIENT_QUITTING, NO_BAN_S),
         Offence.CONNECTION_LOST: _over(LogLevel.INFO),

@@ -26,6 +26,10 @@ class InvalidRequest(RpcError):
     """The request breaks the contract: a hash of the wrong length, a missing field."""
 
 
+class LimitReached(RpcError):
+    """The call would exceed a bound that the service keeps for its own sake."""
+
+
 class NotReady(RpcError):
     """The service cannot answer yet; asking again later may help."""
 
@@ -46,6 +50,7 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     UnknownPeer: grpc.StatusCode.NOT_FOUND,
     UnknownBlock: grpc.StatusCode.NOT_FOUND,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,

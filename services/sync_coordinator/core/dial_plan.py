@@ -1,34 +1,81 @@
-"""Which gateway keeps the connection to which static node."""
+"""Which gateway keeps the connection to which static node, and how many others each may dial."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Collection, Mapping
 
 from services.shared.chainspec.enode import Enode
-from services.shared.ethwire.hashing import keccak256
+from services.shared.chainspec.rendezvous import owner_of
 from services.shared.ethwire.types import PeerId
 
 
-def owner_of(node_id: PeerId, gateway_ids: Iterable[str]) -> str | None:
-    """The gateway that dials this node: highest random weight (Thaler and Ravishankar, 1996).
+class StaticPlan:
+    """Gives each static node to one gateway.
 
-    When a gateway comes or goes, only the nodes that it wins or had change their owner.
+    A node that is connected stays with the gateway that holds it: any other one would dial it again and again
+    only to hear that it is connected already. Of the rest, what an operator added goes to the least loaded
+    gateway and stays there while that one lives; all others are shared out by rendezvous hashing.
     """
-    return max(gateway_ids, key=lambda gateway_id: keccak256(gateway_id.encode() + node_id), default=None)
 
+    def __init__(self) -> None:
+        self._given: dict[PeerId, str] = {}
+        """Of nodes that operators added."""
 
-def plan_dials(
-    nodes: Iterable[Enode], gateway_ids: Iterable[str], connected: Mapping[PeerId, str]
-) -> Mapping[str, list[Enode]]:
-    """For each live gateway the static nodes it keeps a connection to.
-
-    A node that is connected stays with the gateway that `connected` names for it: any other one would dial it
-    again and again only to hear that it is connected already.
-    """
-    plan: dict[str, list[Enode]] = {gateway_id: [] for gateway_id in gateway_ids}
-    for node in nodes:
-        holder = connected.get(node.node_id)
-        owner = holder if holder in plan else owner_of(node.node_id, plan)
-        if owner is not None:
+    def share_out(
+        self,
+        nodes: Mapping[PeerId, Enode],
+        is_ordered: Callable[[PeerId], bool],
+        peers_of: Mapping[str, int],
+        holder_of: Callable[[PeerId], str | None],
+    ) -> Mapping[str, list[Enode]]:
+        """For each live gateway its static nodes. `peers_of` has the number of peers of every live gateway."""
+        plan: dict[str, list[Enode]] = {gateway_id: [] for gateway_id in peers_of}
+        load = dict(peers_of)
+        self._given = {node_id: gateway_id for node_id, gateway_id in self._given.items() if node_id in nodes}
+        waiting = []
+        for node_id, node in nodes.items():
+            owner = self._owner(node_id, plan, holder_of, is_ordered=is_ordered(node_id))
+            if owner is None:
+                waiting.append(node)
+                continue
             plan[owner].append(node)
-    return plan
+            if holder_of(node_id) != owner:
+                load[owner] += 1
+        for node in waiting if plan else []:
+            least = min(load, key=lambda gateway_id: (load[gateway_id], gateway_id))
+            self._given[node.node_id] = least
+            plan[least].append(node)
+            load[least] += 1
+        return plan
+
+    def _owner(
+        self,
+        node_id: PeerId,
+        gateway_ids: Collection[str],
+        holder_of: Callable[[PeerId], str | None],
+        *,
+        is_ordered: bool,
+    ) -> str | None:
+        """Whose a node is already; None for one that is to be given to the least loaded gateway."""
+        holder = holder_of(node_id)
+        if holder is not None and holder in gateway_ids:
+            if is_ordered:
+                self._given[node_id] = holder
+            return holder
+        if not is_ordered:
+            return owner_of(node_id, gateway_ids)
+        given = self._given.get(node_id)
+        return given if given is not None and given in gateway_ids else None
+
+
+def share_dynamic_places(places: int, outbound_of: Mapping[str, int]) -> Mapping[str, int]:
+    """How many outbound peers, static ones aside, each of these gateways may have, `places` together.
+
+    Each keeps what it has; what is left goes to those with the least, one by one. So the parts add up to
+    `places`, or to what is there already where a gateway that came later found the quota spent.
+    """
+    parts = dict(outbound_of)
+    for _ in range(max(0, places - sum(parts.values())) if parts else 0):
+        least = min(parts, key=lambda gateway_id: (parts[gateway_id], gateway_id))
+        parts[least] += 1
+    return parts

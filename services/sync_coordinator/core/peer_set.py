@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import enum
 import heapq
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import Final
 
 from services.shared.ethwire.types import BlockHash, PeerId
+from services.sync_coordinator.core.places import DIAL_RATIO, Applicant, Place, Tally
 
 ADMISSION_LASTS_S: Final = 30.0
 """How long an admitted peer may take to finish its eth handshake before its place is free again: more than
@@ -48,26 +49,23 @@ class Peer:
     bodies_delivered: int = 0
 
 
-class _Place(NamedTuple):
-    """What an admitted peer holds until it joins."""
-
-    gateway_id: str
-    until: float
-
-
 class PeerSet:
     """Every peer of every gateway, at most one entry per node id.
 
     Places are counted over joined and admitted peers together, so that a burst of handshakes cannot
-    exceed `max_peers`. The best peer is kept in a heap whose outdated entries are skipped when they
-    come up: each change costs O(log n).
+    exceed `max_peers`, nor either direction its part of them. The best peer is kept in a heap whose
+    outdated entries are skipped when they come up: each change costs O(log n).
     """
 
     def __init__(self, max_peers: int) -> None:
         self._max_peers = max_peers
         self._peers: dict[PeerId, Peer] = {}
-        self._admitted: dict[PeerId, _Place] = {}
+        self._admitted: dict[PeerId, Place] = {}
         self._gateways: dict[str, PeerId] = {}
+        self._discovering: set[str] = set()
+        self._joined, self._inbound = Tally(), Tally()
+        self._dialled = Tally()
+        """Outbound and not static: what the dial quota counts."""
         self._by_difficulty: list[tuple[int, float, PeerId]] = []
 
     def __len__(self) -> int:
@@ -86,28 +84,57 @@ class PeerSet:
     def gateway_node_ids(self) -> list[PeerId]:
         return list(self._gateways.values())
 
-    def admit(self, node_id: PeerId, gateway_id: str, *, trusted: bool, now: float) -> Admission:
-        """Decide on a peer that has said Hello; an admitted one holds a place until it, or its gateway, leaves."""
+    @property
+    def dial_quota(self) -> int:
+        """Peers that all gateways together may have dialled of their own accord: none where none discovers."""
+        return self._max_peers // DIAL_RATIO if self._discovering else 0
+
+    def outbound_of(self) -> Mapping[str, int]:
+        """What each discovering gateway has of that quota."""
+        return {each: self._dialled.of(each) for each in self._gateways if each in self._discovering}
+
+    def peers_of(self) -> Mapping[str, int]:
+        """How many peers each gateway has."""
+        return {gateway_id: self._joined.of(gateway_id) for gateway_id in self._gateways}
+
+    def admit(self, applicant: Applicant, now: float) -> Admission:
+        """Decide as geth's `encHandshakeChecks`; an admitted one holds a place until it, or its gateway, leaves."""
         self._forget_late_admissions(now)
+        node_id = applicant.node_id
         if node_id in self._gateways.values():
             return Admission.SELF
         if node_id in self._peers or node_id in self._admitted:
             return Admission.ALREADY_CONNECTED
-        if not trusted and len(self._peers) + len(self._admitted) >= self._max_peers:
+        if not applicant.trusted and self._is_full_for(applicant):
             return Admission.TOO_MANY_PEERS
-        self._admitted[node_id] = _Place(gateway_id, now + ADMISSION_LASTS_S)
+        is_dialled = not applicant.inbound and not applicant.static
+        place = Place(applicant.gateway_id, applicant.inbound, is_dialled, now + ADMISSION_LASTS_S)
+        self._admitted[node_id] = place
+        self._count_place(place, 1)
         return Admission.ADMITTED
+
+    def mark(self, peer: Peer, *, static: bool, trusted: bool) -> bool:
+        """Note that a connected peer is static or trusted from now on, or is not; False when nothing changed."""
+        if (peer.static, peer.trusted) == (static, trusted):
+            return False
+        self._count(peer, -1)
+        peer.static, peer.trusted = static, trusted
+        self._count(peer, 1)
+        return True
 
     def join(self, peer: Peer) -> bool:
         """Add a peer that finished its eth handshake; False when another gateway holds that node id for longer.
 
         An older connection than the one that is held has outlived a link or a coordinator: it takes its place.
         """
-        self._admitted.pop(peer.node_id, None)
+        self._free(peer.node_id)
         held = self._peers.get(peer.node_id)
         if held is not None and held.gateway_id != peer.gateway_id and held.joined_at <= peer.joined_at:
             return False
+        if held is not None:
+            self._count(held, -1)
         self._peers[peer.node_id] = peer
+        self._count(peer, 1)
         self._rank(peer)
         return True
 
@@ -115,11 +142,18 @@ class PeerSet:
         """Remove a peer of this gateway, or give back the place of one that never joined."""
         peer = self._peers.get(node_id)
         if peer is not None and peer.gateway_id == gateway_id:
-            return self._peers.pop(node_id)
+            return self._remove(peer)
         place = self._admitted.get(node_id)
         if place is not None and place.gateway_id == gateway_id:
-            del self._admitted[node_id]
+            self._free(node_id)
         return None
+
+    def set_discovering(self, gateway_id: str, *, discovers: bool) -> None:
+        """Note whether a gateway looks for peers itself."""
+        if discovers:
+            self._discovering.add(gateway_id)
+        else:
+            self._discovering.discard(gateway_id)
 
     def attach_gateway(self, gateway_id: str, gateway_node_id: PeerId, peers: Iterable[Peer]) -> SnapshotChange:
         """Take a gateway's snapshot: it replaces all that was known of that gateway's peers."""
@@ -128,7 +162,7 @@ class PeerSet:
         now_there = {peer.node_id: peer for peer in peers}
         left = [peer for peer in self.of_gateway(gateway_id) if peer.node_id not in now_there]
         for peer in left:
-            del self._peers[peer.node_id]
+            self._remove(peer)
         joined, duplicates = [], []
         for peer in now_there.values():
             held = self._peers.get(peer.node_id)
@@ -145,10 +179,11 @@ class PeerSet:
     def detach_gateway(self, gateway_id: str) -> list[Peer]:
         """Forget a gateway that is gone, and its peers, which are returned."""
         self._gateways.pop(gateway_id, None)
+        self._discovering.discard(gateway_id)
         self._free_places(gateway_id)
         left = self.of_gateway(gateway_id)
         for peer in left:
-            del self._peers[peer.node_id]
+            self._remove(peer)
         return left
 
     def raise_head(self, node_id: PeerId, head_hash: BlockHash, total_difficulty: int) -> bool:
@@ -179,13 +214,50 @@ class PeerSet:
             ]
             heapq.heapify(self._by_difficulty)
 
+    def _is_full_for(self, applicant: Applicant) -> bool:
+        """SPEC section 1: all places, inbound ones, and those of the dial quota."""
+        quota = self.dial_quota
+        if len(self._peers) + len(self._admitted) >= self._max_peers:
+            return True
+        if applicant.inbound:
+            return self._inbound.total >= self._max_peers - quota
+        return applicant.is_dynamic and self._dialled.total >= quota
+
+    def _remove(self, peer: Peer) -> Peer:
+        del self._peers[peer.node_id]
+        self._count(peer, -1)
+        return peer
+
+    def _count(self, peer: Peer, by: int) -> None:
+        self._joined.add(peer.gateway_id, by)
+        if peer.inbound:
+            self._inbound.add(peer.gateway_id, by)
+        elif not peer.static:
+            self._dialled.add(peer.gateway_id, by)
+
+    def _count_place(self, place: Place, by: int) -> None:
+        if place.inbound:
+            self._inbound.add(place.gateway_id, by)
+        elif place.is_dialled:
+            self._dialled.add(place.gateway_id, by)
+
+    def _free(self, node_id: PeerId) -> None:
+        place = self._admitted.pop(node_id, None)
+        if place is not None:
+            self._count_place(place, -1)
+
     def _free_places(self, gateway_id: str) -> None:
         """A gateway that comes back asks again for those it still waits for; they must not be in their own way."""
-        self._admitted = {node_id: place for node_id, place in self._admitted.items() if place.gateway_id != gateway_id}
+        for node_id in [node_id for node_id, place in self._admitted.items() if place.gateway_id == gateway_id]:
+            self._free(node_id)
 
     def _forget_late_admissions(self, now: float) -> None:
-        for node_id in [node_id for node_id, place in self._admitted.items() if place.until <= now]:
-            del self._admitted[node_id]
+        # Every admission lasts equally long, so they end in the order in which they were given.
+        while self._admitted:
+            node_id, place = next(iter(self._admitted.items()))
+            if place.until > now:
+                return
+            self._free(node_id)
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,9 @@ from services.sync_coordinator.edges.gateway_links import GatewayLink
 class GatewayEvents(Protocol):
     """Called by the link's readers, in the order of each stream. No call waits for anything."""
 
-    def gateway_attached(self, link: GatewayLink, peers: Sequence[Peer]) -> None: ...
+    def gateway_attached(
+        self, link: GatewayLink, hello: gateway_link_pb2.GatewayHello, peers: Sequence[Peer]
+    ) -> None: ...
 
     def gateway_detached(self, link: GatewayLink) -> None: ...
 

@@ -61,7 +61,7 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
             # A connection that died unnoticed: what was asked through it is lost.
             self._events.gateway_detached(former)
         self._links.attach(link)
-        self._events.gateway_attached(link, [_peer(details, link.gateway_id) for details in hello.peers])
+        self._events.gateway_attached(link, hello, [_peer(details, link.gateway_id) for details in hello.peers])
         reader = asyncio.create_task(self._read_control(link, request_iterator), name=f"control-{link.gateway_id}")
         try:
             async for message in outbox:

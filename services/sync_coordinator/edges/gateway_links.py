@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -95,8 +95,7 @@ class GatewayLinks:
         drop = gateway_link_pb2.DropPeer(node_id=peer, offence=offence_to_proto(offence), explanation=explanation)
         self._send(gateway_id, gateway_link_pb2.ControlResponse(drop_peer=drop))
 
-    def send_dial_plan(self, gateway_id: str, enodes: Iterable[str], gateway_node_ids: Iterable[PeerId]) -> None:
-        plan = gateway_link_pb2.DialPlan(static_enodes=enodes, gateway_node_ids=gateway_node_ids)
+    def send_dial_plan(self, gateway_id: str, plan: gateway_link_pb2.DialPlan) -> None:
         self._send(gateway_id, gateway_link_pb2.ControlResponse(dial_plan=plan))
 
     def send_verdict(self, gateway_id: str, ticket: int, admission: Admission, ban_s: float) -> None:

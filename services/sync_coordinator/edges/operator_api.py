@@ -24,6 +24,7 @@ from services.sync_coordinator.core.disconnect_log import DisconnectFilter, Ende
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.sync_cycle import SyncCause, SyncVerdict
 from services.sync_coordinator.edges.change_signal import ChangeSignal
+from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.status_board import StatusBoard, chain_head
 from services.sync_coordinator.edges.sync_driver import SyncDriver
@@ -44,7 +45,7 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class OperatorParts:
-    """What answers operators."""
+    """What operators ask, and what they order."""
 
     board: StatusBoard
     changes: ChangeSignal
@@ -52,6 +53,7 @@ class OperatorParts:
     penalties: PenaltyDesk
     driver: SyncDriver
     store: ChainStore
+    orders: PeerOrders
 
 
 class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
@@ -60,7 +62,7 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
     def __init__(self, parts: OperatorParts) -> None:
         self._board, self._changes = parts.board, parts.changes
         self._peers, self._penalties = parts.peers, parts.penalties
-        self._driver, self._store = parts.driver, parts.store
+        self._driver, self._store, self._orders = parts.driver, parts.store, parts.orders
 
     async def GetStatus(
         self, request: coordinator_pb2.GetStatusRequest, context: Context
@@ -123,6 +125,26 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.StartSyncResponse:
         decision = self._driver.consider(SyncCause.OPERATOR, self._peers.best())
         return coordinator_pb2.StartSyncResponse(result=_RESULT_OF[decision.verdict], explanation=decision.explanation)
+
+    async def AddPeer(
+        self, request: coordinator_pb2.AddPeerRequest, context: Context
+    ) -> coordinator_pb2.AddPeerResponse:
+        return self._orders.add_peer(request.enode)
+
+    async def RemovePeer(
+        self, request: coordinator_pb2.RemovePeerRequest, context: Context
+    ) -> coordinator_pb2.RemovePeerResponse:
+        return self._orders.remove_peer(request.enode)
+
+    async def AddTrustedPeer(
+        self, request: coordinator_pb2.AddTrustedPeerRequest, context: Context
+    ) -> coordinator_pb2.AddTrustedPeerResponse:
+        return self._orders.add_trusted_peer(request.enode)
+
+    async def RemoveTrustedPeer(
+        self, request: coordinator_pb2.RemoveTrustedPeerRequest, context: Context
+    ) -> coordinator_pb2.RemoveTrustedPeerResponse:
+        return self._orders.remove_trusted_peer(request.enode)
 
     def _wanted_hash(self, request: coordinator_pb2.GetBlockRequest) -> BlockHash | None:
         match request.WhichOneof("block"):

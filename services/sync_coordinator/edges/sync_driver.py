@@ -172,6 +172,10 @@ class SyncDriver:
         cause = SyncCause.STATIC_PEER_JOINED if is_kept else SyncCause.PEER_JOINED
         self.consider(cause, peer if is_kept else self._parts.peers.best())
 
+    def on_peer_kept(self, peer: Peer) -> None:
+        """A connected peer is static or trusted from now on."""
+        self.consider(SyncCause.STATIC_PEER_JOINED, peer)
+
     def on_peer_left(self, node_id: PeerId) -> None:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_peer_left(node_id, self._loop.time()))

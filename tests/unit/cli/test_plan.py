@@ -54,6 +54,7 @@ def test_options_reach_the_services_they_are_for():
         seal_check="none",
         static_peers=(ENODE,),
         trusted_peers=(ENODE,),
+        netrestrict="10.0.0.0/8,fd00::/8",
         nodiscover=True,
         nodekey="/key",
         min_sync_peers=2,
@@ -64,7 +65,9 @@ def test_options_reach_the_services_they_are_for():
     gateway = gateway_config(plan.gateways[0])
     assert (coordinator.genesis, coordinator.network, coordinator.networkid) == (Path("/g.json"), None, 1337)
     assert (coordinator.syncmode, coordinator.seal_check, coordinator.min_sync_peers) == ("light", "none", 2)
-    assert coordinator.static_peer == coordinator.trusted_peer == gateway.trusted_peer == (ENODE,)
+    # Gateways hear of trusted nodes from the coordinator, which may change its mind.
+    assert (coordinator.static_peer, coordinator.trusted_peer, gateway.trusted_peer) == ((ENODE,), (ENODE,), ())
+    assert gateway.netrestrict == "10.0.0.0/8,fd00::/8"
     assert coordinator.listen == ("unix:/d/run/coordinator.sock", "127.0.0.1:7450")
     assert (gateway.nodiscover, gateway.nodekey) == (True, "/key")
 
@@ -72,8 +75,9 @@ def test_options_reach_the_services_they_are_for():
 def test_variables_of_up_do_not_reach_a_gateway_as_its_own():
     plan = plan_stack(replace(OPTIONS, maxpeers=9, listen=("127.0.0.1:7450",)))
     variables = {"TRISYNC_LISTEN": "127.0.0.1:7450", "TRISYNC_MAXPEERS": "3", "TRISYNC_METRICS_PORT": "9100"}
-    gateway = gateway_config(plan.gateways[0], variables)
+    gateway = gateway_config(plan.gateways[0], {**variables, "TRISYNC_TRUSTED_PEER": ENODE, "TRISYNC_DATADIR": "/x"})
     assert (gateway.listen, gateway.maxpeers, gateway.metrics_port) == ("127.0.0.1:0", 9, 0)
+    assert (gateway.trusted_peer, gateway.datadir) == ((), Path("/d/gateway-0"))
 
 
 def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
@@ -83,6 +87,7 @@ def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
     assert [gateway.nodekey for gateway in gateways] == ["/key", "/d/nodekey-1", "/d/nodekey-2"]
     assert [gateway.metrics_port for gateway in gateways] == [9102, 9103, 9104]
     assert len({gateway.gateway_id for gateway in gateways}) == 3
+    assert len({gateway.datadir for gateway in gateways}) == 3
 
 
 def test_gateways_wait_for_each_other_before_they_dial_and_a_single_one_for_nobody():
@@ -122,6 +127,7 @@ def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: P
         ("metrics_port", 65_535, "--metrics-port 65535"),
         ("static_peers", ("enode://x@127.0.0.1:1",), "--static-peer: 'enode://x@127.0.0.1:1'"),
         ("trusted_peers", ("http://x",), "--trusted-peer: 'http://x'"),
+        ("netrestrict", "10.0.0.0/40", "--netrestrict: '10.0.0.0/40'"),
         ("maxpeers", 0, "--maxpeers 0"),
         ("min_sync_peers", 0, "--min-sync-peers 0"),
         ("force_sync_cycle", 0.0, "--force-sync-cycle 0.0"),

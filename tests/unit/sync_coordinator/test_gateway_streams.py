@@ -24,7 +24,7 @@ class AttachedGateways:
         self.seen: list[tuple[str, int]] = []
         self._streams: list[GatewayLink] = []
 
-    def gateway_attached(self, link: GatewayLink, peers: object) -> None:
+    def gateway_attached(self, link: GatewayLink, hello: object, peers: object) -> None:
         self._streams.append(link)
         self.seen.append(("attached", self._streams.index(link)))
         link.send(gateway_link_pb2.ControlResponse())

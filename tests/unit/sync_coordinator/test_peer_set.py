@@ -2,11 +2,13 @@ from __future__ import annotations
 
 import random
 
+import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.ethwire.types import BlockHash, PeerId
 from services.sync_coordinator.core.peer_set import ADMISSION_LASTS_S, Admission, Peer, PeerSet
+from services.sync_coordinator.core.places import Applicant
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
 
 GATEWAY_NODE = PeerId(b"g" * 64)
@@ -23,60 +25,64 @@ def peer(node_id: PeerId, total_difficulty: int = 1, gateway_id: str = "north", 
     )
 
 
+def applicant(node_id: PeerId, gateway_id: str = "north", **changes: bool) -> Applicant:
+    return Applicant(node_id=node_id, gateway_id=gateway_id, **changes)
+
+
 def test_peer_is_refused_when_all_places_are_taken_by_joined_and_admitted_ones():
     peers = PeerSet(max_peers=2)
     peers.join(peer(ALICE))
-    assert peers.admit(BOB, "north", trusted=False, now=0.0) is Admission.ADMITTED
-    assert peers.admit(CAROL, "north", trusted=False, now=0.0) is Admission.TOO_MANY_PEERS
-    assert peers.admit(CAROL, "north", trusted=True, now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(BOB, "north"), now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(CAROL, "north"), now=0.0) is Admission.TOO_MANY_PEERS
+    assert peers.admit(applicant(CAROL, "north", trusted=True), now=0.0) is Admission.ADMITTED
 
 
 def test_place_is_free_again_when_an_admitted_peer_never_joins():
     peers = PeerSet(max_peers=1)
-    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
-    assert peers.admit(BOB, "north", trusted=False, now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
-    assert peers.admit(BOB, "north", trusted=False, now=ADMISSION_LASTS_S) is Admission.ADMITTED
+    assert peers.admit(applicant(ALICE, "north"), now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(BOB, "north"), now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
+    assert peers.admit(applicant(BOB, "north"), now=ADMISSION_LASTS_S) is Admission.ADMITTED
 
 
 def test_place_is_free_again_when_an_admitted_peer_fails_its_handshake():
     peers = PeerSet(max_peers=1)
-    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    peers.admit(applicant(ALICE, "north"), now=0.0)
     assert peers.leave(ALICE, "north") is None
-    assert peers.admit(BOB, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(BOB, "north"), now=0.0) is Admission.ADMITTED
 
 
 def test_place_is_given_back_only_by_the_gateway_that_has_it():
     peers = PeerSet(max_peers=1)
-    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    peers.admit(applicant(ALICE, "north"), now=0.0)
     assert peers.leave(ALICE, "south") is None
-    assert peers.admit(BOB, "south", trusted=False, now=0.0) is Admission.TOO_MANY_PEERS
+    assert peers.admit(applicant(BOB, "south"), now=0.0) is Admission.TOO_MANY_PEERS
 
 
 def test_places_are_free_again_when_their_gateway_is_lost_or_comes_back():
     peers = PeerSet(max_peers=1)
     peers.attach_gateway("north", GATEWAY_NODE, [])
-    peers.admit(ALICE, "north", trusted=False, now=0.0)
+    peers.admit(applicant(ALICE, "north"), now=0.0)
     peers.detach_gateway("north")
-    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(ALICE, "north"), now=0.0) is Admission.ADMITTED
     peers.attach_gateway("north", GATEWAY_NODE, [])
-    assert peers.admit(ALICE, "north", trusted=False, now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(ALICE, "north"), now=0.0) is Admission.ADMITTED
 
 
 def test_node_id_is_admitted_once_over_all_gateways():
     peers = PeerSet(max_peers=9)
-    peers.admit(ALICE, "north", trusted=False, now=0.0)
-    assert peers.admit(ALICE, "north", trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
+    peers.admit(applicant(ALICE, "north"), now=0.0)
+    assert peers.admit(applicant(ALICE, "north", trusted=True), now=0.0) is Admission.ALREADY_CONNECTED
     peers.join(peer(ALICE))
-    assert peers.admit(ALICE, "north", trusted=True, now=0.0) is Admission.ALREADY_CONNECTED
+    assert peers.admit(applicant(ALICE, "north", trusted=True), now=0.0) is Admission.ALREADY_CONNECTED
     assert not peers.join(peer(ALICE, gateway_id="south"))
 
 
 def test_gateways_are_never_each_others_peers():
     peers = PeerSet(max_peers=9)
     peers.attach_gateway("north", GATEWAY_NODE, [])
-    assert peers.admit(GATEWAY_NODE, "north", trusted=True, now=0.0) is Admission.SELF
+    assert peers.admit(applicant(GATEWAY_NODE, "north", trusted=True), now=0.0) is Admission.SELF
     peers.detach_gateway("north")
-    assert peers.admit(GATEWAY_NODE, "north", trusted=True, now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(GATEWAY_NODE, "north", trusted=True), now=0.0) is Admission.ADMITTED
 
 
 def test_snapshot_replaces_what_was_known_of_that_gateway_only():
@@ -146,3 +152,140 @@ def test_best_peer_is_that_of_a_plain_search_after_any_events(seed, events):
                 peers.raise_head(node_id, BlockHash(b"n" * 32), rng.randrange(40))
         expected = min(peers, key=lambda each: (-each.total_difficulty, each.joined_at), default=None)
         assert peers.best() is expected
+
+
+# Quotas: 9 places, so 3 for peers that gateways dialled of their own accord and 6 for inbound ones.
+
+ENOUGH = 9
+KINDS = {
+    "inbound": {},
+    "inbound trusted": {"trusted": True},
+    "inbound static": {"static": True},
+    "dynamic": {"inbound": False},
+    "dynamic trusted": {"inbound": False, "trusted": True},
+    "former": {"inbound": False, "former": True},
+    "static": {"inbound": False, "static": True},
+}
+
+
+def other(number: int) -> PeerId:
+    return PeerId((number + 500).to_bytes(2) * 32)
+
+
+def filled(*, inbound: int, outbound: int, discovers: bool = True) -> PeerSet:
+    """A set of 9 places with so many peers, half of them only admitted so far."""
+    peers = PeerSet(max_peers=ENOUGH)
+    peers.attach_gateway("north", GATEWAY_NODE, [])
+    peers.set_discovering("north", discovers=discovers)
+    for number in range(inbound + outbound):
+        came = {"inbound": number < inbound, "former": True, "trusted": True}
+        assert peers.admit(applicant(other(number), "north", **came), now=0.0) is Admission.ADMITTED
+        if number % 2:
+            entry = peer(other(number))
+            entry.inbound = came["inbound"]
+            assert peers.join(entry)
+    return peers
+
+
+@pytest.mark.parametrize(
+    ("inbound", "outbound", "discovers", "admitted"),
+    [
+        (0, 0, True, set(KINDS)),
+        # The inbound quota is full: what we dial still comes in, and so do trusted ones.
+        (6, 0, True, set(KINDS) - {"inbound", "inbound static"}),
+        (5, 0, True, set(KINDS)),
+        # The dial quota is full: static and former ones are outside of it.
+        (0, 3, True, set(KINDS) - {"dynamic"}),
+        (0, 2, True, set(KINDS)),
+        (6, 3, True, {"inbound trusted", "dynamic trusted"}),
+        (0, 9, True, {"inbound trusted", "dynamic trusted"}),
+        (6, 4, True, {"inbound trusted", "dynamic trusted"}),
+        # Nobody discovers: every place is for inbound peers, and none for dynamic ones.
+        (8, 0, False, set(KINDS) - {"dynamic"}),
+        (9, 0, False, {"inbound trusted", "dynamic trusted"}),
+    ],
+)
+def test_admission_counts_places_of_each_kind(inbound, outbound, discovers, admitted):
+    for kind, came in KINDS.items():
+        peers = filled(inbound=inbound, outbound=outbound, discovers=discovers)
+        expected = Admission.ADMITTED if kind in admitted else Admission.TOO_MANY_PEERS
+        assert peers.admit(applicant(ALICE, "north", **came), now=1.0) is expected, kind
+
+
+def test_quotas_are_free_again_when_peers_leave_or_places_lapse_or_gateways_go():
+    for free in (
+        lambda peers: [peers.leave(other(number), "north") for number in range(6)],
+        lambda peers: peers.attach_gateway("north", GATEWAY_NODE, []),
+        lambda peers: (peers.detach_gateway("north"), peers.set_discovering("south", discovers=True)),
+    ):
+        peers = filled(inbound=6, outbound=3)
+        free(peers)
+        assert peers.admit(applicant(ALICE), now=1.0) is Admission.ADMITTED
+    lapsed = filled(inbound=6, outbound=0)
+    assert lapsed.admit(applicant(ALICE), now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
+    assert lapsed.admit(applicant(ALICE), now=ADMISSION_LASTS_S) is Admission.ADMITTED
+
+
+def test_quota_is_there_as_long_as_some_gateway_discovers():
+    peers = PeerSet(max_peers=25)
+    assert peers.dial_quota == 0
+    for gateway_id in ("north", "south"):
+        peers.attach_gateway(gateway_id, PeerId(gateway_id.encode() * 12), [])
+    peers.set_discovering("south", discovers=True)
+    assert peers.dial_quota == 8
+    assert peers.outbound_of() == {"south": 0}
+    peers.detach_gateway("south")
+    assert peers.dial_quota == 0
+
+
+def test_peer_that_becomes_static_leaves_the_dial_quota_and_comes_back_to_it():
+    peers = PeerSet(max_peers=9)
+    peers.attach_gateway("north", GATEWAY_NODE, [peer(ALICE)])
+    peers.set_discovering("north", discovers=True)
+    alice = peers.get(ALICE)
+    assert alice is not None
+    assert peers.outbound_of() == {"north": 1}
+    assert peers.mark(alice, static=True, trusted=False)
+    assert peers.outbound_of() == {"north": 0}
+    assert not peers.mark(alice, static=True, trusted=False)
+    assert peers.mark(alice, static=False, trusted=False)
+    assert peers.outbound_of() == {"north": 1}
+    assert peers.peers_of() == {"north": 1}
+
+
+@given(st.integers(0, 2**32), st.integers(1, 200))
+def test_counts_are_those_of_a_plain_count_after_any_events(seed, events):
+    rng = random.Random(seed)
+    peers = PeerSet(max_peers=6)
+    for now in range(events):
+        node_id, gateway_id = PeerId(bytes([rng.randrange(12)]) * 64), rng.choice(["north", "south"])
+        came = {name: rng.random() < 0.5 for name in ("inbound", "static", "trusted", "former")}
+        match rng.randrange(7):
+            case 0 | 1:
+                peers.admit(applicant(node_id, gateway_id, **came), now=float(now))
+            case 2:
+                entry = peer(node_id, gateway_id=gateway_id)
+                entry.inbound, entry.static = came["inbound"], came["static"]
+                peers.join(entry)
+            case 3:
+                peers.leave(node_id, gateway_id)
+            case 4:
+                peers.attach_gateway(
+                    gateway_id, PeerId(gateway_id.encode() * 12), [peer(node_id, gateway_id=gateway_id)]
+                )
+                peers.set_discovering(gateway_id, discovers=came["trusted"])
+            case 5:
+                peers.detach_gateway(gateway_id)
+            case 6:
+                held = peers.get(node_id)
+                if held is not None:
+                    peers.mark(held, static=came["static"], trusted=came["trusted"])
+        joined = list(peers)
+        places = [(place.gateway_id, place.inbound, place.is_dialled) for place in peers._admitted.values()]
+        everyone = places + [(each.gateway_id, each.inbound, not each.inbound and not each.static) for each in joined]
+        assert peers._inbound.total == sum(inbound for _, inbound, _ in everyone)
+        assert peers._dialled.total == sum(is_dialled for _, _, is_dialled in everyone)
+        for each_id, count in peers.peers_of().items():
+            assert count == len(peers.of_gateway(each_id))
+        for each_id, count in peers.outbound_of().items():
+            assert count == sum(is_dialled for gateway, _, is_dialled in everyone if gateway == each_id)

@@ -1,0 +1,109 @@
+"""`trisync add-peer|remove-peer|add-trusted-peer|remove-trusted-peer`: orders to a running coordinator."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Awaitable, Callable, Mapping
+from typing import Annotated
+
+import typer
+
+from services.shared.chainspec.enode import EnodeInvalid, parse_enode
+from trisync.cli import flags
+from trisync.cli.failures import DONE, BadUsage, CommandFailed
+from trisync.cli.operator_commands import coordinator_at
+from trisync.client import CoordinatorError, OperatorClient
+
+EnodeUrl = Annotated[str, typer.Argument(metavar="URL", help="enode URL of the node, in quotes if it has a ?.")]
+
+Answer = tuple[Mapping[str, object], str]
+"""What came of an order: for programs, and for people."""
+
+
+def add_peer(
+    url: EnodeUrl,
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Keep a node connected: dial it, and redial it when it is lost."""
+
+    async def order(client: OperatorClient) -> Answer:
+        added = await client.add_peer(url)
+        if added.connected:
+            text = f"connected to {added.gateway_id}, and kept so"
+        elif added.gateway_id:
+            text = f"{added.gateway_id} dials it"
+        else:
+            text = "no gateway is attached; the first that comes dials it"
+        return {"gateway_id": added.gateway_id or None, "connected": added.connected}, text
+
+    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+
+
+def remove_peer(
+    url: EnodeUrl,
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Let a static node go, and disconnect it."""
+
+    async def order(client: OperatorClient) -> Answer:
+        removed = await client.remove_peer(url)
+        texts = [
+            "not dialled any more" if removed.was_static else "it was not static",
+            "being disconnected" if removed.was_connected else "it was not connected",
+        ]
+        return {"was_static": removed.was_static, "was_connected": removed.was_connected}, ", ".join(texts)
+
+    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+
+
+def add_trusted_peer(
+    url: EnodeUrl,
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Let a node connect even when all places are taken."""
+
+    async def order(client: OperatorClient) -> Answer:
+        connected = await client.add_trusted_peer(url)
+        return {"connected": connected}, f"trusted, {'' if connected else 'not '}connected"
+
+    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+
+
+def remove_trusted_peer(
+    url: EnodeUrl,
+    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
+    coordinator: flags.CoordinatorAddress = None,
+    as_json: flags.Json = False,
+) -> int:
+    """Trust a node no more; a connection to it stays."""
+
+    async def order(client: OperatorClient) -> Answer:
+        was_trusted = await client.remove_trusted_peer(url)
+        return {"was_trusted": was_trusted}, "not trusted any more" if was_trusted else "it was not trusted"
+
+    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+
+
+def _run(order: Callable[[OperatorClient], Awaitable[Answer]], url: str, address: str, *, as_json: bool) -> int:
+    try:
+        parse_enode(url)
+    except EnodeInvalid as problem:
+        raise BadUsage(f"{problem}; give enode://<128 hex digits>@<host>:<port>") from problem
+    fields, text = asyncio.run(_ask(order, address))
+    print(json.dumps(fields) if as_json else text)
+    return DONE
+
+
+async def _ask(order: Callable[[OperatorClient], Awaitable[Answer]], address: str) -> Answer:
+    async with OperatorClient(address) as client:
+        try:
+            return await order(client)
+        except CoordinatorError as error:
+            raise CommandFailed(str(error)) from error
