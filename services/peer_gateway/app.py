@@ -4,12 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
-import platform
 import random
-import sys
 from collections.abc import Callable, Mapping
 from contextlib import closing
-from importlib.metadata import version
 from typing import Final
 
 import grpc.aio
@@ -23,10 +20,11 @@ from services.peer_gateway.core.dial_schedule import DialSchedule
 from services.peer_gateway.core.discovery import DiscoverySettings
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
+from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
-from services.peer_gateway.edges.dialler import Dialler
+from services.peer_gateway.edges.dialler import SIBLINGS_S, Dialler
 from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
@@ -56,7 +54,7 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
-    local = LocalNode(key=key, client_name=_client_name(), listen_port=ports.tcp.getsockname()[1])
+    local = LocalNode(key=key, client_name=client_name(), listen_port=ports.tcp.getsockname()[1])
     with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -146,6 +144,7 @@ class Gateway:
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():
             listening = await listen(ports.tcp, self._connections)
+            self._dialler.hold(parts.config.dial_after)
             background.append(tasks.create_task(self._dialler.run(self._former), name="dialler"))
             if ports.udp is not None:
                 background.append(tasks.create_task(self._finder.run(ports.udp), name="discovery"))
@@ -168,6 +167,8 @@ class Gateway:
         return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
 
     def _hello(self) -> gateway_link_pb2.GatewayHello:
+        if self._parts.standing.has_status.is_set():
+            self._dialler.hold(SIBLINGS_S)
         return gateway_link_pb2.GatewayHello(
             gateway_id=self._gateway_id,
             node_id=self._local.node_id,
@@ -193,11 +194,6 @@ async def _first_of(*events: asyncio.Event) -> None:
     finally:
         for task in waiting:
             task.cancel()
-
-
-def _client_name() -> str:
-    """What peers are told that we are, in the form other clients use."""
-    return f"trisync/v{version('trisync')}/{sys.platform}/python{platform.python_version()}"
 
 
 def _bound_address(address: str, port: int) -> str:

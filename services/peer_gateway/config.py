@@ -75,6 +75,10 @@ class GatewayConfig(ProcessOptions):
     dial_timeout: float = 15.0
     """Seconds for the TCP connection of a dial."""
 
+    dial_after: float = 0.0
+    """Seconds from the start to the first dial: where several gateways start together, each needs its
+    siblings to be there for its share of the static nodes."""
+
     redial_after: float = 30.0
     """Seconds before a node is dialled again after its last dial ended."""
 
@@ -92,7 +96,7 @@ class GatewayConfig(ProcessOptions):
         _check(0 <= self.port <= 65_535, f"--port {self.port} is not a port")
         for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
             _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")
-        for name in ("redial_after", "question_patience", "bulk_patience"):
+        for name in ("dial_after", "redial_after", "question_patience", "bulk_patience"):
             _check(getattr(self, name) >= 0, f"{_flag(name)} {getattr(self, name)} must not be below 0 seconds")
         _check(
             self.ping_interval < self.read_timeout,

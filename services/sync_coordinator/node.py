@@ -157,7 +157,7 @@ class SyncNode:
 
     def _describe(self, peer: Peer) -> None:
         """What only the coordinator knows of a peer, whichever gateway it came to and whoever dialled."""
-        peer.joined_at = self._loop.time()
+        peer.joined_at = self._loop.time() - peer.connected_s
         self._parts.plans.describe(peer)
 
     def _welcome(self, peer: Peer) -> None:

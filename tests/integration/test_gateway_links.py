@@ -13,12 +13,16 @@ from services.peer_gateway.edges.link import CriticalOutbox, LinkLost
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
+    BlockBodies,
     BlockHeaders,
+    GetBlockBodies,
     GetBlockHeaders,
     GetNodeData,
+    GetReceipts,
     NewBlock,
     NewBlockHashes,
     NodeData,
+    Receipts,
     Transactions,
 )
 from services.shared.ethwire.types import Announce
@@ -140,6 +144,47 @@ async def test_coordinator_restart_keeps_the_peer_and_its_question():
         peer.answer = CHAIN.answer
         gateway.ask(peer, 1, headers=headers_query_to_proto(GetBlockHeaders(1, 2, 0, False)))
         assert (await gateway.coordinator.bulk.next("headers")).request_id == 1
+
+
+QUESTIONS = (
+    GetBlockHeaders(0, 1, 0, False),
+    GetBlockBodies([CHAIN.headers[4].hash]),
+    GetBlockHeaders(7, 3, 0, True),
+    GetReceipts([CHAIN.headers[5].hash]),
+    GetBlockBodies([CHAIN.headers[6].hash, CHAIN.headers[7].hash]),
+    GetNodeData([bytes(32)]),
+)
+
+
+@in_loop
+async def test_questions_of_the_coordinators_absence_are_answered_in_their_order_afterwards():
+    async with gateway_under_test() as gateway:
+        alice, bob = await gateway.joined("alice"), await gateway.joined("bob")
+        await gateway.coordinator.stop()
+        for peer in (alice, bob):
+            for question in QUESTIONS:
+                peer.send(question)
+        await gateway.restart_coordinator()
+        for peer in (alice, bob):
+            assert [await peer.receive_any() for _ in QUESTIONS] == [CHAIN.answer(question) for question in QUESTIONS]
+            assert peer.is_connected
+
+
+@in_loop
+async def test_questions_are_answered_empty_in_their_order_when_the_coordinator_stays_away():
+    async with gateway_under_test(question_patience=0.5) as gateway:
+        peer = await gateway.joined()
+        await gateway.coordinator.stop()
+        asked_at = asyncio.get_running_loop().time()
+        for question in QUESTIONS:
+            peer.send(question)
+        empty = [BlockHeaders([]), BlockBodies([]), BlockHeaders([]), Receipts([]), BlockBodies([]), NodeData([])]
+        assert [await peer.receive_any() for _ in QUESTIONS] == empty
+        assert asyncio.get_running_loop().time() - asked_at >= 0.5
+        await gateway.restart_coordinator()
+        await gateway.coordinator.control.next("hello")
+        peer.send(QUESTIONS[0])
+        assert await peer.receive_any() == CHAIN.answer(QUESTIONS[0])
 
 
 @in_loop

@@ -9,6 +9,7 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Final
@@ -22,8 +23,10 @@ from tests.interop.real_chain import CHAIN_FILE, real_chain
 from tests.support.chain_peers import dial_in, until_shown
 from tests.support.deadlines import until
 from tests.support.discovery_nodes import running_node
+from tests.support.processes import run_trisync
 from tests.support.scripted_chain import ScriptedChain
 from tests.support.stack import Stack, in_one_loop, running_stack
+from tests.support.wire import local_node
 
 pytestmark = pytest.mark.real_peer
 
@@ -142,3 +145,23 @@ async def test_geth_finds_and_dials_us_through_another_geth(geth_binary: str, di
                 return other_id in {peer.node_id for peer in await stack.client.peers()}
 
             await until(is_peer, "the other as our peer")
+
+
+@in_one_loop
+async def test_doctor_tells_what_geth_is_and_that_it_works(geth_binary: str, directory: Path) -> None:
+    async with running_geth(geth_binary, directory, CHAIN_FILE) as geth:
+        enode = await geth.enode()
+        told = await run_trisync("doctor", enode, "--json")
+        assert told.exit_code == 0, told
+        facts = told.last_json["facts"]
+        assert facts["client_name"].startswith("Geth/v1.")
+        assert (facts["eth_version"], facts["head_number"]) == (63, REAL.head.number)
+        assert facts["total_difficulty"] == REAL.total_difficulty
+        other = await run_trisync("doctor", enode, "--network", "goerli", "--json")
+        assert (other.exit_code, other.last_json["verdict"]) == (1, "other-genesis")
+        stranger = replace(enode, node_id=local_node("mallory").node_id)
+        hung_up = await run_trisync("doctor", stranger, "--json")
+        assert (hung_up.exit_code, hung_up.last_json["verdict"]) == (1, "rlpx-hangup")
+        # It was left politely: geth holds nothing against the next one.
+        assert (await run_trisync("doctor", enode, "--network", "mainnet")).exit_code == 0
+        assert await geth.peers() == []

@@ -91,17 +91,25 @@ class GatewayUnderTest:
 
     async def metric(self, name: str, /, **labels: str) -> float:
         """A sample of the gateway's /metrics; 0 where it is not there."""
+        for sample, value in (await self._metrics_page()).items():
+            found, _, rest = sample.partition("{")
+            if found == f"peer_gateway_{name}" and all(f'{key}="{text}"' in rest for key, text in labels.items()):
+                return value
+        return 0.0
+
+    async def samples(self) -> set[str]:
+        """Names and labels of all samples of the gateway's own metrics."""
+        return {sample for sample in await self._metrics_page() if sample.startswith("peer_gateway_")}
+
+    async def _metrics_page(self) -> dict[str, float]:
         host, _, port = str(self.facts["metrics"]).rpartition(":")
         reader, writer = await asyncio.open_connection(host, int(port))
         writer.write(b"GET /metrics HTTP/1.1\r\n\r\n")
         page = (await reader.read()).decode()
         writer.close()
-        for line in page.splitlines():
-            sample, _, value = line.rpartition(" ")
-            found, _, rest = sample.partition("{")
-            if found == f"peer_gateway_{name}" and all(f'{key}="{text}"' in rest for key, text in labels.items()):
-                return float(value)
-        return 0.0
+        content = page.partition("\r\n\r\n")[2]
+        lines = (line.rpartition(" ") for line in content.splitlines() if not line.startswith("#"))
+        return {sample: float(value) for sample, _, value in lines if sample}
 
     def ready(self, facts: object) -> None:
         self.facts = dict(cast("dict[str, Any]", facts))

@@ -99,13 +99,18 @@ class ScriptedPeer(asyncio.Protocol):
         """The next message of this kind; others before it are passed over."""
         async with asyncio.timeout(DEADLINE_S):
             while True:
-                while self._waiting:
-                    message = self._waiting.popleft()
-                    if isinstance(message, kind):
-                        return message
-                assert not self._end.done(), f"no {kind.__name__} came: {self._end.result()}; seen: {self.seen}"
+                message = await self.receive_any(kind.__name__)
+                if isinstance(message, kind):
+                    return message
+
+    async def receive_any(self, wanted: str = "message") -> EthMessage:
+        """The next message, whatever it is."""
+        async with asyncio.timeout(DEADLINE_S):
+            while not self._waiting:
+                assert not self._end.done(), f"no {wanted} came: {self._end.result()}; seen: {self.seen}"
                 self._arrived.clear()
                 await self._arrived.wait()
+            return self._waiting.popleft()
 
     @property
     def is_connected(self) -> bool:

@@ -42,6 +42,11 @@ class Arrivals(Generic[M]):
         self.names.append(message.WhichOneof("content"))
         self._arrived.set()
 
+    def forget(self) -> None:
+        """Throw away what came so far."""
+        self._waiting.clear()
+        self.names.clear()
+
     async def next(self, name: str) -> Any:
         """The content `name` of the next message that has it; others before it are passed over."""
         async with asyncio.timeout(DEADLINE_S):

@@ -22,6 +22,11 @@ GATEWAY_LISTEN = "127.0.0.1:0"
 """Where a gateway answers health checks."""
 
 
+GATHER_S = 1.5
+"""How long several gateways wait for each other before they dial: they start within about a second. The
+first one would otherwise take all static nodes, and keep them."""
+
+
 @dataclass(frozen=True, kw_only=True, slots=True)
 class StackOptions:
     """What a user may set about the three services. Checked when built; raises BadUsage."""
@@ -190,6 +195,7 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
         *(("--nodiscover",) if options.nodiscover else ()),
+        *(("--dial-after", str(GATHER_S)) if options.gateways > 1 else ()),
         *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
         # In any case, if empty: else TRISYNC_BOOTNODES would count where `up` was told of none.
         *("--bootnodes", ",".join(_boot_nodes(options))),

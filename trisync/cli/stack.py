@@ -99,6 +99,7 @@ class Stack:
             self._say(f"{child.plan.name} {_describe_end(code)}; starting it again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s * self._rng.uniform(0.8, 1.0))
             delay_s, started = min(2 * delay_s, LONGEST_RESTART_S), loop.time()
+            before = child.facts.get("enode")
             await child.start()
             try:
                 await child.wait_ready()
@@ -108,6 +109,8 @@ class Stack:
                     raise
             else:
                 failures = 0
+                if (enode := child.facts.get("enode")) != before:
+                    self._say(f"{child.plan.name} listens elsewhere now: {enode}")
 
 
 async def _all_or_first_failure(waits: Iterable[Coroutine[Any, Any, object]]) -> None:

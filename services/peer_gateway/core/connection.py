@@ -48,7 +48,6 @@ _BASE_MESSAGES = {
     BaseCode.PONG: Received.PONG,
 }
 
-
 MESSAGES_AT_ONCE: Final = 512
 """Messages worked on in one call, about 5 ms of the smallest: a flood of thousands in one read is cut up."""
 
@@ -89,7 +88,9 @@ class Connection:
         self._is_pong_queued = False
         self._has_unread = False
         self.hello: Hello | None = None
-        """The peer's Hello once it came, also where it was refused."""
+        self.fault: PeerFault | None = None
+        """The peer's Hello once it came, also where it was refused; and what it did, where that was the end."""
+        self.pongs = 0
 
     @property
     def phase(self) -> Phase:
@@ -157,6 +158,10 @@ class Connection:
             raise ValueError(f"eth/{self._eth.version} has no message code {code}")
         self._send(self._eth.offset + code, payload)
 
+    def send_ping(self) -> None:
+        """Ask for a Pong; `pongs` counts them. Caller's duty: not before `Ready`, nor once disconnected."""
+        self._send(BaseCode.PING, EMPTY_LIST)
+
     def disconnect(self, offence: Offence, detail: str = "") -> list[Event]:
         """End the connection; the peer is told the offence's reason where the link is encrypted already."""
         reason = reason_told(offence)
@@ -166,6 +171,8 @@ class Connection:
 
     def fail(self, fault: PeerFault) -> list[Event]:
         """End the connection for what the peer did."""
+        if not self.is_closed:
+            self.fault = fault
         return self.disconnect(fault.offence, f"{type(fault).__name__}: {fault}")
 
     def data_to_send(self) -> bytes:
@@ -224,7 +231,10 @@ class Connection:
             case Received.PING:
                 self._answer_ping()
                 events = []
-            case Received.PONG | Received.RESERVED_CODE:
+            case Received.PONG:
+                self.pongs += 1
+                events = []
+            case Received.RESERVED_CODE:
                 events = []
             case Received.ETH_MESSAGE:
                 assert self._eth is not None

@@ -6,6 +6,7 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable
+from typing import Final
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
@@ -21,6 +22,10 @@ from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
 
+SIBLINGS_S: Final = 5.0
+"""How long nobody is dialled after the coordinator came back: within that time the other gateways are back too
+(their attempts are at most 2 s apart, and gRPC's own), and the plan no longer has the nodes that they hold."""
+
 
 class Dialler:
     """Owns the schedule's timer; one task for each dial under way. Discovery offers its finds here."""
@@ -29,6 +34,7 @@ class Dialler:
         self._schedule, self._connections, self._memory, self._parts = schedule, connections, memory, parts
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
+        self._not_before = 0.0
         self._log = get_log("dialler")
 
     def set_plan(self, plan: DialPlan) -> None:
@@ -37,6 +43,10 @@ class Dialler:
             self._log.warning("a static node is not dialled: --netrestrict does not allow it", node=str(node))
             self._tell_failure(node, "--netrestrict of the gateway does not allow this address")
         self._changed.set()
+
+    def hold(self, seconds: float) -> None:
+        """Wait with further dials, until the other gateways had their time to report."""
+        self._not_before = self._loop.time() + seconds
 
     def offer(self, nodes: Iterable[Enode]) -> None:
         """Nodes that discovery found."""
@@ -64,6 +74,9 @@ class Dialler:
         async with asyncio.TaskGroup() as dials:
             while True:
                 self._changed.clear()
+                if self._loop.time() < self._not_before:
+                    await asyncio.sleep(self._not_before - self._loop.time())
+                    continue
                 for dial in self._schedule.due(self._loop.time()):
                     dials.create_task(self._dial(dial), name="dial")
                 await self._wait(self._schedule.next_wakeup())
@@ -86,7 +99,7 @@ class Dialler:
             self._parts.metrics.dials.labels(dial.kind.value, "connected").inc()
         except (OSError, TimeoutError) as problem:
             self._parts.metrics.dials.labels(dial.kind.value, "unreachable").inc()
-            why = _in_words(problem)
+            why = in_words(problem)
             # Most nodes that discovery finds are gone or full: only what an operator asked for is worth a line.
             say = self._log.info if dial.kind is DialKind.STATIC else self._log.debug
             say("dial failed", node=node.node_id.hex()[:16], address=f"{node.host}:{node.tcp_port}", why=why)
@@ -109,7 +122,8 @@ def _result_of(end: Disconnected | None) -> DialResult:
     return DialResult.REFUSED_FOR_GOOD if end.reason in FINAL_REASONS else DialResult.FAILED
 
 
-def _in_words(problem: OSError) -> str:
+def in_words(problem: OSError) -> str:
+    """Why a connection could not be opened."""
     if isinstance(problem, TimeoutError):
         return "no answer in time"
     # The loop puts the address into the text, which is told already; the number says what went wrong.

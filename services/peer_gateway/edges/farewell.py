@@ -8,6 +8,7 @@ from typing import Final
 from blocksync.v1 import common_pb2
 
 from services.peer_gateway.core.events import Disconnected
+from services.peer_gateway.core.shown_text import shown
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.offences import CONSEQUENCES, NO_BAN_S
 from services.shared.rpc.convert import offence_to_proto, reason_to_proto
@@ -17,11 +18,6 @@ SHOWN_NAME_CHARACTERS: Final = 80
 
 SHOWN_WHY_CHARACTERS: Final = 500
 """As much of an explanation as is kept; it may repeat what the peer sent."""
-
-
-def shown(text: str, characters: int) -> str:
-    """What a stranger wrote, short, and without what a terminal would obey."""
-    return "".join(each if each.isprintable() else "?" for each in text[:characters])
 
 
 class Farewell:

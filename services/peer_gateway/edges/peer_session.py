@@ -15,8 +15,9 @@ from services.peer_gateway.core.events import Disconnected, EthMessage, Event, H
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.shown_text import shown
 from services.peer_gateway.core.snappy_codec import Payload
-from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell, shown
+from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell
 from services.peer_gateway.edges.inbox import Inbox
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_messages import PeerMessages
@@ -68,6 +69,7 @@ class PeerSession:
         self._holds_place = False
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
+        self._joined_at = 0.0
         self._listen_port = 0
         self._messages: PeerMessages | None = None
         self._replies: Replies | None = None
@@ -129,6 +131,7 @@ class PeerSession:
         return self._messages.known_blocks
 
     def details(self) -> common_pb2.PeerDetails:
+        self._details.connected_seconds = asyncio.get_running_loop().time() - self._joined_at
         return self._details
 
     def listens_at(self) -> Enode | None:
@@ -257,7 +260,7 @@ class PeerSession:
         parts, details = self._parts, self._details
         if node_id in parts.roster:
             raise refused(wire.ADMISSION_ALREADY_CONNECTED)
-        self._stage = Stage.JOINED
+        self._stage, self._joined_at = Stage.JOINED, asyncio.get_running_loop().time()
         parts.roster.add(node_id, self)
         parts.metrics.peers.labels(str(details.eth_version)).inc()
         parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=details)))

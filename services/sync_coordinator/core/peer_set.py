@@ -42,6 +42,8 @@ class Peer:
     inbound: bool = False
     static: bool = False
     trusted: bool = False
+    connected_s: float = 0.0
+    """How long it had been connected when its gateway told of it."""
     joined_at: float = 0.0
     headers_delivered: int = 0
     bodies_delivered: int = 0
@@ -121,10 +123,13 @@ class PeerSet:
         return True
 
     def join(self, peer: Peer) -> bool:
-        """Add a peer that finished its eth handshake; False when another gateway holds that node id."""
+        """Add a peer that finished its eth handshake; False when another gateway holds that node id for longer.
+
+        An older connection than the one that is held has outlived a link or a coordinator: it takes its place.
+        """
         self._free(peer.node_id)
         held = self._peers.get(peer.node_id)
-        if held is not None and held.gateway_id != peer.gateway_id:
+        if held is not None and held.gateway_id != peer.gateway_id and held.joined_at <= peer.joined_at:
             return False
         if held is not None:
             self._count(held, -1)
@@ -160,10 +165,14 @@ class PeerSet:
             self._remove(peer)
         joined, duplicates = [], []
         for peer in now_there.values():
-            is_new = peer.node_id not in self._peers
+            held = self._peers.get(peer.node_id)
             if not self.join(peer):
                 duplicates.append(peer)
-            elif is_new:
+                continue
+            if held is not None and held.gateway_id != gateway_id:
+                left.append(held)
+                duplicates.append(held)
+            if held is None or held.gateway_id != gateway_id:
                 joined.append(peer)
         return SnapshotChange(joined, left, duplicates)
 
@@ -253,7 +262,10 @@ class PeerSet:
 
 @dataclass(frozen=True, slots=True)
 class SnapshotChange:
-    """What a gateway's snapshot changed. `duplicates` are connected to another gateway too: drop them."""
+    """What a gateway's snapshot changed. `duplicates` are connected to another gateway for longer: drop them.
+
+    One that left here and joined there is in all three.
+    """
 
     joined: list[Peer]
     left: list[Peer]

@@ -208,6 +208,7 @@ def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:
         inbound=details.inbound,
         static=details.static,
         trusted=details.trusted,
+        connected_s=details.connected_seconds,
     )
 
 

@@ -41,7 +41,7 @@ class GatewayLink:
     outbox: Outbox[gateway_link_pb2.ControlResponse]
 
     def send(self, message: gateway_link_pb2.ControlResponse) -> None:
-        if not self.outbox.put(message, message.ByteSize()):
+        if not self.outbox.is_closed and not self.outbox.put(message, message.ByteSize()):
             _log.warning("gateway too slow, link cut", gateway=self.gateway_id)
             self.outbox.close()
 

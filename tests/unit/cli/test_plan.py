@@ -15,7 +15,7 @@ from services.sync_coordinator.config import CoordinatorConfig
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
-from trisync.cli.plan import ServicePlan, StackOptions, plan_stack
+from trisync.cli.plan import GATHER_S, ServicePlan, StackOptions, plan_stack
 
 ENODE = (
     "enode://79be667ef9dcbbac55a06295ce870b07029bfcdb2dce28d959f2815b16f81798"
@@ -90,6 +90,12 @@ def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
     assert [gateway.metrics_port for gateway in gateways] == [9102, 9103, 9104]
     assert len({gateway.gateway_id for gateway in gateways}) == 3
     assert len({gateway.datadir for gateway in gateways}) == 3
+
+
+def test_gateways_wait_for_each_other_before_they_dial_and_a_single_one_for_nobody():
+    for gateways, dial_after in ((1, 0.0), (3, GATHER_S)):
+        plan = plan_stack(replace(OPTIONS, gateways=gateways))
+        assert {gateway_config(gateway).dial_after for gateway in plan.gateways} == {dial_after}
 
 
 def test_node_key_never_stands_on_a_command_line():

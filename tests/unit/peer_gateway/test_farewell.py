@@ -8,7 +8,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.peer_gateway.core.events import Disconnected
-from services.peer_gateway.edges.farewell import SHOWN_WHY_CHARACTERS, Farewell, shown
+from services.peer_gateway.core.shown_text import shown
+from services.peer_gateway.edges.farewell import SHOWN_WHY_CHARACTERS, Farewell
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.offences import Offence

@@ -96,6 +96,26 @@ def test_snapshot_replaces_what_was_known_of_that_gateway_only():
     assert {each.node_id: each.gateway_id for each in peers} == {BOB: "north", CAROL: "south", MALLORY: "north"}
 
 
+def test_connection_that_outlived_a_coordinator_takes_the_place_of_a_newer_one():
+    peers = PeerSet(max_peers=9)
+    peers.join(peer(ALICE, gateway_id="south", joined_at=8.0))
+    change = peers.attach_gateway("north", GATEWAY_NODE, [peer(ALICE, joined_at=-100.0)])
+    moves = [[each.gateway_id for each in moved] for moved in (change.joined, change.left, change.duplicates)]
+    assert moves == [["north"], ["south"], ["south"]]
+    assert [each.gateway_id for each in peers] == ["north"]
+    # What the other gateway then says of its end does not touch the one that stays.
+    assert peers.leave(ALICE, "south") is None
+    assert [each.node_id for each in peers] == [ALICE]
+
+
+def test_newer_connection_of_a_snapshot_is_the_duplicate():
+    peers = PeerSet(max_peers=9)
+    peers.join(peer(ALICE, gateway_id="south", joined_at=8.0))
+    change = peers.attach_gateway("north", GATEWAY_NODE, [peer(ALICE, joined_at=9.0)])
+    assert (change.joined, change.left, [each.gateway_id for each in change.duplicates]) == ([], [], ["north"])
+    assert [each.gateway_id for each in peers] == ["south"]
+
+
 def test_peers_of_a_lost_gateway_are_gone_and_the_others_stay():
     peers = PeerSet(max_peers=9)
     peers.attach_gateway("south", PeerId(b"s" * 64), [peer(CAROL, gateway_id="south")])
