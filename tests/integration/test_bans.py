@@ -131,3 +131,16 @@ async def test_the_command_shows_the_list() -> None:
         assert found["banned"] == 1
         nobody = await run_trisync(*where, "--side", "them")
         assert nobody.out[0] == "no connection ended"
+
+
+@in_one_loop
+async def test_an_operator_who_wants_a_node_lifts_its_ban() -> None:
+    async with running_stack() as stack:
+        await comes_from_another_chain(stack.enode)
+        await offences_of_mallory(stack, 1)
+        url = str(Enode(MALLORY.node_id, "127.0.0.1", 1, 1))
+        assert (await stack.client.disconnects()).banned == 1
+        await stack.client.add_trusted_peer(url)
+        assert (await stack.client.disconnects()).banned == 0
+        await stack.client.remove_trusted_peer(url)
+        assert await comes_from_another_chain(stack.enode) is DisconnectReason.SUBPROTOCOL_ERROR

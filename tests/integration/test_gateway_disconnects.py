@@ -162,6 +162,9 @@ async def test_what_ends_while_the_coordinator_is_away_is_told_after_the_snapsho
         bob.hang_up()
         assert (await next_end(gateway)).node_id == bob.local.node_id
         assert gateway.coordinator.control.names.count("peer_disconnected") == 3
+        # Answered after what was said before on the stream: that the ends were read is known by then.
+        gateway.ask(bob, 1, bodies=gateway_link_pb2.HashList(hashes=bytes(32)))
+        await gateway.coordinator.control.next("request_lost")
         await gateway.restart_coordinator()
         dave = await gateway.joined("dave")
         dave.hang_up()

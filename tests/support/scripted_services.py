@@ -125,6 +125,9 @@ class ScriptedCoordinator(
     async def _read_control(self, messages: Any) -> None:
         async for message in messages:
             self.control.put(message)
+            if message.WhichOneof("content") == "peer_disconnected":
+                number = message.peer_disconnected.number
+                self.send(disconnect_read=gateway_link_pb2.DisconnectRead(number=number))
             if message.WhichOneof("content") == "admit_peer" and self.verdict is not None:
                 ticket = message.admit_peer.ticket
                 self.send(admit_verdict=gateway_link_pb2.AdmitVerdict(ticket=ticket, admission=self.verdict))

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+import secrets
 from collections import deque
 from collections.abc import Callable
 from typing import Final, NamedTuple, Protocol, assert_never
@@ -79,7 +80,9 @@ class CoordinatorLink:
         self._numbers = itertools.count(1)
         self._tickets = itertools.count(1)
         self._admissions: dict[int, tuple[wire.AdmitPeer, asyncio.Future[wire.AdmitVerdict]]] = {}
-        self._untold: deque[wire.ControlRequest] = deque(maxlen=DISCONNECTS_KEPT)
+        self._unread: deque[wire.PeerDisconnected] = deque(maxlen=DISCONNECTS_KEPT)
+        # A restarted gateway must not begin with numbers that the coordinator has just read.
+        self._disconnect_numbers = itertools.count(secrets.randbits(48))
         self._metrics = metrics
         self._up = asyncio.Event()
         self._log = get_log("coordinator-link")
@@ -103,14 +106,20 @@ class CoordinatorLink:
             self._session.control.put(message, message.ByteSize())
 
     def tell_disconnect(self, message: wire.PeerDisconnected) -> None:
-        """Send on Control, at once or after the next snapshot."""
-        request = wire.ControlRequest(peer_disconnected=message)
-        self.tell(request)
-        if self._session is None or not self._session.has_status.is_set():
-            # Also where it was queued: a session that never comes up takes its queue with it.
-            if len(self._untold) == DISCONNECTS_KEPT:
-                self._metrics.drop("disconnect", "coordinator-away")
-            self._untold.append(request)
+        """Send on Control, and again after the next snapshot unless it is known by then that it was read.
+
+        What is queued on a session dies with it, and a link may be dead for a while before we know.
+        """
+        message.number = next(self._disconnect_numbers)
+        self.tell(wire.ControlRequest(peer_disconnected=message))
+        is_up = self._session is not None and self._session.has_status.is_set()
+        if not is_up and len(self._unread) == DISCONNECTS_KEPT:
+            self._metrics.drop("disconnect", "coordinator-away")
+        self._unread.append(message)
+
+    def _on_disconnect_read(self, number: int) -> None:
+        while self._unread and self._unread[0].number <= number:
+            self._unread.popleft()
 
     async def say_goodbye(self) -> None:
         """End the session once the coordinator has read what waits on Control, or after a moment."""
@@ -164,8 +173,9 @@ class CoordinatorLink:
         greeting = hello()
         session.control.put(wire.ControlRequest(hello=greeting), greeting.ByteSize())
         session.bulk.put(wire.BulkRequest(hello=wire.BulkHello(gateway_id=greeting.gateway_id)), 0)
-        for message in self._untold:
-            session.control.put(message, message.ByteSize())
+        for message in self._unread:
+            again = wire.ControlRequest(peer_disconnected=message)
+            session.control.put(again, again.ByteSize())
         # After these: whoever was banned meanwhile must not be admitted.
         for request, _ in self._admissions.values():
             session.control.put(wire.ControlRequest(admit_peer=request), request.ByteSize())
@@ -209,8 +219,6 @@ class CoordinatorLink:
                 commands.on_local_status(message.local_status)
                 if not session.has_status.is_set():
                     session.has_status.set()
-                    # All of them are in this session's queue, ahead of what follows.
-                    self._untold.clear()
                     self._up.set()
                     self._keeper.came_up()
             case "admit_verdict":
@@ -219,6 +227,8 @@ class CoordinatorLink:
                 commands.on_peer_request(message.peer_request, session.number)
             case "drop_peer":
                 commands.on_drop_peer(message.drop_peer)
+            case "disconnect_read":
+                self._on_disconnect_read(message.disconnect_read.number)
             case "dial_plan":
                 commands.on_dial_plan(message.dial_plan)
             case None:

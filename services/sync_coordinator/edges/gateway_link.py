@@ -20,6 +20,7 @@ from services.shared.rpc.errors import InvalidRequest
 from services.shared.rpc.outbox import Outbox
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.peer_set import Peer
+from services.sync_coordinator.core.read_once import ReadOnce
 from services.sync_coordinator.edges.gateway_events import GatewayEvents
 from services.sync_coordinator.edges.gateway_links import CONTROL_QUEUE_BYTES, GatewayLink, GatewayLinks
 
@@ -45,6 +46,7 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
     def __init__(self, links: GatewayLinks, events: GatewayEvents) -> None:
         self._links = links
         self._events = events
+        self._read_disconnects = ReadOnce()
 
     async def Control(
         self, request_iterator: AsyncIterator[gateway_link_pb2.ControlRequest], context: Context
@@ -92,13 +94,17 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
             case "dial_failed":
                 self._events.dial_failed(message.dial_failed.enode, message.dial_failed.explanation)
             case "peer_disconnected":
-                self._take_disconnect(link, message.peer_disconnected.disconnect)
+                self._take_disconnect(link, message.peer_disconnected)
             case other:
                 _log.warning("unexpected control message", gateway=link.gateway_id, content=other)
 
-    def _take_disconnect(self, link: GatewayLink, disconnect: common_pb2.Disconnect) -> None:
+    def _take_disconnect(self, link: GatewayLink, report: gateway_link_pb2.PeerDisconnected) -> None:
+        read = gateway_link_pb2.DisconnectRead(number=report.number)
+        link.send(gateway_link_pb2.ControlResponse(disconnect_read=read))
+        if not self._read_disconnects.is_new(link.gateway_id, report.number):
+            return
         try:
-            ended = _ended(disconnect, link.gateway_id)
+            ended = _ended(report.disconnect, link.gateway_id)
         except InvalidRequest as problem:
             # A gateway of another version. An event less is no reason to lose it.
             _log.warning("unexpected control message", gateway=link.gateway_id, why=str(problem))
