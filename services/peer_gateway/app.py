@@ -176,6 +176,7 @@ class Gateway:
             peers=self._parts.roster.snapshot(),
             discovers=not self._parts.config.nodiscover,
             orders=self._parts.standing.orders,
+            gateway_node_ids=sorted(self._parts.standing.siblings),
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:

@@ -15,12 +15,12 @@ from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.fork_choice import ChainUpdate
-from services.sync_coordinator.core.peer_set import Admission, Peer, PeerSet
-from services.sync_coordinator.core.places import Applicant
+from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.core.sync_actions import SyncMode, SyncOutcome
 from services.sync_coordinator.core.sync_cycle import SyncCause
 from services.sync_coordinator.core.sync_faults import SyncFault
+from services.sync_coordinator.edges.admissions import Admissions
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
@@ -69,12 +69,14 @@ class SyncNode:
         self._parts = parts
         self._tasks = tasks
         self._loop = asyncio.get_running_loop()
+        self._admissions = Admissions(parts.peers, parts.plans, parts.penalties, parts.links, parts.metrics)
         self._status_wakeup = Wakeup(self._send_status)
         self._status_due = False
 
     def close(self) -> None:
         """Stop all timers. Caller's duty: no stream calls in any more, and the tasks have ended."""
         self._parts.challenges.close()
+        self._admissions.close()
         self._status_wakeup.at(None)
         self._parts.driver.close()
         self._parts.fetch.close()
@@ -90,7 +92,7 @@ class SyncNode:
         self._parts.peers.set_discovering(link.gateway_id, discovers=hello.discovers)
         change = self._parts.peers.attach_gateway(link.gateway_id, link.node_id, peers)
         link.send(gateway_link_pb2.ControlResponse(local_status=self._parts.board.local_status()))
-        self._parts.plans.refresh()
+        self._admissions.attached(link, hello.gateway_node_ids)
         for peer in change.left:
             self._forget_peer(peer.node_id)
         for peer in change.duplicates:
@@ -111,20 +113,7 @@ class SyncNode:
     # Peers
 
     def admission_asked(self, link: GatewayLink, question: gateway_link_pb2.AdmitPeer) -> None:
-        node_id = PeerId(question.node_id)
-        applicant = Applicant(
-            node_id=node_id,
-            gateway_id=link.gateway_id,
-            inbound=question.inbound,
-            static=self._parts.plans.is_static(node_id),
-            trusted=question.trusted or self._parts.plans.is_trusted(node_id),
-            former=question.former,
-        )
-        is_kept = applicant.static or applicant.trusted or question.static
-        ban_s = 0.0 if is_kept else self._parts.penalties.ban_left_s(node_id)
-        admission = Admission.BANNED if ban_s > 0 else self._parts.peers.admit(applicant, self._loop.time())
-        self._parts.metrics.admissions.labels(admission.name.lower()).inc()
-        self._parts.links.send_verdict(link.gateway_id, question.ticket, admission, ban_s)
+        self._admissions.ask(link, question)
 
     def peer_joined(self, peer: Peer) -> None:
         self._describe(peer)

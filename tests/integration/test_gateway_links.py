@@ -27,6 +27,7 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
+from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, gateway_under_test, in_loop
 from tests.support.scripted_peer import ScriptedPeer
 from tests.support.scripted_services import ScriptedBroadcaster
@@ -323,3 +324,28 @@ async def test_broadcaster_that_restarts_hears_of_peers_and_what_they_have():
         hello = (await gateway.broadcaster.arrivals.next("hello")).peers
         assert [(known.node_id, known.known_blocks) for known in hello] == [(peer.local.node_id, CHAIN.headers[8].hash)]
         assert peer.is_connected
+
+
+@in_loop
+async def test_gateways_own_limit_spares_whom_the_plan_trusts_as_long_as_it_does():
+    async with gateway_under_test(maxpeers=1) as gateway:
+        await gateway.joined("alice")
+
+        async def carol_gets_in() -> bool:
+            carol = await gateway.dial("carol")
+            try:
+                await carol.join(gateway.status)
+            except AssertionError:
+                return False
+            carol.hang_up()
+            return True
+
+        async def carol_is_refused() -> bool:
+            return not await carol_gets_in()
+
+        assert await carol_is_refused()
+        trusted = gateway_link_pb2.DialPlan(trusted_node_ids=[local_node("carol").node_id])
+        gateway.coordinator.send(dial_plan=trusted)
+        await until(carol_gets_in, "a place for carol")
+        gateway.coordinator.send(dial_plan=gateway_link_pb2.DialPlan())
+        await until(carol_is_refused, "carol being refused")

@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from typing import Any
 
+import grpc.aio
 import pytest
+from blocksync.v1 import common_pb2, gateway_link_pb2, gateway_link_pb2_grpc
 from typer.testing import CliRunner
 
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.messages import NewBlock
+from services.shared.rpc.channel import open_channel
 from tests.support.chain_peers import dial_in, honest
 from tests.support.deadlines import until
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
@@ -260,6 +264,50 @@ async def test_orders_and_connections_outlive_a_restart_of_the_coordinator() -> 
         await until_gateways(stack, 2)
         assert not (await until_peer(stack, BOB.node_id)).trusted
         assert bob.is_connected
+
+
+class GatewayByHand:
+    """A gateway's Control stream, said word by word."""
+
+    def __init__(self, channel: grpc.aio.Channel, hello: gateway_link_pb2.GatewayHello) -> None:
+        self._said: asyncio.Queue[gateway_link_pb2.ControlRequest] = asyncio.Queue()
+        self.say(hello=hello)
+        self._call = gateway_link_pb2_grpc.GatewayLinkServiceStub(channel).Control(self._messages())
+
+    async def _messages(self) -> AsyncIterator[gateway_link_pb2.ControlRequest]:
+        while True:
+            yield await self._said.get()
+
+    def say(self, **content: Any) -> None:
+        self._said.put_nowait(gateway_link_pb2.ControlRequest(**content))
+
+    async def next(self, kind: str) -> Any:
+        async for message in self._call:
+            if message.WhichOneof("content") == kind:
+                return getattr(message, kind)
+        raise AssertionError("the stream ended")
+
+
+@in_one_loop
+async def test_peer_of_a_gateway_that_is_not_back_yet_is_not_admitted_to_another() -> None:
+    north, south = b"n" * 64, b"s" * 64
+    async with (
+        running_stack(gateways=0) as stack,
+        open_channel(f"unix:{stack.datadir.parent / 'coordinator'}.sock") as to,
+    ):
+        hello = gateway_link_pb2.GatewayHello(gateway_id="north", node_id=north, gateway_node_ids=[north, south])
+        first = GatewayByHand(to, hello)
+        await first.next("local_status")
+        first.say(admit_peer=gateway_link_pb2.AdmitPeer(ticket=7, node_id=ALICE.node_id, inbound=True))
+        await until_gateways(stack, 1)
+        alice = common_pb2.PeerDetails(node_id=ALICE.node_id, eth_version=63, inbound=True)
+        GatewayByHand(to, gateway_link_pb2.GatewayHello(gateway_id="south", node_id=south, peers=[alice]))
+        verdict = await first.next("admit_verdict")
+        assert (verdict.ticket, verdict.admission) == (7, gateway_link_pb2.ADMISSION_ALREADY_CONNECTED)
+        assert (await until_peer(stack, ALICE.node_id)).gateway_id == "south"
+        # And whoever never comes back keeps nobody waiting for long.
+        first.say(admit_peer=gateway_link_pb2.AdmitPeer(ticket=8, node_id=BOB.node_id, inbound=True))
+        assert (await first.next("admit_verdict")).admission == gateway_link_pb2.ADMISSION_ADMITTED
 
 
 @in_one_loop

@@ -3,7 +3,8 @@
 `ecies`, `rlpx_handshake` and `framing` are RLPx; `message_pipe` and `snappy_codec` make messages of frames; `devp2p`
 is Hello and the base messages; `connection` is one connection as a state machine (`phases`). Above it `eth_session`
 checks Status and decodes, `request_book` says whose question a reply answers, `reply_decoding` hashes. Besides:
-`dial_schedule` (when which node is dialled), `known_blocks` (what a peer has). What follows from a fault is in
+`dial_schedule` (when which node is dialled; `former_peers`, `redial_history`), `address_rules` and `pending_places`
+(who may shake hands), `known_blocks` (what a peer has). What follows from a fault is in
 `services.shared.ethwire.offences`.
 
 Finding peers is `discovery`, on `packet_exchange` (what is said to single nodes, with `endpoint_proofs` and

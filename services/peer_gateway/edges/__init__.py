@@ -1,6 +1,7 @@
 """Sockets and streams.
 
-`listener` and `dialler` open connections; `tcp` carries one `Connection`; `peer_session` is its life, `peer_messages`
+`listener` and `dialler` open `connections`, `peer_memory` keeps whom to dial after a restart (`former_peer_table`);
+`tcp` carries one `Connection`; `peer_session` is its life, `peer_messages`
 what becomes of its messages: `replies` go to the coordinator, `questions` are answered through `chain_reader`.
 `coordinator_link` and `broadcaster_link` are the streams, kept open by `link`; `commands` carries out what comes back.
 `udp` carries discovery, `node_finder` looks for candidates while some are wanted, `node_database` remembers nodes.

@@ -2,7 +2,8 @@
 
 `gateway_link` reads what gateways send and tells `gateway_events`; `gateway_links` sends. `sync_driver`, `fetch_driver`
 and `challenge_driver` carry out what downloader, fetcher and challenges decide; `peer_asker` asks peers and drops them,
-`penalty_desk` says what follows. Blocks enter through `block_import`,
+`penalty_desk` says what follows, `admissions` who is let in, `dial_plans` whom gateways keep, by `node_files` and
+`peer_orders`. Blocks enter through `block_import`,
 which has seals checked by `seal_workers`. `broadcaster_client` has blocks relayed. Served: `operator_api`,
 `chain_reader`, `chain_watch`; `status_board` gathers what they show.
 """

@@ -47,6 +47,7 @@ class DialPlans:
         self._static: dict[str, list[Enode]] = {}
         """For each gateway its static nodes."""
         self._sent: dict[str, gateway_link_pb2.DialPlan] = {}
+        self._is_held = False
 
     # Files and operators
 
@@ -93,6 +94,12 @@ class DialPlans:
         """What only the coordinator knows of a peer that has not joined yet, whichever gateway it came to."""
         peer.static = self.is_static(peer.node_id)
         peer.trusted = peer.trusted or self.is_trusted(peer.node_id)
+
+    def hold(self, *, held: bool) -> None:
+        """Send nothing until this is taken back: gateways go on by the plans they have."""
+        was_held, self._is_held = self._is_held, held
+        if was_held and not held:
+            self.refresh()
 
     def refresh(self) -> None:
         """Gateways or static nodes have changed."""
@@ -145,6 +152,8 @@ class DialPlans:
                 )
 
     def _send(self) -> None:
+        if self._is_held:
+            return
         places = share_dynamic_places(self._peers.dial_quota, self._peers.outbound_of())
         gateway_node_ids, orders = self._peers.gateway_node_ids, list(self._orders())
         sent_before, self._sent = self._sent, {}

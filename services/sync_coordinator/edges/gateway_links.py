@@ -55,6 +55,9 @@ class GatewayLinks:
     def __iter__(self) -> Iterator[GatewayLink]:
         return iter(self._links.values())
 
+    def is_attached(self, link: GatewayLink) -> bool:
+        return self._links.get(link.gateway_id) is link
+
     def attach(self, link: GatewayLink) -> None:
         """Caller's duty: `end` the gateway's former stream first."""
         self._links[link.gateway_id] = link
@@ -68,7 +71,7 @@ class GatewayLinks:
 
     def detach(self, link: GatewayLink) -> bool:
         """False when another stream of the same gateway has already taken its place."""
-        if self._links.get(link.gateway_id) is not link:
+        if not self.is_attached(link):
             return False
         del self._links[link.gateway_id]
         return True

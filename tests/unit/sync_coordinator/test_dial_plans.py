@@ -177,6 +177,17 @@ def test_orders_come_back_from_the_gateways_after_a_restart():
     assert set(plan.trusted_node_ids) == {BOB.node_id, CAROL.node_id}
 
 
+def test_plans_wait_while_they_are_held():
+    node = Coordinator(ALICE)
+    node.plans.hold(held=True)
+    node.attach("a")
+    assert node.links.told() == {}
+    node.plans.hold(held=False)
+    assert list(node.links.told()["a"].static_enodes) == [str(ALICE)]
+    node.plans.hold(held=False)
+    assert node.links.told() == {}
+
+
 def test_order_that_is_wrong_or_old_is_passed_over():
     node = Coordinator()
     node.plans.order(ALICE, trusted=False, listed=True)
