@@ -67,6 +67,7 @@ def corpus_of(target: Target) -> list[bytes]:
 
 
 def _add_to_corpus(target: Target, inputs: list[bytes]) -> None:
+    CORPUS.mkdir(exist_ok=True)
     kept = sorted({*corpus_of(target), *inputs}, key=_digest)
     if kept:
         (CORPUS / f"{target.name}.hex").write_text("".join(f"{each.hex()}\n" for each in kept))
