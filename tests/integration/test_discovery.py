@@ -19,6 +19,7 @@ from services.shared.runtime.faults import StartRefused
 from tests.support.deadlines import until
 from tests.support.discovery_nodes import HOST, running_node
 from tests.support.gateway_under_test import GatewayUnderTest, gateway_under_test, in_loop
+from tests.support.stack import in_one_loop, running_stack
 from tests.support.wire import local_node
 
 pytestmark = pytest.mark.integration
@@ -134,3 +135,14 @@ async def until_metric(gateway: GatewayUnderTest, name: str, value: float) -> No
         return await gateway.metric(name) == value
 
     await until(read, f"{name} = {value:g}")
+
+
+@in_one_loop
+async def test_stacks_become_peers_by_discovery_alone():
+    async with (
+        running_stack(name="first-", bootnodes=[]) as first,
+        running_stack(name="second-", bootnodes=[str(first.enode)]) as second,
+        running_stack(name="third-", bootnodes=[str(first.enode)]) as third,
+    ):
+        for stack in (first, second, third):
+            await stack.until_peers(2)

@@ -206,7 +206,7 @@ class Stack:
             gateway_id=f"gateway-{index}",
             host="127.0.0.1",
             port=0,
-            nodekey=local_node(f"gateway-{index}").key.to_hex(),
+            nodekey=local_node(f"{self._settings.name}gateway-{index}").key.to_hex(),
             datadir=self._directory / f"gateway-{index}",
             nodiscover=self._settings.bootnodes is None,
             bootnodes=tuple(self._settings.bootnodes or ()),
@@ -220,6 +220,8 @@ class Stack:
 class StackSettings:
     """What tests change; times are short, so that what takes minutes in life takes seconds here."""
 
+    name: str = ""
+    """The gateways' keys follow from it: stacks that meet need different ones."""
     static_peers: Sequence[str] = ()
     bootnodes: Sequence[str] | None = None
     """Discovery is on where these are given, none included."""

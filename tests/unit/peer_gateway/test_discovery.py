@@ -23,10 +23,11 @@ from services.peer_gateway.core.node_table import BUCKET_SIZE
 from services.peer_gateway.core.own_endpoint import STATEMENT_LIFETIME_S, STATEMENTS_NEEDED
 from services.peer_gateway.core.packet_exchange import STRANGERS_PENDING, STRANGERS_PENDING_PER_HOST
 from services.peer_gateway.core.revalidation import PINGS_PER_CHECK, REVALIDATE_INTERVAL_S
+from services.peer_gateway.core.searches import MAX_FIND_FAILURES
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.types import PeerId
 from tests.support.lone_discovery import OUR_HOST, PORT, UNIX_OFFSET_S, LoneDiscovery, ScriptedNode
-from tests.support.nodes import real_id
+from tests.support.nodes import bucket_of, real_id
 
 TARGET = PeerId(b"\x07" * 64)
 
@@ -382,6 +383,66 @@ def test_silent_node_is_dropped_after_two_pings(ours, alice):
     assert ours.core.bond_count == 0
 
 
+def test_one_lost_pong_costs_nobody_its_place(ours, alice):
+    alice.bond()
+    while not alice.heard(Ping):
+        ours.pass_time(0.1)
+    ours.pass_time(0.6)
+    assert alice.answer_pings() == 1
+    ours.pass_time(1.0)
+    assert alice.enode.node_id in ours.core.table
+
+
+def test_node_that_moved_while_it_was_checked_stays(ours, alice):
+    alice.bond()
+    while not alice.heard(Ping):
+        ours.pass_time(0.1)
+    moved = ScriptedNode(ours, "alice", "22.0.0.1")
+    moved.bond()
+    ours.pass_time(1.2)
+    assert ours.core.table.get(alice.enode.node_id) == moved.enode
+
+
+def test_node_that_leaves_five_questions_unanswered_is_dropped_where_others_crowd(ours, alice):
+    own_id = ours.core.own.record.node_id
+    bucket = bucket_of(own_id, alice.enode.node_id)
+    strangers = [ScriptedNode(ours, f"node-{number}", f"{30 + number}.0.0.1") for number in range(60)]
+    crowd = [node for node in strangers if bucket_of(own_id, node.enode.node_id) == bucket][:10]
+
+    def all_but_alice_answer() -> None:
+        for _ in range(80):
+            live(0.25, alice, *crowd)
+            for node in crowd:
+                if node.heard(FindNode):
+                    node.name([node.enode for node in crowd])
+
+    for node in crowd:
+        node.bond()
+    all_but_alice_answer()
+    alice.bond()
+    for number in range(MAX_FIND_FAILURES):
+        assert alice.enode.node_id in ours.core.table
+        ours.carry(ours.core.look_up(PeerId(bytes([number]) * 64), ours.now))
+        all_but_alice_answer()
+    assert alice.enode.node_id not in ours.core.table
+    assert all(node.enode.node_id in ours.core.table for node in crowd)
+
+
+def test_what_was_only_named_is_not_found_even_when_there_was_no_time_to_ask(ours):
+    liars = [ScriptedNode(ours, f"liar-{number}", f"{30 + number}.0.0.1") for number in range(6)]
+    for liar in liars:
+        liar.bond()
+    ours.carry(ours.core.look_up(TARGET, ours.now))
+    for step in range(320):
+        live(0.25, *liars)
+        for place, liar in enumerate(liars):
+            if liar.heard(FindNode):
+                crowd = [real_id(f"ghost-{place}-{number}") for number in range(16)]
+                liar.name([Enode(node_id, f"77.{place}.{step % 250}.1", PORT, PORT) for node_id in crowd])
+    [lookup] = [told for told in ours.all_told(NodesFound) if told.target == TARGET]
+    assert {node.node_id for node in lookup.nodes} <= {liar.enode.node_id for liar in liars}
+
+
 def test_node_that_answers_its_check_stays(ours, alice):
     alice.bond()
     assert 8 <= live(100, alice) <= 60
@@ -475,3 +536,12 @@ def test_statements_that_disagree_or_are_old_move_nothing(ours):
     ours.pass_time(STATEMENT_LIFETIME_S)
     bonded_witnesses(ours, 1, Endpoint("198.51.100.7", 40_000, 0), first=80)
     assert ours.all_told(EndpointMoved) == []
+
+
+def test_ten_voices_are_not_enough_when_as_many_say_something_else(ours):
+    for number in range(STATEMENTS_NEEDED):
+        bonded_witnesses(ours, 1, Endpoint(f"198.51.100.{100 + number}", 40_000, 0), first=number)
+    bonded_witnesses(ours, STATEMENTS_NEEDED, Endpoint("198.51.100.7", 40_000, 0), first=30)
+    assert ours.all_told(EndpointMoved) == []
+    bonded_witnesses(ours, 1, Endpoint("198.51.100.7", 40_000, 0), first=60)
+    assert [moved.endpoint.host for moved in ours.all_told(EndpointMoved)] == ["198.51.100.7"]
