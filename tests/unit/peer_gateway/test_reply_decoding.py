@@ -6,10 +6,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.peer_gateway.core.reply_decoding import PART_BYTES, SLICE_COST, cut_parts, digest_slices
+from services.peer_gateway.core.reply_decoding import PART_BYTES, cut_parts, digest_slices
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from services.shared.ethwire.roots import NODE_COST, STEP_COST
 from tests.support.chain_maker import EMPTY_BODY, made_chain
 
 CHAIN = made_chain(20)
@@ -43,7 +44,7 @@ def test_small_reply_is_one_slice():
 
 
 def test_large_reply_is_sliced_by_size():
-    values = [bytes(1000)] * (10 * SLICE_COST // 1000)
+    values = [bytes(1000)] * (10 * STEP_COST // 1000)
     slices = list(digest_slices(NodeData(values)))
     assert 10 <= len(slices) <= 14
     assert b"".join(slices) == keccak256(bytes(1000)) * len(values)
@@ -51,7 +52,7 @@ def test_large_reply_is_sliced_by_size():
 
 def test_reply_of_many_empty_bodies_is_sliced_too():
     slices = list(digest_slices(BlockBodies([EMPTY_BODY.body_rlp] * 10_000)))
-    assert max(map(len, slices)) <= 64 * 300
+    assert max(map(len, slices)) <= 64 * (1 + STEP_COST // NODE_COST)
 
 
 def test_body_of_a_wrong_shape_is_a_fault():
