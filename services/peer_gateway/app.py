@@ -27,6 +27,7 @@ from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.former_peer_table import open_former_peers
+from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import bind, listen, reachable_host
 from services.peer_gateway.edges.node_key import load_node_key
@@ -104,6 +105,7 @@ class Gateway:
             coordinator=coordinator,
             broadcaster=broadcaster,
             chain=ChainReader(to_coordinator, coordinator, metrics),
+            digests=Digests(config.root_workers, metrics),
             metrics=metrics,
         )
         self._connections = Connections(self._parts, local, tasks)
@@ -136,6 +138,7 @@ class Gateway:
         background = [
             tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
             tasks.create_task(parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"),
+            tasks.create_task(parts.digests.run(), name="root-workers"),
         ]
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():

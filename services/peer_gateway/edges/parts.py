@@ -11,6 +11,7 @@ from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
+from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.roster import Roster
 from services.peer_gateway.edges.write_turns import WriteTurns
 from services.peer_gateway.metrics import GatewayMetrics
@@ -57,5 +58,6 @@ class Parts:
     coordinator: CoordinatorLink
     broadcaster: BroadcasterLink
     chain: ChainReader
+    digests: Digests
     metrics: GatewayMetrics
     turns: WriteTurns = field(default_factory=lambda: WriteTurns(asyncio.get_running_loop().call_soon))

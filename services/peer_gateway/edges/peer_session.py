@@ -177,7 +177,7 @@ class PeerSession:
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
         self._details = self._describe(node_id, ready, status)
-        self._replies = Replies(node_id, eth.version, self.socket, parts.coordinator, parts.metrics)
+        self._replies = Replies(node_id, eth.version, self.socket, parts)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
         unread_s = self._inbox.paused_s
         messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions, unread_s)
