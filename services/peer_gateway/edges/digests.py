@@ -30,6 +30,7 @@ class Digests:
         self._workers = [RootProcess() for _ in range(worker_count)]
         self._by = {place: metrics.digested.labels(place) for place in ("worker", "gateway")}
         self._lost = metrics.root_worker_losses
+        self._turn = asyncio.Lock()
 
     @property
     def worker_pids(self) -> Sequence[int]:
@@ -51,13 +52,20 @@ class Digests:
                 self._by["worker"].inc(size)
                 return digests
         self._by["gateway"].inc(size)
+        return await self._compute(reply)
+
+    async def _compute(self, reply: Reply) -> bytes:
+        """One slice a turn of the event loop, of whichever peer: fifty peers are not to hold it up together."""
         slices: list[bytes] = []
-        for joined in digest_slices(reply):
-            if slices:
-                # Between two slices the other peers, the timers and the links have their turn.
+        work = digest_slices(reply)
+        while True:
+            async with self._turn:
+                try:
+                    slices.append(next(work))
+                except StopIteration:
+                    return b"".join(slices)
+                # Whoever waits for the turn has it in the loop's next round.
                 await asyncio.sleep(0)
-            slices.append(joined)
-        return b"".join(slices)
 
     def _free_worker(self, size_bytes: int) -> RootProcess | None:
         """The worker with the least to do, if the batch fits; all of them are wanted from now on."""
