@@ -26,8 +26,8 @@ from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorO
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import Dialler
-from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.digests import Digests
+from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import bind, listen, reachable_host
 from services.peer_gateway.edges.node_key import load_node_key

@@ -14,8 +14,8 @@ from services.shared.runtime.process_options import ProcessOptions
 
 
 def usual_root_workers() -> int:
-    """A worker pays where it has a processor beside the gateway's own."""
-    return 1 if len(os.sched_getaffinity(0)) > 1 else 0
+    """A worker pays where it has a processor beside the gateway's and the coordinator's."""
+    return 1 if (os.cpu_count() or 1) > 2 else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -89,7 +89,7 @@ class GatewayConfig(ProcessOptions):
 
     root_workers: int = field(default_factory=usual_root_workers)
     """Processes that compute the roots of big replies; they start with the first one. 0: none; without the
-    flag 1 where there is a second processor."""
+    flag 1 where there is a third processor."""
 
     question_patience: float = 10.0
     """Seconds a peer's question waits for the coordinator before it is answered empty."""

@@ -9,6 +9,7 @@ import signal
 from collections.abc import AsyncIterator
 
 import pytest
+from blocksync.v1 import gateway_link_pb2
 from prometheus_client import CollectorRegistry
 
 from services.peer_gateway.core.reply_decoding import digest_slices
@@ -17,11 +18,11 @@ from services.peer_gateway.edges import digests as digests_module
 from services.peer_gateway.edges.digests import IN_FLIGHT_BYTES, Digests
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.faults import MalformedRlp
-from services.shared.ethwire.messages import BlockBodies, Receipts
+from services.shared.ethwire.messages import BlockBodies, GetBlockBodies, Receipts
 from services.shared.ethwire.rlp_slices import encode_string, join_list
 from tests.support.deadlines import until
-from tests.support.gateway_under_test import in_loop
-from tests.support.processes import has_ended
+from tests.support.gateway_under_test import gateway_under_test, in_loop
+from tests.support.processes import descendants, has_ended
 
 pytestmark = pytest.mark.integration
 
@@ -179,3 +180,34 @@ async def test_worker_ends_with_the_gateway():
         await parts.until_a_worker_answers()
         [pid] = parts.digests.worker_pids
     await until(lambda: has_ended(pid), "the worker to end")
+
+
+@in_loop
+async def test_replies_arrive_in_order_whatever_happens_to_the_gateways_worker():
+    replies = [big_reply(salt) for salt in range(8)]
+    async with gateway_under_test(root_workers=1) as gateway:
+        peer = await gateway.joined("alice")
+
+        async def ask(request_id: int, reply: BlockBodies) -> None:
+            hashes = b"".join(at.to_bytes(32) for at in range(len(reply.bodies_rlp)))
+            gateway.ask(peer, request_id, bodies=gateway_link_pb2.HashList(hashes=hashes))
+            await peer.receive(GetBlockBodies)
+
+        async def has_answered() -> float:
+            await ask(99, replies[0])
+            peer.send(replies[0])
+            await gateway.coordinator.bulk.next("bodies")
+            return await gateway.metric("digested_bytes_total", by="worker")
+
+        await until(has_answered, "a worker to answer")
+        [pid] = descendants(os.getpid())
+        for request_id, reply in enumerate(replies):
+            await ask(request_id, reply)
+        os.kill(pid, signal.SIGSTOP)
+        for reply in replies:
+            peer.send(reply)
+        os.kill(pid, signal.SIGKILL)
+        for request_id, reply in enumerate(replies):
+            arrived = await gateway.coordinator.bulk.next("bodies")
+            assert (arrived.request_id, arrived.roots) == (request_id, digests_of(reply))
+        assert peer.is_connected

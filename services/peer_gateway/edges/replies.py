@@ -49,7 +49,7 @@ class Replies:
         self._node_id, self._eth_version, self._socket = node_id, eth_version, socket
         self._link, self._metrics, self._digests = parts.coordinator, parts.metrics, parts.digests
         self._book = RequestBook()
-        self._noted = NotedOffences(node_id, metrics)
+        self._noted = NotedOffences(node_id, parts.metrics)
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question; the result says why it could not be sent, if so."""
