@@ -23,6 +23,9 @@ JOINING_AT_ONCE: Final = 20
 
 PING_EVERY_S: Final = 1.0
 
+REACH_STEP: Final = HEADERS // 4
+"""How far beyond what was answered the next question may begin: slower than any sync."""
+
 FULL_HEADERS_BYTES: Final = HEADERS * 450
 """A reply that is larger has all the headers that were asked for."""
 
@@ -104,7 +107,7 @@ class Generator:
             if len(payload) > FULL_HEADERS_BYTES:
                 self._items += BODIES if wants_bodies else HEADERS
                 if asked.get("grows"):
-                    self._reach = max(self._reach, first + HEADERS)
+                    self._reach = max(self._reach, first + REACH_STEP)
             else:
                 self._items += len(split_list(payload))
 
