@@ -34,6 +34,7 @@ from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.peer_memory import PeerMemory
 from services.peer_gateway.edges.roster import Roster
+from services.peer_gateway.edges.tcp import share_loop
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.rpc.channel import Backoff, open_channel
@@ -106,6 +107,7 @@ class Gateway:
             broadcaster=broadcaster,
             chain=ChainReader(to_coordinator, coordinator, metrics),
             digests=Digests(config.root_workers, metrics),
+            sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
             metrics=metrics,
         )
         self._connections = Connections(self._parts, local, tasks)

@@ -13,7 +13,7 @@ from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.roster import Roster
-from services.peer_gateway.edges.write_turns import WriteTurns
+from services.peer_gateway.edges.tcp import Sharing
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.messages import Status
 from services.shared.ethwire.types import PeerId
@@ -60,4 +60,4 @@ class Parts:
     chain: ChainReader
     digests: Digests
     metrics: GatewayMetrics
-    turns: WriteTurns = field(default_factory=lambda: WriteTurns(asyncio.get_running_loop().call_soon))
+    sharing: Sharing

@@ -24,7 +24,7 @@ from services.peer_gateway.edges.questions import Questions
 from services.peer_gateway.edges.refusals import Refused, refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
-from services.peer_gateway.edges.tcp import PeerSocket, Writing
+from services.peer_gateway.edges.tcp import PeerSocket
 from services.shared.chainspec.enode import MAX_PORT, Enode
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
@@ -57,7 +57,7 @@ class PeerSession:
     ) -> None:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
-        self.socket = PeerSocket(connect, self, parts.metrics, Writing(parts.turns, parts.config.write_timeout))
+        self.socket = PeerSocket(connect, self, parts.metrics, parts.sharing)
         clock = asyncio.get_running_loop().time
         self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
         self._stage = Stage.TRANSPORT
