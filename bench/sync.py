@@ -15,7 +15,7 @@ import sys
 import tempfile
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Final, NoReturn
+from typing import Any, Final, NoReturn
 
 from bench.bench_chain import CACHE, BenchChain, find_chain, import_once
 from bench.report import Measurement, Row, table
@@ -78,8 +78,8 @@ async def measure_sync(chain: BenchChain, source: DataDir, mode: str, stop: asyn
     try:
         with make_view() as view:
             async with contextlib.AsyncExitStack() as running:
-                serving = await running.enter_async_context(running_stack(_options(chain, source), view.say, stop))
-                options = _options(chain, sink, mode, tuple(serving.enodes))
+                serving = await running.enter_async_context(running_stack(stack_options(chain, source), view.say, stop))
+                options = stack_options(chain, sink, syncmode=mode, static_peers=tuple(serving.enodes))
                 syncing = await running.enter_async_context(running_stack(options, view.say, stop))
                 watch = ResourceWatch({**_pids("source", serving), **_pids("sink", syncing)})
                 sampling = asyncio.create_task(watch.run(), name="resource-watch")
@@ -120,18 +120,16 @@ def _pids(side: str, stack: Stack) -> dict[str, int]:
     return {f"{side}_{name}": child.pid for name, child in zip(names, children, strict=True) if child.pid is not None}
 
 
-def _options(
-    chain: BenchChain, data_dir: DataDir, mode: str = "full", static_peers: tuple[str, ...] = ()
-) -> StackOptions:
+def stack_options(chain: BenchChain, data_dir: DataDir, **settings: Any) -> StackOptions:
+    """A stack on loopback for this chain; `settings` are more `StackOptions`."""
     return StackOptions(
         data_dir=data_dir,
         chain=chain.choice,
-        syncmode=mode,
         seal_check=chain.seal_check,
         host="127.0.0.1",
         port=0,
         nodiscover=True,
-        static_peers=static_peers,
+        **settings,
     )
 
 
@@ -141,13 +139,13 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--genesis", type=Path, help="its genesis file in geth's format")
     parser.add_argument("--networkid", type=int, help="network id; without it the chain id of the genesis file")
     parser.add_argument("--mode", choices=MODES, help="only this mode; without it both")
-    parser.add_argument("--runs", type=_count, default=3, help="syncs per mode; medians are shown (default 3)")
+    parser.add_argument("--runs", type=count, default=3, help="syncs per mode; medians are shown (default 3)")
     parser.add_argument("--seal-check", choices=("none", "ethash", "auto"), default="none", help="(default none)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return parser
 
 
-def _count(text: str) -> int:
+def count(text: str) -> int:
     if not text.isdecimal() or not int(text):
         raise argparse.ArgumentTypeError(f"{text!r} is not a number above 0")
     return int(text)

@@ -25,6 +25,7 @@ from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorO
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.dialler import SIBLINGS_S, Dialler
+from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
@@ -33,6 +34,7 @@ from services.peer_gateway.edges.node_key import load_node_key
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.peer_memory import PeerMemory
 from services.peer_gateway.edges.roster import Roster
+from services.peer_gateway.edges.tcp import share_loop
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.rpc.channel import Backoff, open_channel
@@ -104,6 +106,8 @@ class Gateway:
             coordinator=coordinator,
             broadcaster=broadcaster,
             chain=ChainReader(to_coordinator, coordinator, metrics),
+            digests=Digests(config.root_workers, metrics),
+            sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
             metrics=metrics,
         )
         self._connections = Connections(self._parts, local, tasks)
@@ -140,6 +144,7 @@ class Gateway:
         background = [
             tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
             tasks.create_task(parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"),
+            tasks.create_task(parts.digests.run(), name="root-workers"),
         ]
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():

@@ -2,14 +2,20 @@
 
 from __future__ import annotations
 
+import os
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from services.peer_gateway.core.address_rules import NetRestrict
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
+
+
+def usual_root_workers() -> int:
+    """A worker pays where it has a processor beside the gateway's and the coordinator's."""
+    return 1 if (os.cpu_count() or 1) > 2 else 0
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -88,6 +94,10 @@ class GatewayConfig(ProcessOptions):
     bulk_patience: float = 10.0
     """Seconds a reply waits for room among those, its peer unread meanwhile, before it is dropped."""
 
+    root_workers: int = field(default_factory=usual_root_workers)
+    """Processes that compute the roots of big replies; they start with the first one. 0: none; without the
+    flag 1 where there is a third processor."""
+
     question_patience: float = 10.0
     """Seconds a peer's question waits for the coordinator before it is answered empty."""
 
@@ -104,6 +114,7 @@ class GatewayConfig(ProcessOptions):
         )
         _check(self.bulk_queue_bytes >= 1, f"--bulk-queue-bytes {self.bulk_queue_bytes} must be at least 1")
         _check(self.pending_peers >= 1, f"--pending-peers {self.pending_peers} must be at least 1")
+        _check(self.root_workers >= 0, f"--root-workers {self.root_workers} must not be below 0")
         _check(self.maxpeers is None or self.maxpeers >= 0, f"--maxpeers {self.maxpeers} must not be below 0")
         _check(
             self.gateway_id is None or re.fullmatch(r"[A-Za-z0-9._-]{1,64}", self.gateway_id) is not None,

@@ -38,6 +38,10 @@ class GatewayMetrics:
         self.bytes = counter("bytes", "Bytes that crossed peers' sockets.", "direction")
         self.messages = counter("messages", "eth messages, by name.", "direction", "name")
         self.dropped = counter("dropped", "What was dropped on purpose, by kind and cause.", "kind", "cause")
+        self.digested = counter(
+            "digested_bytes", "Bytes of replies and blocks hashed, by where: gateway, worker.", "by"
+        )
+        self.root_worker_losses = counter("root_worker_losses", "Batches that a root worker did not answer.")
         self.questions = counter("questions", "Peers' questions, by kind and outcome.", "kind", "outcome")
         self.discovery_packets = counter("discovery_packets", "Discovery packets, by type.", "direction", "type")
         self.lookups = counter("discovery_lookups", "Lookups that ended, by outcome: found, or empty.", "outcome")

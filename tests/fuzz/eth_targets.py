@@ -8,9 +8,15 @@ from functools import partial
 import rlp
 
 from services.peer_gateway.core.eth_session import EthSession
-from services.peer_gateway.core.reply_decoding import body_digest
 from services.peer_gateway.core.request_book import Request, RequestBook, confirm
-from services.shared.ethwire.bodies import receipt_totals, receipts_root, split_block, transaction_items, uncle_headers
+from services.shared.ethwire.bodies import (
+    body_roots,
+    receipt_totals,
+    receipts_root,
+    split_block,
+    transaction_items,
+    uncle_headers,
+)
 from services.shared.ethwire.eth_messages import ETH_VERSIONS, decode_message, encode_message
 from services.shared.ethwire.faults import MalformedRlp, PeerFault
 from services.shared.ethwire.hashing import keccak256
@@ -108,13 +114,13 @@ def _decode_and_encode(version: int, code: int, payload: bytes) -> None:
             confirm(GetNodeData([keccak256(value) for value in VALUES]), items, b"".join(map(keccak256, items)))
         case BlockBodies(items):
             for item in items:
-                body_digest(item)
+                body_roots(item)
         case Receipts(items):
             for item in items:
                 receipts_root(item)
         case NewBlock():
             decode_header(message.header_rlp)
-            body_digest(message.body_rlp)
+            body_roots(message.body_rlp)
         case _:
             pass
 
@@ -157,7 +163,7 @@ def _header(encoded: bytes) -> None:
 
 
 def _body(encoded: bytes) -> None:
-    body_digest(encoded)
+    body_roots(encoded)
     transaction_items(encoded)
     uncle_headers(encoded)
 

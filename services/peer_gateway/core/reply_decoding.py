@@ -1,7 +1,7 @@
 """What a peer's reply is turned into before it leaves the gateway: exact items, and a digest for each.
 
-Hashing is most of the work of a gateway, so it is done in slices: the edge lets other peers run
-between two of them.
+Hashing is most of the work of a gateway, so it is done in slices: whoever hashes lets others run between
+two of them.
 """
 
 from __future__ import annotations
@@ -9,15 +9,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from services.shared.ethwire.bodies import body_roots, receipts_root
-from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.bodies import body_roots_steps, receipts_root_steps
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
-
-SLICE_COST: Final = 64 * 1024
-"""Bytes hashed before others may run: 2 ms of transactions at the 30 MB/s of roots on a slow core."""
-
-ITEM_COST: Final = 256
-"""What an item costs beside its bytes, in the same unit: a reply of thousands of empty bodies is sliced too."""
+from services.shared.ethwire.roots import NODE_COST, Steps, WorkMeter, keccak_steps
 
 PART_BYTES: Final = 4 * 1024 * 1024
 """An asked reply larger than this crosses the link in numbered parts (DESIGN decision 4)."""
@@ -34,21 +28,26 @@ class ReplyPart(NamedTuple):
 
 
 def digest_slices(reply: Reply) -> Iterator[bytes]:
-    """The digests of the reply's items, joined, one slice of work per step.
+    """The digests of a reply's items, joined, one slice of work per step; a slice within a huge item is empty.
 
     A header and a state value have their hash (32 bytes), a body its transactions root and uncles hash
     (64), a receipt list its root (32). Raises MalformedRlp for an item of a wrong shape.
     """
-    digest = _DIGESTS[type(reply)]
+    digest_steps, meter = _DIGEST_STEPS[type(reply)], WorkMeter()
     done: list[bytes] = []
-    cost = 0
     for item in reply[0]:
-        if cost >= SLICE_COST:
+        if meter.is_due(NODE_COST):
             yield b"".join(done)
             done.clear()
-            cost = 0
-        done.append(digest(item))
-        cost += len(item) + ITEM_COST
+        steps = digest_steps(item, meter)
+        while True:
+            try:
+                next(steps)
+            except StopIteration as end:
+                done.append(end.value)
+                break
+            yield b"".join(done)
+            done.clear()
     yield b"".join(done)
 
 
@@ -68,15 +67,14 @@ def cut_parts(items: Sequence[bytes], digests: bytes, limit_bytes: int = PART_BY
     return parts
 
 
-def body_digest(body_rlp: bytes) -> bytes:
-    """Transactions root and uncles hash of a body, joined."""
-    body = body_roots(body_rlp)
+def _body_digest_steps(body_rlp: bytes, meter: WorkMeter) -> Steps[bytes]:
+    body = yield from body_roots_steps(body_rlp, meter)
     return body.transactions_root + body.uncles_hash
 
 
-_DIGESTS: Final[Mapping[type[Reply], Callable[[bytes], bytes]]] = {
-    BlockHeaders: keccak256,
-    BlockBodies: body_digest,
-    Receipts: receipts_root,
-    NodeData: keccak256,
+_DIGEST_STEPS: Final[Mapping[type[Reply], Callable[[bytes, WorkMeter], Steps[bytes]]]] = {
+    BlockHeaders: keccak_steps,
+    BlockBodies: _body_digest_steps,
+    Receipts: receipts_root_steps,
+    NodeData: keccak_steps,
 }

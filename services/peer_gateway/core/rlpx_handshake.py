@@ -45,6 +45,9 @@ _TOKEN_FLAG: Final = b"\0"
 PLAIN_AUTH_BYTES: Final = _SIGNATURE_BYTES + _HASH_BYTES + _NODE_ID_BYTES + _NONCE_BYTES + 1 + ECIES_OVERHEAD_BYTES
 PLAIN_ACK_BYTES: Final = _NODE_ID_BYTES + _NONCE_BYTES + 1 + ECIES_OVERHEAD_BYTES
 
+_START_BYTES: Final = 3
+"""Enough of a packet to see a public key begin: at its first byte, or after the two of its size."""
+
 MIN_PADDING_BYTES: Final = 100
 """Padding that makes an EIP-8 packet longer than a plain one, so that the two can be told apart."""
 
@@ -109,6 +112,7 @@ class PacketReader:
         """The packet, once it is complete. Raises PeerFault when no form fits."""
         self._received += received
         if len(self._received) < self._plain_bytes:
+            self._check_start()
             return None
         if self._may_be_plain:
             opened = self._open_plain()
@@ -116,6 +120,12 @@ class PacketReader:
                 return opened
             self._may_be_plain = False
         return self._open_eip8()
+
+    def _check_start(self) -> None:
+        """Turn garbage away by its first bytes: it would hold a stranger's place until it is whole, or too late."""
+        start = self._received[:_START_BYTES]
+        if len(start) == _START_BYTES and UNCOMPRESSED_KEY_PREFIX not in (start[0], start[2]):
+            raise UndecodableHandshake(self._name, "neither plain nor EIP-8: no public key is where both have one")
 
     def _open_plain(self) -> OpenedPacket | None:
         if self._received[0] != UNCOMPRESSED_KEY_PREFIX:
@@ -128,6 +138,7 @@ class PacketReader:
         return OpenedPacket(packet, content, True, bytes(self._received[self._plain_bytes :]))
 
     def _open_eip8(self) -> OpenedPacket | None:
+        self._check_start()
         size_prefix = bytes(self._received[:2])
         end = 2 + int.from_bytes(size_prefix)
         if end - 2 < self._plain_bytes:

@@ -11,8 +11,9 @@ from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
+from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.roster import Roster
-from services.peer_gateway.edges.write_turns import WriteTurns
+from services.peer_gateway.edges.tcp import Sharing
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.messages import Status
 from services.shared.ethwire.types import PeerId
@@ -57,5 +58,6 @@ class Parts:
     coordinator: CoordinatorLink
     broadcaster: BroadcasterLink
     chain: ChainReader
+    digests: Digests
     metrics: GatewayMetrics
-    turns: WriteTurns = field(default_factory=lambda: WriteTurns(asyncio.get_running_loop().call_soon))
+    sharing: Sharing

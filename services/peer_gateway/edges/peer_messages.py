@@ -10,7 +10,6 @@ from blocksync.v1 import gateway_link_pb2 as wire
 
 from services.peer_gateway.core.eth_session import EthSession
 from services.peer_gateway.core.known_blocks import KnownBlocks
-from services.peer_gateway.core.reply_decoding import body_digest
 from services.peer_gateway.edges.noted_offences import NotedOffences
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.questions import Questions
@@ -103,7 +102,7 @@ class PeerMessages:
             header_rlp=message.header_rlp,
             body_rlp=message.body_rlp,
             block_hash=header.hash,
-            roots=body_digest(message.body_rlp),
+            roots=await self._parts.digests.of(BlockBodies([message.body_rlp])),
             total_difficulty=big_to_bytes(message.total_difficulty),
         )
         if not await self._parts.coordinator.deliver(wire.BulkRequest(block=block), unread_s=self._unread_s()):

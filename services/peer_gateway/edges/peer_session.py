@@ -25,7 +25,7 @@ from services.peer_gateway.edges.questions import Questions
 from services.peer_gateway.edges.refusals import Refused, refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
-from services.peer_gateway.edges.tcp import PeerSocket, Writing
+from services.peer_gateway.edges.tcp import PeerSocket
 from services.shared.chainspec.enode import MAX_PORT, Enode
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
@@ -58,7 +58,7 @@ class PeerSession:
     ) -> None:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
-        self.socket = PeerSocket(connect, self, parts.metrics, Writing(parts.turns, parts.config.write_timeout))
+        self.socket = PeerSocket(connect, self, parts.metrics, parts.sharing)
         clock = asyncio.get_running_loop().time
         self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
         self._stage = Stage.TRANSPORT
@@ -180,7 +180,7 @@ class PeerSession:
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
         self._details = self._describe(node_id, ready, status)
-        self._replies = Replies(node_id, eth.version, self.socket, parts.coordinator, parts.metrics)
+        self._replies = Replies(node_id, eth.version, self.socket, parts)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
         unread_s = self._inbox.paused_s
         messages = self._messages = PeerMessages(parts, eth, self._details, self._replies, questions, unread_s)

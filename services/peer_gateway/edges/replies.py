@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
-from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts, digest_slices
+from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts
 from services.peer_gateway.core.request_book import (
     ANSWER_OF,
     Asked,
@@ -21,10 +21,9 @@ from services.peer_gateway.core.request_book import (
 )
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
 from services.peer_gateway.core.snappy_codec import Payload
-from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.noted_offences import NotedOffences
+from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.tcp import PeerSocket
-from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.eth_messages import encode_message
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, MessageCode, NodeData, Receipts
 from services.shared.ethwire.offences import Offence
@@ -46,13 +45,11 @@ REPLY_OF_CODE: Final[Mapping[int, type[Reply]]] = {code: kind for kind, code in 
 class Replies:
     """What the coordinator asks one peer, and what becomes of the answers."""
 
-    def __init__(
-        self, node_id: PeerId, eth_version: int, socket: PeerSocket, link: CoordinatorLink, metrics: GatewayMetrics
-    ) -> None:
-        self._node_id, self._eth_version = node_id, eth_version
-        self._socket, self._link, self._metrics = socket, link, metrics
+    def __init__(self, node_id: PeerId, eth_version: int, socket: PeerSocket, parts: Parts) -> None:
+        self._node_id, self._eth_version, self._socket = node_id, eth_version, socket
+        self._link, self._metrics, self._digests = parts.coordinator, parts.metrics, parts.digests
         self._book = RequestBook()
-        self._noted = NotedOffences(node_id, metrics)
+        self._noted = NotedOffences(node_id, parts.metrics)
 
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         """Send a question; the result says why it could not be sent, if so."""
@@ -91,19 +88,10 @@ class Replies:
         if isinstance(reply, BlockBodies | Receipts):
             # Judged by count alone, so before the work.
             confirm(asked.request, reply[0], b"")
-        digests = await self._digests(reply)
+        digests = await self._digests.of(reply)
         if isinstance(reply, BlockHeaders | NodeData):
             confirm(asked.request, reply[0], digests)
         await self._deliver(reply, digests, asked, unread_s)
-
-    async def _digests(self, reply: Reply) -> bytes:
-        slices: list[bytes] = []
-        for joined in digest_slices(reply):
-            if slices:
-                # Between two slices the other peers, the timers and the links have their turn.
-                await asyncio.sleep(0)
-            slices.append(joined)
-        return b"".join(slices)
 
     async def _deliver(self, reply: Reply, digests: bytes, asked: Asked, unread_s: Callable[[], float]) -> None:
         session, request_id = asked.request_id >> SESSION_SHIFT, asked.request_id & (1 << SESSION_SHIFT) - 1

@@ -10,6 +10,7 @@ from typing import Final, Protocol, cast
 from services.peer_gateway.core.connection import Connection
 from services.peer_gateway.core.events import Disconnected, Event
 from services.peer_gateway.core.send_queue import Outgoing, PeerStuck, SendQueue, Urgency
+from services.peer_gateway.edges.read_turns import BIG_READ_BYTES, ReadTurns
 from services.peer_gateway.edges.write_turns import WriteTurns
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.faults import PeerFault
@@ -33,11 +34,17 @@ class SocketOwner(Protocol):
 
 
 @dataclass(frozen=True, slots=True)
-class Writing:
-    """How sockets write: in whose turn, and how long a peer may leave our bytes unread."""
+class Sharing:
+    """How sockets share the event loop, and how long a peer may leave our bytes unread."""
 
-    turns: WriteTurns
-    timeout_s: float
+    writes: WriteTurns
+    reads: ReadTurns
+    write_timeout_s: float
+
+
+def share_loop(loop: asyncio.AbstractEventLoop, write_timeout_s: float) -> Sharing:
+    """The turns of all sockets of a loop."""
+    return Sharing(WriteTurns(loop.call_soon), ReadTurns(loop.call_soon), write_timeout_s)
 
 
 class PeerSocket(asyncio.Protocol):
@@ -51,10 +58,11 @@ class PeerSocket(asyncio.Protocol):
     """
 
     def __init__(
-        self, connect: Callable[[float], Connection], owner: SocketOwner, metrics: GatewayMetrics, writing: Writing
+        self, connect: Callable[[float], Connection], owner: SocketOwner, metrics: GatewayMetrics, sharing: Sharing
     ) -> None:
-        self._connect, self._owner, self._turns = connect, owner, writing.turns
-        self._queue = SendQueue(writing.timeout_s)
+        self._connect, self._owner, self._turns = connect, owner, sharing.writes
+        self._reads, self._received = sharing.reads, list[bytes]()
+        self._queue = SendQueue(sharing.write_timeout_s)
         self._loop = asyncio.get_running_loop()
         self._connection: Connection
         self._transport: asyncio.Transport | None = None
@@ -100,14 +108,30 @@ class PeerSocket(asyncio.Protocol):
 
     def data_received(self, received: bytes) -> None:
         self._count_in(len(received))
-        self._receive(received)
+        if len(received) < BIG_READ_BYTES and not self._received:
+            self._receive(received)
+            return
+        if not self._received:
+            self._reads.join(self)
+        self._received.append(received)
+        self._regulate_reading()
+
+    def read_next(self) -> int:
+        received = b"".join(self._received)
+        self._received.clear()
+        if received:
+            self._receive(received)
+            self._regulate_reading()
+        return len(received)
 
     def eof_received(self) -> bool:
+        self.read_next()
         self._carry(self._connection.receive_eof())
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
         del exc
+        self.read_next()
         self._carry(self._connection.receive_eof())
         if not self.closed.done():
             self.closed.set_result(None)
@@ -181,7 +205,7 @@ class PeerSocket(asyncio.Protocol):
     def _regulate_reading(self) -> None:
         if self._transport is None or self._is_over:
             return
-        wanted = not (self._owner_pauses or self._is_catching_up)
+        wanted = not (self._owner_pauses or self._is_catching_up or self._received)
         if wanted and not self._transport.is_reading():
             self._transport.resume_reading()
             self._connection.on_reading_resumed(self._loop.time())

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from services.shared.ethwire.faults import MalformedRlp
-from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.limits import MAX_TRANSACTIONS_PER_BODY
 from services.shared.ethwire.rlp_slices import (
@@ -22,7 +22,14 @@ from services.shared.ethwire.rlp_slices import (
     uint_payload,
     whole_list,
 )
-from services.shared.ethwire.roots import ordered_trie_root
+from services.shared.ethwire.roots import (
+    Steps,
+    WorkMeter,
+    finish,
+    keccak_steps,
+    ordered_trie_root,
+    ordered_trie_root_steps,
+)
 from services.shared.ethwire.types import Body, Header
 
 BLOOM_BYTES = 256
@@ -39,14 +46,17 @@ class ReceiptTotals(NamedTuple):
 
 def body_roots(body_rlp: bytes) -> Body:
     """The body with its transactions root and uncles hash. Raises MalformedRlp on any other shape."""
+    return finish(body_roots_steps(body_rlp, WorkMeter()))
+
+
+def body_roots_steps(body_rlp: bytes, meter: WorkMeter) -> Steps[Body]:
+    """`body_roots`, which the result is, in steps."""
     start, transactions_end, end = _body_spans(body_rlp)
     values = _trie_values(body_rlp, start, transactions_end)
-    uncles_rlp = body_rlp[transactions_end:end]
-    return Body(
-        body_rlp,
-        ordered_trie_root(values) if values else EMPTY_TRIE_ROOT,
-        EMPTY_LIST_HASH if uncles_rlp == b"\xc0" else keccak256(uncles_rlp),
-    )
+    root = (yield from ordered_trie_root_steps(values, meter)) if values else EMPTY_TRIE_ROOT
+    if end - transactions_end == 1:
+        return Body(body_rlp, root, EMPTY_LIST_HASH)
+    return Body(body_rlp, root, (yield from keccak_steps(body_rlp[transactions_end:end], meter)))
 
 
 def transaction_items(body_rlp: bytes) -> list[bytes]:
@@ -85,8 +95,13 @@ def join_block(header_rlp: bytes, body_rlp: bytes) -> bytes:
 
 def receipts_root(receipts_rlp: bytes) -> bytes:
     """Root of one block's list of receipts."""
+    return finish(receipts_root_steps(receipts_rlp, WorkMeter()))
+
+
+def receipts_root_steps(receipts_rlp: bytes, meter: WorkMeter) -> Steps[bytes]:
+    """`receipts_root`, which the result is, in steps."""
     start, end = whole_list(receipts_rlp)
-    return ordered_trie_root(_trie_values(receipts_rlp, start, end))
+    return (yield from ordered_trie_root_steps(_trie_values(receipts_rlp, start, end), meter))
 
 
 def receipt_totals(receipts_rlp: bytes) -> ReceiptTotals:

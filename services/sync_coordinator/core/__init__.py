@@ -1,9 +1,9 @@
 """Decisions, pure: input and `now` in, actions out.
 
-Peers: `peer_set` with its `places`, `reunion` after a restart, `node_list` and `node_file` of static and trusted nodes,
-`dial_plan`, `challenges`, `reply_router`, `ban_list`, `disconnect_log`, `read_once`. Syncs: `sync_cycle` says when;
-`downloader` is one sync, made of `ancestor_search`, `header_download` (`skeleton`, `linked_headers`), `body_download`
-(`part_queue`, `part_fetch`, `block_assembly`) and `import_batches`, at the pace of `capacity` and `round_trip`. New blocks:
-`announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`, `base_fee`, `uncles`, `fork_eras`),
-`ethash_seal`, `fork_choice`. Peers' questions: `chain_serving`.
+Peers: `peer_set` with its `places`, `reunion` after a restart, `node_list` and `node_file` of static and trusted
+nodes, `dial_plan`, `challenges`, `reply_router`, `ban_list`, `disconnect_log`, `read_once`. Syncs: `sync_cycle` says
+when; `downloader` is one sync, made of `ancestor_search`, `header_download` (`skeleton`, `linked_headers`),
+`body_download` (`part_queue`, `part_fetch`, `block_assembly`) and `import_batches`, at the pace of `capacity` and
+`round_trip`. New blocks: `announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`, `base_fee`,
+`uncles`, `fork_eras`), `ethash_seal`, `fork_choice`. Peers' questions: `chain_serving`.
 """

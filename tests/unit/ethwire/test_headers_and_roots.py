@@ -8,7 +8,17 @@ from hypothesis import strategies as st
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import decode_header, encode_header, seal_hash, with_hash
-from services.shared.ethwire.roots import ordered_trie_root, trie_root
+from services.shared.ethwire.roots import (
+    CACHED_PLANS,
+    NODE_COST,
+    STEP_COST,
+    WorkMeter,
+    finish,
+    keccak_steps,
+    ordered_trie_root,
+    ordered_trie_root_steps,
+    trie_root,
+)
 from tests.support.vectors import from_hex, load_vectors
 
 BLOCKS = load_vectors("ethwire/mainnet_blocks.json")
@@ -60,6 +70,33 @@ def test_published_trie_has_its_root(name):
 @given(st.lists(st.binary(min_size=1, max_size=90), max_size=300))
 def test_ordered_root_is_the_root_of_the_trie_with_encoded_indexes(values):
     assert ordered_trie_root(values) == trie_root({rlp.encode(at): value for at, value in enumerate(values)})
+
+
+SIZES = st.one_of(st.integers(1, 90), st.integers(STEP_COST - 5, STEP_COST + 5), st.just(3 * STEP_COST))
+
+
+@given(st.lists(SIZES, min_size=1, max_size=6), st.integers(0, 300))
+def test_root_in_steps_is_the_root_whatever_the_sizes(sizes, more):
+    values = [bytes((size % 251,)) * size for size in sizes] + [b"\x7f"] * more
+    assert finish(ordered_trie_root_steps(values, WorkMeter())) == ordered_trie_root(values)
+
+
+@pytest.mark.parametrize("count", [1, 127, 128, 129, 256, CACHED_PLANS, CACHED_PLANS + 1, 1000])
+def test_root_in_steps_is_the_root_whatever_the_count(count):
+    values = [bytes(at % 40 + 1) for at in range(count)]
+    assert finish(ordered_trie_root_steps(values, WorkMeter())) == ordered_trie_root(values)
+
+
+def test_root_of_a_huge_list_takes_many_steps():
+    values = [b"\xc1\x01"] * 20_000
+    steps = sum(1 for _ in ordered_trie_root_steps(values, WorkMeter()))
+    assert steps >= 20_000 * NODE_COST // STEP_COST
+
+
+def test_hash_of_a_huge_string_takes_many_steps():
+    content = bytes(20 * STEP_COST + 1)
+    assert finish(keccak_steps(content, WorkMeter())) == keccak256(content)
+    assert sum(1 for _ in keccak_steps(content, WorkMeter())) == 21
 
 
 def test_empty_things_have_their_known_hashes():

@@ -47,6 +47,7 @@ def test_boot_nodes_are_separated_by_commas_or_repeated():
         (["--redial-after", "-1"], "--redial-after -1.0 must not be below 0 seconds"),
         (["--read-timeout", "10"], "--read-timeout 10.0 must be more than --ping-interval 15.0"),
         (["--pending-peers", "0"], "--pending-peers 0 must be at least 1"),
+        (["--root-workers", "-1"], "--root-workers -1 must not be below 0"),
         (["--maxpeers", "-2"], "--maxpeers -2 must not be below 0"),
         (["--gateway-id", "a b"], "--gateway-id 'a b' must be"),
         (["--trusted-peer", "enode://12"], "--trusted-peer: 'enode://12' is not an enode URL"),

@@ -6,10 +6,13 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.peer_gateway.core.reply_decoding import PART_BYTES, SLICE_COST, cut_parts, digest_slices
+from services.peer_gateway.core.reply_decoding import PART_BYTES, cut_parts, digest_slices
+from services.shared.ethwire.bodies import body_roots
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
+from services.shared.ethwire.rlp_slices import encode_string, join_list
+from services.shared.ethwire.roots import NODE_COST, STEP_COST
 from tests.support.chain_maker import EMPTY_BODY, made_chain
 
 CHAIN = made_chain(20)
@@ -43,7 +46,7 @@ def test_small_reply_is_one_slice():
 
 
 def test_large_reply_is_sliced_by_size():
-    values = [bytes(1000)] * (10 * SLICE_COST // 1000)
+    values = [bytes(1000)] * (10 * STEP_COST // 1000)
     slices = list(digest_slices(NodeData(values)))
     assert 10 <= len(slices) <= 14
     assert b"".join(slices) == keccak256(bytes(1000)) * len(values)
@@ -51,7 +54,23 @@ def test_large_reply_is_sliced_by_size():
 
 def test_reply_of_many_empty_bodies_is_sliced_too():
     slices = list(digest_slices(BlockBodies([EMPTY_BODY.body_rlp] * 10_000)))
-    assert max(map(len, slices)) <= 64 * 300
+    assert max(map(len, slices)) <= 64 * (1 + STEP_COST // NODE_COST)
+
+
+@pytest.mark.parametrize(
+    "body_rlp",
+    [
+        join_list([join_list([b"\xc1\x01"] * 20_000), b"\xc0"]),
+        join_list([join_list([encode_string(bytes(5_000_000))]), b"\xc0"]),
+        join_list([b"\xc0", join_list([encode_string(bytes(5_000_000))])]),
+    ],
+    ids=["many-transactions", "a-huge-transaction", "huge-uncles"],
+)
+def test_one_huge_body_is_many_slices_of_which_one_has_its_roots(body_rlp):
+    slices = list(digest_slices(BlockBodies([body_rlp])))
+    roots = body_roots(body_rlp)
+    assert b"".join(slices) == roots.transactions_root + roots.uncles_hash
+    assert len(slices) > 20
 
 
 def test_body_of_a_wrong_shape_is_a_fault():

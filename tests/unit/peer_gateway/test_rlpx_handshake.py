@@ -192,8 +192,19 @@ def test_a_packet_is_refused_when_it_announces_less_than_the_plain_size():
         read_auth((PLAIN_AUTH_BYTES - 1).to_bytes(2) + bytes(PLAIN_AUTH_BYTES))
 
 
-def test_nothing_is_decided_before_the_plain_size_has_come():
-    assert read_auth(b"\xff" * (PLAIN_AUTH_BYTES - 1)) is None
+@pytest.mark.parametrize("start", [b"\x04", b"\x01\x80\x04"], ids=["plain", "eip-8"])
+def test_nothing_is_decided_before_the_plain_size_has_come_of_what_starts_well(start):
+    assert read_auth(start.ljust(PLAIN_AUTH_BYTES - 1, b"\xff")) is None
+
+
+@pytest.mark.parametrize("garbage", [b"\0" * 3, b"GET", b"\x16\x03\x01", b"\xff\xff\xff" + bytes(500)])
+def test_garbage_is_refused_by_its_first_bytes(garbage):
+    with pytest.raises(UndecodableHandshake, match="no public key"):
+        read_auth(garbage)
+
+
+def test_garbage_is_not_refused_before_it_can_be_told():
+    assert read_auth(b"GE") is None
 
 
 @pytest.mark.parametrize("size", range(4))

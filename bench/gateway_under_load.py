@@ -1,0 +1,141 @@
+"""A gateway process with a scripted coordinator and load generators around it, and what it says of itself."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import tempfile
+from collections.abc import AsyncIterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from bench.line_server import LineProcess
+from bench.resource_watch import ResourceWatch
+from trisync.cli.child import Child
+from trisync.cli.plan import ServicePlan
+
+GENERATOR: Final = "bench.load_generator"
+SINK: Final = "bench.sink_coordinator"
+
+_BUCKET: Final = re.compile(r'event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)')
+_SAMPLE: Final = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
+
+
+@dataclass(frozen=True, slots=True)
+class MetricsPage:
+    """One look at a service's /metrics."""
+
+    text: str
+
+    @classmethod
+    async def read(cls, address: str) -> MetricsPage:
+        host, _, port = address.rpartition(":")
+        reader, writer = await asyncio.open_connection(host, int(port))
+        writer.write(b"GET /metrics HTTP/1.1\r\nHost: localhost\r\n\r\n")
+        page = (await reader.read()).decode()
+        writer.close()
+        return cls(page)
+
+    def sum_of(self, name: str, label: str = "") -> float:
+        """All samples of that name whose labels contain `label`."""
+        found = _SAMPLE.findall(self.text)
+        return sum(float(value) for sample, labels, value in found if sample == name and label in labels)
+
+    def lag_buckets(self) -> Mapping[float, float]:
+        return {float(bound): float(count) for bound, count in _BUCKET.findall(self.text)}
+
+
+def lag_p99_ms(before: MetricsPage, after: MetricsPage) -> float:
+    """The 99th percentile of the event loop's lag between two looks, within its bucket as if spread evenly."""
+    earlier, later = before.lag_buckets(), after.lag_buckets()
+    counts = {bound: later[bound] - earlier.get(bound, 0.0) for bound in sorted(later)}
+    wanted = 0.99 * max(counts.values(), default=0.0)
+    lower, below = 0.0, 0.0
+    for bound, count in counts.items():
+        if count >= wanted and count > below:
+            upper = bound if bound != float("inf") else 2 * lower
+            return 1e3 * (lower + (upper - lower) * (wanted - below) / (count - below))
+        lower, below = bound, count
+    return 0.0
+
+
+class GatewayUnderLoad:
+    """One gateway and its surroundings."""
+
+    def __init__(self, gateway: Child, sink: LineProcess, stack: contextlib.AsyncExitStack) -> None:
+        self.gateway, self.sink, self._stack = gateway, sink, stack
+        self.generators: list[LineProcess] = []
+
+    @property
+    def enode(self) -> str:
+        return str(self.gateway.facts["enode"])
+
+    async def generator(self) -> LineProcess:
+        """One more load generator."""
+        process = await LineProcess.start(GENERATOR)
+        self._stack.push_async_callback(process.stop)
+        self.generators.append(process)
+        return process
+
+    async def metrics(self) -> MetricsPage:
+        return await MetricsPage.read(str(self.gateway.facts["metrics"]))
+
+    def watch(self) -> ResourceWatch:
+        """CPU time and memory from now on."""
+        assert self.gateway.pid is not None
+        generators = {f"generator_{at}": process.pid for at, process in enumerate(self.generators)}
+        return ResourceWatch({"gateway": self.gateway.pid, "sink": self.sink.pid, **generators})
+
+
+@contextlib.asynccontextmanager
+async def gateway_under_load(arguments: Sequence[str] = ()) -> AsyncIterator[GatewayUnderLoad]:
+    """A gateway that listens, attached to a scripted coordinator."""
+    async with contextlib.AsyncExitStack() as stack:
+        scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trisync-")))
+        address = f"unix:{scratch / 'sink.sock'}"
+        sink = await LineProcess.start(SINK)
+        stack.push_async_callback(sink.stop)
+        await sink.ask("listen", address=address)
+        nothing = os.open(os.devnull, os.O_RDONLY)
+        stack.callback(os.close, nothing)
+        gateway = Child(_plan(scratch, address, arguments), nothing)
+        stack.push_async_callback(_stop, gateway)
+        await gateway.start()
+        await gateway.wait_ready()
+        yield GatewayUnderLoad(gateway, sink, stack)
+
+
+def _plan(scratch: Path, address: str, arguments: Sequence[str]) -> ServicePlan:
+    words = ["--coordinator", address, "--broadcaster", address, "--run-dir", str(scratch), "--stop-with-parent"]
+    words += ["--host", "127.0.0.1", "--port", "0", "--nodiscover", "--log-level", "warning"]
+    return ServicePlan(
+        name="gateway",
+        service="peer_gateway",
+        module="services.peer_gateway",
+        run_dir=scratch,
+        log_path=scratch / "gateway.log",
+        arguments=(*words, *arguments),
+    )
+
+
+async def _stop(gateway: Child) -> None:
+    gateway.terminate()
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(5):
+            await gateway.wait_end()
+    gateway.kill_group()
+
+
+async def measured_for(load: GatewayUnderLoad, seconds: float) -> tuple[Mapping[str, Any], ResourceWatch, float]:
+    """What the sink counted in that time, what all used, and the gateway's lag."""
+    before, watch = await load.metrics(), load.watch()
+    sampling = asyncio.create_task(watch.run(), name="resource-watch")
+    await load.sink.ask("reset")
+    await asyncio.sleep(seconds)
+    counted = await load.sink.ask("stats")
+    lag = lag_p99_ms(before, await load.metrics())
+    sampling.cancel()
+    return counted, watch, lag
