@@ -8,6 +8,9 @@ from typing import Final
 
 import pytest
 
+# Before gRPC is loaded: tests start processes beside running services, and its handlers of a fork may abort those.
+os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+
 REQUIRE_INTEROP: Final = "TRISYNC_REQUIRE_INTEROP"
 """Set to 1, as `.ci/run` does, a skipped interop test fails, and so does a run without any."""
 
