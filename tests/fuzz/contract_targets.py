@@ -12,6 +12,7 @@ from typing import Any
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from google.protobuf.message import DecodeError, Message
 
+from services.peer_gateway.core.address_rules import NetRestrict
 from services.peer_gateway.edges.commands import _request_from_proto
 from services.peer_gateway.edges.node_key import load_node_key
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
@@ -28,6 +29,7 @@ from services.shared.rpc.convert import (
 )
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.sync_coordinator.core.node_file import NodeFileBroken, parse_node_file
 from tests.fuzz.target import Target
 from tests.support.chain_vectors import load_gz
 from tests.support.vectors import load_vectors
@@ -38,6 +40,9 @@ def contract_targets() -> Iterator[Target]:
     yield Target("enode", _enode, (EnodeInvalid,), urls)
     genesis = [json.dumps(row["genesis"]).encode() for row in load_gz("chainspec/genesis_files.json.gz")]
     yield Target("genesis", _genesis, (GenesisInvalid,), genesis)
+    lists = [json.dumps([url.decode() for url in urls[:3]]).encode(), b'["", 7, {"a": [1e5]}, "enode://"]']
+    yield Target("node-file", parse_node_file, (NodeFileBroken,), lists)
+    yield Target("netrestrict", _netrestrict, (ValueError,), [b"10.0.0.0/8,fd00::/8", b"127.0.0.1"])
     directory = tempfile.TemporaryDirectory()
     node_key = partial(_node_key, directory)
     yield Target("node-key", node_key, (StartRefused, ConfigInvalid), [b"11" * 32, b"0a" * 32 + b"\n"])
@@ -53,6 +58,10 @@ def contract_targets() -> Iterator[Target]:
 def _enode(url: bytes) -> None:
     node = parse_enode(url.decode(errors="replace"))
     assert parse_enode(str(node)) == node
+
+
+def _netrestrict(text: bytes) -> None:
+    NetRestrict.parse(text.decode(errors="replace")).allows("10.1.2.3")
 
 
 def _genesis(content: bytes) -> None:

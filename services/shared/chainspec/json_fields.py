@@ -14,7 +14,10 @@ class GenesisInvalid(ValueError):
     """A genesis file that defines no chain we could follow."""
 
     def __init__(self, file: str, field: str, value: object, rule: str) -> None:
-        text = repr(value)
+        try:
+            text = repr(value)
+        except RecursionError:
+            text = "a value that is nested too deeply to show"
         shown = text if len(text) <= 80 else f"{text[:76]}…{text[-1]}"
         place = "".join([f": {field}" if field else "", f" = {shown}" if value is not None else ""])
         super().__init__(f"{file}{place}: {rule}")

@@ -3,7 +3,7 @@ import json
 
 import pytest
 
-from services.shared.chainspec.genesis import GenesisInvalid, genesis_from_json, load_genesis
+from services.shared.chainspec.genesis import GenesisInvalid, genesis_from_json, load_genesis, parse_genesis
 from services.shared.ethwire.headers import decode_header
 from tests.support.chain_vectors import load_gz
 
@@ -133,3 +133,11 @@ def test_file_that_is_no_genesis_is_refused_in_one_line(tmp_path, content, probl
 def test_missing_file_is_refused(tmp_path):
     with pytest.raises(GenesisInvalid, match="cannot be read: No such file"):
         load_genesis(tmp_path / "absent.json")
+
+
+@pytest.mark.parametrize(("opening", "inner", "closing"), [("[", "", "]"), ('{"a":', "1", "}")])
+def test_json_of_any_depth_is_refused_as_invalid(opening, inner, closing):
+    # Around the depth that the JSON reader still takes there is one at which the value cannot be shown.
+    for depth in (1, 10, *range(750, 1001), 100_000):
+        with pytest.raises(GenesisInvalid):
+            parse_genesis("genesis.json", (opening * depth + inner + closing * depth).encode())
