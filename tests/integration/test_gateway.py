@@ -134,6 +134,7 @@ async def test_late_and_empty_replies_keep_the_ids_of_what_was_asked_in_that_ord
             gateway.ask(peer, request_id, headers=headers_query_to_proto(GetBlockHeaders(number, 2, 0, False)))
         gateway.ask(peer, 4, bodies=gateway_link_pb2.HashList(hashes=CHAIN.headers[3].hash))
         asked = [await peer.receive(GetBlockHeaders) for _ in range(3)]
+        await peer.receive(GetBlockBodies)
         # Another kind does not wait for them, however late they are.
         peer.send(BlockBodies(CHAIN.bodies_rlp[3:4]))
         assert (await gateway.coordinator.bulk.next("bodies")).request_id == 4
