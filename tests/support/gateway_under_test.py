@@ -128,6 +128,7 @@ async def gateway_under_test(*, starts: bool = True, **config: Any) -> AsyncIter
             "port": 0,
             "gateway_id": "gateway-0",
             "nodekey": os.urandom(32).hex(),
+            "nodiscover": True,
             **config,
         }
         if starts:
