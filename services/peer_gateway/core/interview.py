@@ -50,7 +50,9 @@ class DoctorLimits:
 class Interview:
     """From Status to the last question. Faults of the peer are raised, for the caller to end the connection with.
 
-    Without a chain that is expected, our Status repeats the peer's network and genesis, so that it stays.
+    Our Status waits for the peer's: some clients that are told of another chain hang up before theirs is written,
+    and then nobody could say which one they follow. Without a chain that is expected it repeats the peer's network
+    and genesis, so that the peer stays.
     """
 
     def __init__(
@@ -70,8 +72,6 @@ class Interview:
         """The peer's, also where it was refused."""
         self.deadline = tell.began + limits.handshake_s
         """When the step under way has taken too long."""
-        if expected is not None:
-            self._say_status(expected.network_id, expected.genesis_hash)
 
     def receive(self, code: int, payload: bytes, now: float) -> None:
         """Take a message of eth. Raises PeerFault."""
@@ -116,8 +116,8 @@ class Interview:
             assert isinstance(decoded, Status)
             status = self.status = decoded
             self._note(status)
-        eth = self._eth or self._say_status(status.network_id, status.genesis_hash)
-        eth.receive(code, payload)
+        ours = self._expected or status
+        self._say_status(ours.network_id, ours.genesis_hash).receive(code, payload)
         head = f"head 0x{status.head_hash.hex()[:16]}…, total difficulty {status.total_difficulty}"
         self._tell.done(f"{network_in_words(status)}, {head}", now, then=StepName.PING)
         self._dao = self._expected.dao_fork if self._expected is not None else disputed_dao_fork(status)
