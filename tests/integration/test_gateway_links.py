@@ -25,6 +25,7 @@ from services.shared.ethwire.messages import (
     Receipts,
     Transactions,
 )
+from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
 from tests.support.deadlines import until
@@ -310,6 +311,22 @@ async def test_transactions_of_a_peer_reach_the_broadcaster():
         told = await gateway.broadcaster.arrivals.next("transactions")
         assert told.node_id == peer.local.node_id
         assert list(told.transactions_rlp) == [b"\xc3\x01\x02\x03", b"\x83\x01\x02\x03"]
+
+
+@in_loop
+async def test_unasked_messages_over_four_megabytes_are_dropped_and_counted():
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        large = b"\xb8" + b"\xff" + bytes(255)
+        header = CHAIN.headers[9]
+        body_rlp = join_list([join_list([large] * 16_500), b"\xc0"])
+        peer.send(NewBlock(header.header_rlp, body_rlp, 10**9))
+        peer.send(Transactions([large] * 16_500))
+        peer.send(Transactions([b"\xc3\x01\x02\x03"]))
+        assert len((await gateway.broadcaster.arrivals.next("transactions")).transactions_rlp) == 1
+        assert await gateway.metric("dropped_total", kind="block", cause="oversized") == 1
+        assert await gateway.metric("dropped_total", kind="transactions", cause="oversized") == 16_500
+        assert peer.is_connected
 
 
 @in_loop

@@ -14,7 +14,10 @@ from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData
 from services.shared.ethwire.roots import NODE_COST, Steps, WorkMeter, keccak_steps
 
 PART_BYTES: Final = 4 * 1024 * 1024
-"""An asked reply larger than this crosses the link in numbered parts (DESIGN decision 4)."""
+"""An asked reply larger than this crosses the link in numbered parts."""
+
+UNASKED_BYTES: Final = PART_BYTES
+"""A larger message that nobody asked for does not cross: no client makes one, and it would fill the link."""
 
 Reply = BlockHeaders | BlockBodies | Receipts | NodeData
 """The messages that answer a question of ours."""

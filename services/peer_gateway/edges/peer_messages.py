@@ -10,6 +10,7 @@ from blocksync.v1 import gateway_link_pb2 as wire
 
 from services.peer_gateway.core.eth_session import EthSession
 from services.peer_gateway.core.known_blocks import KnownBlocks
+from services.peer_gateway.core.reply_decoding import UNASKED_BYTES
 from services.peer_gateway.edges.noted_offences import NotedOffences
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.questions import Questions
@@ -72,7 +73,10 @@ class PeerMessages:
             case NewBlock():
                 await self._on_block(message)
             case Transactions(transactions_rlp):
-                self._parts.broadcaster.transactions(self._node_id, transactions_rlp)
+                if sum(map(len, transactions_rlp)) > UNASKED_BYTES:
+                    self._parts.metrics.drop("transactions", "oversized", len(transactions_rlp))
+                else:
+                    self._parts.broadcaster.transactions(self._node_id, transactions_rlp)
             case Status():
                 raise AssertionError("the eth session lets no second Status through")
             case _:
@@ -97,6 +101,9 @@ class PeerMessages:
         if before > big_from_bytes(self._details.total_difficulty):
             self._details.total_difficulty = big_to_bytes(before)
             self._details.head_hash = header.parent_hash
+        if len(message.header_rlp) + len(message.body_rlp) > UNASKED_BYTES:
+            self._parts.metrics.drop("block", "oversized")
+            return
         block = wire.PropagatedBlock(
             node_id=self._node_id,
             header_rlp=message.header_rlp,
