@@ -103,7 +103,7 @@ async def test_garbage_is_counted_and_does_not_end_discovery():
 
 @in_loop
 async def test_gateway_answers_at_the_udp_port_of_its_enode_url():
-    async with gateway_under_test() as gateway, running_node("alice", [gateway.enode]) as alice:
+    async with gateway_under_test(nodiscover=False) as gateway, running_node("alice", [gateway.enode]) as alice:
         assert gateway.enode.udp_port == gateway.enode.tcp_port
         await until(lambda: alice.known == {gateway.enode.node_id}, "the gateway")
         await until_metric(gateway, "discovery_table_nodes", 1)

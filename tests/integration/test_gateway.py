@@ -10,7 +10,7 @@ from blocksync.v1 import common_pb2, gateway_link_pb2
 
 from services.peer_gateway.core.request_book import MAX_OUTSTANDING
 from services.peer_gateway.edges.dialler import Dialler
-from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
@@ -273,7 +273,7 @@ async def test_nobody_can_connect_before_the_first_status():
         gateway.coordinator.static_enodes = [str(listener.enode)]
         await gateway.start_coordinator()
         hello = await gateway.coordinator.control.next("hello")
-        port = int(hello.enode.rpartition(":")[2])
+        port = parse_enode(hello.enode).tcp_port
         with pytest.raises(ConnectionRefusedError):
             await ScriptedPeer.dial(Enode(hello.node_id, "127.0.0.1", port, port), local_node("bob"))
         assert listener.peers == []
