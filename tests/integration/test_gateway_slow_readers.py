@@ -148,10 +148,10 @@ async def test_block_passes_announces_transactions_and_replies_that_wait():
 
 @in_loop
 async def test_slow_peer_gets_every_reply_in_order_once_it_reads():
-    async with gateway_under_test(question_patience=0.5) as gateway:
+    async with gateway_under_test(question_patience=2.0) as gateway:
         peer = await gateway.joined()
         await fill(gateway, peer)
-        over = asyncio.get_running_loop().time() + 0.7
+        over = asyncio.get_running_loop().time() + 2.2
         await until(lambda: asyncio.get_running_loop().time() > over, "the patience with the coordinator is over")
         peer.resume_reading()
         replies = [await peer.receive(BlockHeaders) for _ in range(20)]
