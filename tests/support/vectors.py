@@ -14,5 +14,10 @@ def load_vectors(path: str) -> Any:
     return json.loads((VECTORS / path).read_text())
 
 
+def vector_bytes(path: str) -> bytes:
+    """The file at `path` below tests/vectors, as it is."""
+    return (VECTORS / path).read_bytes()
+
+
 def from_hex(text: str) -> bytes:
     return bytes.fromhex(text.removeprefix("0x"))

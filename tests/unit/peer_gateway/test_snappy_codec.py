@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import lzma
+
 import pytest
 
 from services.peer_gateway.core.snappy_codec import (
@@ -10,6 +12,25 @@ from services.peer_gateway.core.snappy_codec import (
     deflate,
     inflate,
 )
+from services.shared.ethwire.bodies import body_roots
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.rlp_slices import join_list, split_list
+from tests.support.vectors import vector_bytes
+
+RINKEBY_272621 = bytes.fromhex("bd64134a158aa767120725614026cc5e614dd67a2cbbcdf72823c97981a08620")
+
+
+@pytest.mark.parametrize("library", ["go", "py"])
+def test_published_blocks_inflate_whichever_library_compressed_them(library):
+    compressed = bytes.fromhex(lzma.decompress(vector_bytes(f"rlpx/block.{library}.snappy.xz")).decode())
+    block_rlp = inflate(compressed)
+    assert len(block_rlp) == declared_size(compressed) == 1_522_774
+    assert inflate(deflate(block_rlp)) == block_rlp
+    header_rlp, transactions_rlp, uncles_rlp = split_list(block_rlp)
+    header = decode_header(header_rlp)
+    assert header.hash == RINKEBY_272621
+    roots = body_roots(join_list([transactions_rlp, uncles_rlp]))
+    assert (roots.transactions_root, roots.uncles_hash) == (header.transactions_root, header.uncles_hash)
 
 
 @pytest.mark.parametrize("payload", [b"", b"\xc0", bytes(1_000_000), bytes(range(256)) * 50])
