@@ -71,13 +71,11 @@ async def test_connection_that_ends_unanswered_leaves_its_nodes_other_connection
         first = await gateway.dial("alice")
         ticket = (await gateway.coordinator.control.next("admit_peer")).ticket
         second = await gateway.dial("alice")
-        await gateway.coordinator.control.next("admit_peer")
+        assert await second.refusal() is DisconnectReason.ALREADY_CONNECTED
         admitted = gateway_link_pb2.AdmitVerdict(ticket=ticket, admission=gateway_link_pb2.ADMISSION_ADMITTED)
         gateway.coordinator.send(admit_verdict=admitted)
         await first.join(gateway.status)
         await gateway.coordinator.control.next("peer_joined")
-        second.disconnect(DisconnectReason.REQUESTED)
-        await second.disconnected()
         gateway.coordinator.verdict = gateway_link_pb2.ADMISSION_ADMITTED
         await gateway.joined("bob")
         assert "peer_left" not in gateway.coordinator.control.names
