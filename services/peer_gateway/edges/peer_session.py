@@ -67,6 +67,8 @@ class PeerSession:
         self._ended = asyncio.Event()
         self._end = Disconnected(None, False, "the connection was lost", Offence.CONNECTION_LOST)
         self._has_claim = self._holds_place = False
+        self._admitted_in = 0
+        """The session of the link that the place was given in: the next begins without it."""
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._joined_at = 0.0
@@ -178,6 +180,8 @@ class PeerSession:
         await self._get_admitted(node_id)
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
+        while not parts.coordinator.is_current(self._admitted_in):
+            await self._get_admitted(node_id)
         self._details = self._describe(node_id, ready, status)
         self._replies = Replies(node_id, eth.version, self.socket, parts)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
@@ -218,6 +222,7 @@ class PeerSession:
         except TimeoutError:
             # The peer will come again later, as it does where all places are taken.
             raise Refused(Offence.COORDINATOR_AWAY, "the coordinator is away and gives no places") from None
+        self._admitted_in = self._parts.coordinator.session
         if verdict.admission != wire.ADMISSION_ADMITTED:
             self._holds_place = False
             if verdict.admission == wire.ADMISSION_BANNED:
