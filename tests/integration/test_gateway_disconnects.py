@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
 import tempfile
 import time
@@ -10,16 +11,19 @@ from typing import Any
 
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
+from coincurve import PrivateKey
 from prometheus_client import CollectorRegistry
 
 from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.devp2p import Capability
+from services.peer_gateway.core.ecies import public_key_of
+from services.peer_gateway.core.rlpx_handshake import AuthMessage, encode_auth, seal_eip8
 from services.peer_gateway.edges.coordinator_link import DISCONNECTS_KEPT, BulkLimits, CoordinatorLink
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.disconnect_reason import DisconnectReason
-from services.shared.ethwire.types import BlockHash
+from services.shared.ethwire.types import BlockHash, PeerId
 from services.shared.rpc.channel import Backoff, open_channel
 from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, GatewayUnderTest, gateway_under_test, in_loop
@@ -227,3 +231,51 @@ class _Deaf:
     def on_drop_peer(self, command: Any) -> None: ...
 
     def on_dial_plan(self, plan: Any) -> None: ...
+
+
+@in_loop
+async def test_a_second_connection_that_ends_while_it_asks_leaves_the_place_to_the_first():
+    async with gateway_under_test() as gateway:
+        first = await gateway.dial("mallory")
+        await first.ready()
+        await gateway.coordinator.control.next("admit_peer")
+        # Admitted, and its Status still to come. What the coordinator says to the second, nobody waits for.
+        gateway.coordinator.verdict = None
+        second = await gateway.dial("mallory")
+        await second.ready()
+        second.hang_up()
+        ended = await gateway.coordinator.control.next("peer_disconnected")
+        assert ended.disconnect.node_id == second.local.node_id
+        await first.join(gateway.status)
+        await gateway.coordinator.control.next("peer_joined")
+        assert "peer_left" not in gateway.coordinator.control.names
+        first.hang_up()
+        await gateway.coordinator.control.next("peer_left")
+
+
+def forged_auth(name: PeerId, to: PeerId) -> bytes:
+    """An auth in somebody's name from one who has not the key: whatever the signature, some key has made it."""
+    signature = PrivateKey(os.urandom(32)).sign_recoverable(os.urandom(32), hasher=None)
+    auth = AuthMessage(signature, name, os.urandom(32), 4)
+    return seal_eip8(encode_auth(auth), public_key_of(to), os.urandom)
+
+
+@pytest.mark.parametrize("what_follows", [bytes(64), b""], ids=["garbage", "silence"])
+@in_loop
+async def test_who_comes_in_anothers_name_gets_nobody_reported_or_banned(what_follows):
+    async with gateway_under_test(handshake_timeout=0.3) as gateway:
+        alice = local_node("alice").node_id
+        reader, writer = await asyncio.open_connection("127.0.0.1", gateway.enode.tcp_port)
+        writer.write(forged_auth(alice, gateway.enode.node_id) + what_follows)
+        await reader.read()
+        writer.close()
+
+        async def counted() -> bool:
+            corrupt = await gateway.metric("offences_total", offence="frame_corrupt")
+            return corrupt + await gateway.metric("offences_total", offence="handshake_timeout") == 1
+
+        await until(counted, "the end of the stranger")
+        bob = await gateway.joined("bob")
+        bob.hang_up()
+        assert (await next_end(gateway)).node_id == bob.local.node_id
+        assert gateway.coordinator.control.names.count("peer_disconnected") == 1

@@ -23,6 +23,7 @@ from services.shared.ethwire.messages import (
     NewBlockHashes,
     NodeData,
     Receipts,
+    Status,
     Transactions,
 )
 from services.shared.ethwire.rlp_slices import join_list
@@ -71,13 +72,11 @@ async def test_connection_that_ends_unanswered_leaves_its_nodes_other_connection
         first = await gateway.dial("alice")
         ticket = (await gateway.coordinator.control.next("admit_peer")).ticket
         second = await gateway.dial("alice")
-        await gateway.coordinator.control.next("admit_peer")
+        assert await second.refusal() is DisconnectReason.ALREADY_CONNECTED
         admitted = gateway_link_pb2.AdmitVerdict(ticket=ticket, admission=gateway_link_pb2.ADMISSION_ADMITTED)
         gateway.coordinator.send(admit_verdict=admitted)
         await first.join(gateway.status)
         await gateway.coordinator.control.next("peer_joined")
-        second.disconnect(DisconnectReason.REQUESTED)
-        await second.disconnected()
         gateway.coordinator.verdict = gateway_link_pb2.ADMISSION_ADMITTED
         await gateway.joined("bob")
         assert "peer_left" not in gateway.coordinator.control.names
@@ -321,11 +320,11 @@ async def test_unasked_messages_over_four_megabytes_are_dropped_and_counted():
         header = CHAIN.headers[9]
         body_rlp = join_list([join_list([large] * 16_500), b"\xc0"])
         peer.send(NewBlock(header.header_rlp, body_rlp, 10**9))
-        peer.send(Transactions([large] * 16_500))
+        peer.send(Transactions([b"\xb9\x04\x4c" + bytes(1100)] * 4_000))
         peer.send(Transactions([b"\xc3\x01\x02\x03"]))
         assert len((await gateway.broadcaster.arrivals.next("transactions")).transactions_rlp) == 1
         assert await gateway.metric("dropped_total", kind="block", cause="oversized") == 1
-        assert await gateway.metric("dropped_total", kind="transactions", cause="oversized") == 16_500
+        assert await gateway.metric("dropped_total", kind="transactions", cause="oversized") == 4_000
         assert peer.is_connected
 
 
@@ -366,3 +365,18 @@ async def test_gateways_own_limit_spares_whom_the_plan_trusts_as_long_as_it_does
         await until(carol_gets_in, "a place for carol")
         gateway.coordinator.send(dial_plan=gateway_link_pb2.DialPlan())
         await until(carol_is_refused, "carol being refused")
+
+
+@in_loop
+async def test_peer_whose_place_went_with_the_link_asks_for_one_again_before_it_joins():
+    async with gateway_under_test() as gateway:
+        alice = await gateway.dial("alice")
+        await alice.ready()
+        await gateway.coordinator.control.next("admit_peer")
+        await alice.receive(Status)
+        await gateway.restart_coordinator()
+        await gateway.coordinator.control.next("hello")
+        gateway.coordinator.verdict = gateway_link_pb2.ADMISSION_TOO_MANY_PEERS
+        alice.send(gateway.status._replace(protocol_version=63))
+        assert await alice.refusal() is DisconnectReason.TOO_MANY_PEERS
+        assert "peer_joined" not in gateway.coordinator.control.names

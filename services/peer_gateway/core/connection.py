@@ -108,6 +108,12 @@ class Connection:
         return self._remote_id
 
     @property
+    def is_proven(self) -> bool:
+        """Whether the peer has the key of `remote_id`. Not at `HandshakeDone` yet: anybody can send an auth or an
+        ack in another's name, and only lacks what its frames need."""
+        return self._pipe is not None and self._pipe.is_proven
+
+    @property
     def is_compressed(self) -> bool:
         """Whether snappy is on, as it is once both Hellos said version 5 or more."""
         return self._pipe is not None and self._pipe.is_compressed

@@ -6,6 +6,8 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
+from services.peer_gateway.core.address_rules import is_lan, parse_host
+from services.peer_gateway.core.addresses import subnet_of
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer, redial_wait_s
 from services.peer_gateway.core.redial_history import Waits
@@ -20,6 +22,10 @@ each other at one moment, and a throttle of the same length at the other side ha
 CANDIDATES: Final = 256
 """Nodes from discovery that wait for a dial: many times what is dialled before newer ones come. Of more, the oldest
 is dropped, since the newest answered last."""
+
+NEIGHBOURS: Final = 2
+"""Candidates and dynamic peers of one neighbourhood (a /24; LAN and loopback exempt), as in a bucket of the node table:
+one machine with many keys, which names them all in a lookup, would otherwise have every dial."""
 
 DIALS_KEPT_FREE: Final = 4
 """Dials at once that static nodes leave to others that are due: many dead static nodes do not stop all else."""
@@ -55,6 +61,8 @@ class DialSchedule:
         self._is_inbound: dict[PeerId, bool] = {}
         """Of each connected node."""
         self._dialling: dict[PeerId, DialKind] = {}
+        self._dynamic: dict[PeerId, Enode] = {}
+        """Candidates that are being dialled or connected."""
         self._history, self._bans = Waits(), Waits()
 
     def set_plan(self, plan: DialPlan) -> list[Enode]:
@@ -96,6 +104,8 @@ class DialSchedule:
             if not node.tcp_port or not self._allows(node.host) or not self._is_ours(node_id):
                 continue
             self._candidates.pop(node_id, None)
+            if self._is_crowded(node.host):
+                continue
             self._candidates[node_id] = node
             if len(self._candidates) > CANDIDATES:
                 del self._candidates[next(iter(self._candidates))]
@@ -119,6 +129,7 @@ class DialSchedule:
 
     def on_disconnected(self, node_id: PeerId) -> None:
         self._is_inbound.pop(node_id, None)
+        self._dynamic.pop(node_id, None)
 
     def on_dial_ended(self, node_id: PeerId, result: DialResult, now: float) -> bool:
         """A dial came to its end. True when the node is not worth remembering: the caller forgets it too."""
@@ -127,6 +138,7 @@ class DialSchedule:
         self._history.add(node_id, now + self._limits.redial_after_s * (1 + spread))
         if result is DialResult.JOINED:
             return False
+        self._dynamic.pop(node_id, None)
         if node_id in self._former:
             self._failures[node_id] = self._failures.get(node_id, 0) + 1
         if result is DialResult.FAILED and self._failures.get(node_id, 0) < FAILED_DIALS:
@@ -148,7 +160,8 @@ class DialSchedule:
         chosen += [Dial(node, DialKind.FORMER) for node in former[: free - len(chosen)]]
         count = min(free - len(chosen), self._dynamic_dials(sum(1 for dial in chosen if dial.kind is DialKind.FORMER)))
         for node_id in self._rng.sample(list(self._candidates), count):
-            chosen.append(Dial(self._candidates.pop(node_id), DialKind.DYNAMIC))
+            self._dynamic[node_id] = self._candidates.pop(node_id)
+            chosen.append(Dial(self._dynamic[node_id], DialKind.DYNAMIC))
         self._dialling.update((dial.node.node_id, dial.kind) for dial in chosen)
         return chosen
 
@@ -200,6 +213,14 @@ class DialSchedule:
     def _is_ours(self, node_id: PeerId) -> bool:
         """Whether it is this gateway that dials the node: two would dial it twice."""
         return owner_of(node_id, self._gateways) == self._own_id
+
+    def _is_crowded(self, host: str) -> bool:
+        """Whether enough nodes of this neighbourhood wait or are connected."""
+        if is_lan(host) or parse_host(host) is None:
+            return False
+        known = [*self._candidates.values(), *self._dynamic.values()]
+        others = [node.host for node in known if parse_host(node.host) is not None]
+        return sum(1 for other in others if subnet_of(other) == subnet_of(host)) >= NEIGHBOURS
 
     def _may_be_dialled(self, node_id: PeerId, now: float) -> bool:
         return node_id not in self._is_inbound and node_id not in self._dialling and self._bans.until(node_id) <= now

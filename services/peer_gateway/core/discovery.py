@@ -123,7 +123,7 @@ class Discovery:
     def receive(self, datagram: bytes, address: UdpAddress, now: float) -> list[Action]:
         """A datagram has come from `address`."""
         try:
-            if not self._gate.admits(address.host, now):
+            if not self._gate.admits(address.host, now, is_asked=self._exchange.pending.is_asked(address.host)):
                 raise TooManyDatagrams(address.host)
             event = self._exchange.receive(datagram, address, now)
             if event is not None:

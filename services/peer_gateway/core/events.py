@@ -12,7 +12,7 @@ from services.shared.ethwire.types import PeerId
 
 @dataclass(frozen=True, slots=True)
 class HandshakeDone:
-    """The link is encrypted, and the peer owns `node_id`."""
+    """The link is encrypted, with a peer that says it owns `node_id`: its first frame will prove it."""
 
     node_id: PeerId
 

@@ -142,6 +142,8 @@ class FrameReader:
 
     def __init__(self, secrets: Secrets, limit: FrameLimit = NO_FRAME_LIMIT) -> None:
         self.limit = limit
+        self.is_proven = False
+        """Whether a MAC was right: only who took part in the handshake, with the key it was sealed to, can make one."""
         self._decrypt = Cipher(AES(secrets.aes_key), CTR(_ZERO_IV)).decryptor().update
         self._mac = _MacChain(secrets.mac_key, secrets.ingress_mac)
         self._unread = memoryview(b"")
@@ -182,6 +184,7 @@ class FrameReader:
     def _begin_frame(self, encrypted_header: bytes, mac: bytes) -> None:
         if not hmac.compare_digest(mac, self._mac.header_mac(encrypted_header)):
             raise WrongMac("header")
+        self.is_proven = True
         size = int.from_bytes(self._decrypt(encrypted_header)[:3])
         if size > self.limit.size_bytes:
             raise FrameTooLarge(size, self.limit)

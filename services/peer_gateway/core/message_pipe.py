@@ -49,6 +49,11 @@ class MessagePipe:
     def is_compressed(self) -> bool:
         return self._is_compressed
 
+    @property
+    def is_proven(self) -> bool:
+        """Whether a frame came that only the owner of the other side's key can have made."""
+        return self._reader.is_proven
+
     def hellos_exchanged(self, *, is_compressed: bool) -> None:
         """From the next message on, either way, other limits hold and snappy may be on."""
         self._reader.limit = OPEN_FRAME_LIMIT

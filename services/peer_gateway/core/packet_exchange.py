@@ -158,20 +158,20 @@ class PacketExchange:
             else:
                 yield Silent(late.kind, late.node)
 
-    def ping(self, node: Enode, now: float) -> None:
+    def ping(self, node: Enode, now: float, *, is_strangers: bool = False) -> None:
         """Ask for a sign of life, unless one is asked for already; `Proven` or `Silent` follows."""
         address = UdpAddress(node.host, node.udp_port)
         if self.pending.find(Awaited.PONG, node.node_id, address) is None:
             recipient = Endpoint(node.host, node.udp_port, node.tcp_port)
             ping = Ping(self.own.endpoint, recipient, self._expiration(now), self.own.record.seq)
-            self.pending.expect(Awaited.PONG, node, now, self._send(address, ping))
+            self.pending.expect(Awaited.PONG, node, now, self._send(address, ping), is_strangers=is_strangers)
 
     def ping_stranger(self, node: Enode, now: float) -> None:
         """Like `ping`, for one that came by itself. Raises TooManyDatagrams when there are too many of them."""
         is_crowd = not kind_of(node.host).is_lan and self.pending.count_at(node.host) >= STRANGERS_PENDING_PER_HOST
         if is_crowd or len(self.pending) >= STRANGERS_PENDING:
             raise TooManyDatagrams(node.host)
-        self.ping(node, now)
+        self.ping(node, now, is_strangers=True)
 
     def await_ping(self, node: Enode, now: float) -> None:
         """Wait for the node to ask for our own sign of life; `Pinged` or `Silent` follows."""

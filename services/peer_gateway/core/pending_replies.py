@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import enum
 from collections import Counter
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -39,6 +40,8 @@ class Pending:
     """What the reply must name, where it names anything."""
     nodes: list[Enode] = field(default_factory=list)
     """What came so far, where a reply is several packets."""
+    is_strangers: bool = False
+    """Whether the node came by itself, so that we would know who it is."""
     named: int = 0
     """How many nodes came so far, those that cannot be used included."""
 
@@ -57,6 +60,7 @@ class PendingReplies:
     def __init__(self) -> None:
         self._pending: dict[PendingKey, Pending] = {}
         self._per_host: Counter[str] = Counter()
+        self._asked_per_host: Counter[str] = Counter()
 
     def __len__(self) -> int:
         return len(self._pending)
@@ -65,12 +69,19 @@ class PendingReplies:
         """How many we wait for from this host."""
         return self._per_host[host]
 
-    def expect(self, kind: Awaited, node: Enode, now: float, request_hash: bytes = b"") -> None:
+    def is_asked(self, host: str) -> bool:
+        """Whether we wait for this host of our own accord."""
+        return host in self._asked_per_host
+
+    def expect(
+        self, kind: Awaited, node: Enode, now: float, request_hash: bytes = b"", *, is_strangers: bool = False
+    ) -> None:
         """Caller's duty: nothing of this kind is pending from the node."""
-        pending = Pending(kind, node, now + REPLY_TIMEOUT_S, request_hash)
+        pending = Pending(kind, node, now + REPLY_TIMEOUT_S, request_hash, is_strangers=is_strangers)
         assert pending.key not in self._pending, "one reply of a kind is pending from a node"
         self._pending[pending.key] = pending
-        self._per_host[node.host] += 1
+        for counts in self._counts_of(pending):
+            counts[node.host] += 1
 
     def find(self, kind: Awaited, node_id: PeerId, address: UdpAddress) -> Pending | None:
         return self._pending.get((kind, node_id, address))
@@ -79,9 +90,10 @@ class PendingReplies:
         """The reply is here, or is given up."""
         del self._pending[pending.key]
         host = pending.node.host
-        self._per_host[host] -= 1
-        if not self._per_host[host]:
-            del self._per_host[host]
+        for counts in self._counts_of(pending):
+            counts[host] -= 1
+            if not counts[host]:
+                del counts[host]
 
     def overdue(self, now: float) -> list[Pending]:
         """Take out what did not come in time, oldest first."""
@@ -94,6 +106,9 @@ class PendingReplies:
     def next_due(self) -> float | None:
         oldest = self._oldest()
         return oldest.due if oldest is not None else None
+
+    def _counts_of(self, pending: Pending) -> Sequence[Counter[str]]:
+        return (self._per_host,) if pending.is_strangers else (self._per_host, self._asked_per_host)
 
     def _oldest(self) -> Pending | None:
         return next(iter(self._pending.values()), None)

@@ -89,6 +89,11 @@ class CoordinatorLink:
         metrics.watch_queue("control", lambda: self._session.control.outbox.bytes_queued if self._session else 0)
         metrics.watch_queue("bulk", lambda: self._session.bulk.bytes_queued if self._session else 0)
 
+    @property
+    def session(self) -> int:
+        """The number of this session of the link; 0 while there is none."""
+        return self._session.number if self._session is not None else 0
+
     def is_current(self, session: int) -> bool:
         """Whether this session of the link still lasts."""
         return self._session is not None and self._session.number == session

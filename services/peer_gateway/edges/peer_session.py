@@ -66,7 +66,9 @@ class PeerSession:
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
         self._end = Disconnected(None, False, "the connection was lost", Offence.CONNECTION_LOST)
-        self._holds_place = False
+        self._has_claim = self._holds_place = False
+        self._admitted_in = 0
+        """The session of the link that the place was given in: the next begins without it."""
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._joined_at = 0.0
@@ -86,7 +88,6 @@ class PeerSession:
         match event:
             case HandshakeDone(node_id):
                 self._node_id = node_id
-                self._farewell.has_shown_its_key = True
                 self._meet(node_id)
                 self._log = get_log("peer", node=node_id.hex()[:16])
             case Ready():
@@ -179,6 +180,8 @@ class PeerSession:
         await self._get_admitted(node_id)
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
+        while not parts.coordinator.is_current(self._admitted_in):
+            await self._get_admitted(node_id)
         self._details = self._describe(node_id, ready, status)
         self._replies = Replies(node_id, eth.version, self.socket, parts)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
@@ -194,7 +197,8 @@ class PeerSession:
         standing = self._parts.standing
         if node_id == standing.own_id or node_id in standing.siblings:
             raise refused(wire.ADMISSION_SELF)
-        if node_id in self._parts.roster:
+        self._has_claim = self._parts.roster.claim(node_id)
+        if not self._has_claim:
             raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         most = self._parts.config.maxpeers
         if most is not None and len(self._parts.roster) >= most and not standing.is_trusted(node_id):
@@ -218,6 +222,7 @@ class PeerSession:
         except TimeoutError:
             # The peer will come again later, as it does where all places are taken.
             raise Refused(Offence.COORDINATOR_AWAY, "the coordinator is away and gives no places") from None
+        self._admitted_in = self._parts.coordinator.session
         if verdict.admission != wire.ADMISSION_ADMITTED:
             self._holds_place = False
             if verdict.admission == wire.ADMISSION_BANNED:
@@ -258,8 +263,6 @@ class PeerSession:
 
     def _join(self, node_id: PeerId) -> None:
         parts, details = self._parts, self._details
-        if node_id in parts.roster:
-            raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         self._stage, self._joined_at = Stage.JOINED, asyncio.get_running_loop().time()
         parts.roster.add(node_id, self)
         parts.metrics.peers.labels(str(details.eth_version)).inc()
@@ -282,9 +285,9 @@ class PeerSession:
         side = "us" if end.by_us else "them"
         parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
         parts.metrics.offences.labels(end.offence.name.lower()).inc()
-        joined = parts.roster.get(self._node_id) if self._node_id is not None else None
-        # Where another connection with this node has joined, the place is that one's.
-        if self._holds_place and self._node_id is not None and joined in (None, self):
+        if self._has_claim and self._node_id is not None:
+            parts.roster.release(self._node_id)
+        if self._holds_place and self._node_id is not None:
             reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
             left = wire.PeerLeft(
                 node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
@@ -298,21 +301,26 @@ class PeerSession:
             self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))
         else:
             # A stranger may come a thousand times a second; one that showed its key, or that we dialled, may not.
-            is_stranger = self._node_id is None and self.inbound
-            is_quiet = is_stranger or CONSEQUENCES[end.offence].level is LogLevel.DEBUG
+            is_quiet = self._is_stranger or CONSEQUENCES[end.offence].level is LogLevel.DEBUG
             say = self._log.debug if is_quiet else self._log.info
             address = self._farewell.disconnect.remote_address
             say("peer not taken", address=address, stage=self._stage.name.lower(), by=side, why=end.detail)
             self._count_handshake("refused" if end.by_us else "lost")
         self.settled.set()
 
+    @property
+    def _is_stranger(self) -> bool:
+        """Whether nobody knows who it was: a name that came without its key may be any honest node's."""
+        return self.inbound and not self.socket.is_proven
+
     def _report(self) -> None:
         """Tell the coordinator of the end, unless it was a stranger's."""
         now = asyncio.get_running_loop().time()
+        self._farewell.has_shown_its_key = self.socket.is_proven
         report = self._farewell.finish(self._end, self._stage, self.socket.client_name, now)
         if report.ban_seconds > 0:
             self._parts.roster.ban(PeerId(report.node_id), report.ban_seconds)
-        if report.node_id:
+        if report.node_id and not self._is_stranger:
             self._parts.coordinator.tell_disconnect(wire.PeerDisconnected(disconnect=report))
 
     def _count_handshake(self, outcome: str) -> None:

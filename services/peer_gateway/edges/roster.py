@@ -52,6 +52,7 @@ class Roster:
 
     def __init__(self) -> None:
         self._peers: dict[PeerId, JoinedPeer] = {}
+        self._claimed: set[PeerId] = set()
         self._watchers: list[RosterWatcher] = []
 
     def watch(self, watcher: RosterWatcher) -> None:
@@ -68,6 +69,20 @@ class Roster:
 
     def get(self, node_id: PeerId) -> JoinedPeer | None:
         return self._peers.get(node_id)
+
+    def claim(self, node_id: PeerId) -> bool:
+        """Let one connection alone ask for a place for this node, and hold it; False when another one does.
+
+        Of two that shared a place, the end of the first would give back that of the second.
+        """
+        if node_id in self._claimed:
+            return False
+        self._claimed.add(node_id)
+        return True
+
+    def release(self, node_id: PeerId) -> None:
+        """The connection that claimed the node is over."""
+        self._claimed.remove(node_id)
 
     def add(self, node_id: PeerId, peer: JoinedPeer) -> None:
         assert node_id not in self._peers, "one connection per node id"

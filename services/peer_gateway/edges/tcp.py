@@ -84,8 +84,13 @@ class PeerSocket(asyncio.Protocol):
 
     @property
     def remote_id(self) -> PeerId | None:
-        """Whom we dialled, or who has shown its key. Not before the socket is open."""
+        """Whom we dialled, or who dialled us as far as it says. Not before the socket is open."""
         return self._connection.remote_id
+
+    @property
+    def is_proven(self) -> bool:
+        """Whether the peer has shown that the key of `remote_id` is its own. Not before the socket is open."""
+        return self._connection.is_proven
 
     @property
     def client_name(self) -> str:

@@ -15,7 +15,7 @@ from services.shared.ethwire.limits import (
     MAX_ETH_MESSAGE_BYTES,
     MAX_HASHES_READ,
     MAX_ITEMS_PER_REPLY,
-    MAX_TRANSACTIONS_PER_MESSAGE,
+    MAX_TRANSACTIONS_READ,
 )
 from services.shared.ethwire.messages import (
     BlockBodies,
@@ -148,9 +148,7 @@ def _encode_new_block_hashes(message: NewBlockHashes) -> bytes:
 def _decode_transactions(payload: bytes) -> Transactions:
     offset, end = whole_list(payload)
     transactions: list[bytes] = []
-    while offset < end:
-        if len(transactions) == MAX_TRANSACTIONS_PER_MESSAGE:
-            raise MalformedRlp(f"more than {MAX_TRANSACTIONS_PER_MESSAGE} items in one list")
+    while offset < end and len(transactions) < MAX_TRANSACTIONS_READ:
         # The usual ones, lists of 56 to 255 bytes, are read in place: half the time of a full message.
         item_end = offset + 2 + payload[offset + 1] if payload[offset] == 0xF8 and offset + 1 < end else 0
         if not 58 + offset <= item_end <= end:

@@ -39,8 +39,9 @@ of hashes would keep the event loop for 40 ms. More than any answer may have ite
 MAX_ANNOUNCES_PER_MESSAGE: Final = 4096
 """Hashes one NewBlockHashes may carry; known clients announce a few."""
 
-MAX_TRANSACTIONS_PER_MESSAGE: Final = 65_536
-"""Transactions one message may carry: 10 MiB of the smallest there are."""
+MAX_TRANSACTIONS_READ: Final = 4096
+"""Transactions of one message that are looked at: as many as our whole pool holds. 10 MiB of small ones, which take
+half a megabyte on the wire, would keep the event loop for 150 ms."""
 
 MAX_TRANSACTIONS_PER_BODY: Final = 32_768
 """Transactions a block may have: more than 680 million gas of plain transfers. Its root takes half a second."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import grpc
 import structlog
@@ -175,11 +175,17 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         self._events.block_propagated(peer, Block(header, message.body_rlp), total_difficulty)
 
 
+REPLIES_IN_PARTS: Final = 16
+"""Replies of one gateway that may wait for their last part, of 10 MiB each at most. An honest one is never cut: it
+stops growing at 2 MiB, and parts begin at 4."""
+
+
 class ReplyParts:
     """Puts replies together that were cut into parts.
 
     The parts of one peer's reply follow each other on the stream. A reply that its gateway gave up halfway,
-    because the link was full, makes room for the peer's next one.
+    because the link was full, makes room for the peer's next one; of a peer that left meanwhile there is none, so of
+    more than `REPLIES_IN_PARTS` the oldest is forgotten.
     """
 
     def __init__(self) -> None:
@@ -195,6 +201,8 @@ class ReplyParts:
         if is_last:
             return whole
         self._open[peer] = request_id, whole
+        if len(self._open) > REPLIES_IN_PARTS:
+            del self._open[next(iter(self._open))]
         return None
 
     def forget(self, peer: PeerId) -> None:

@@ -19,7 +19,7 @@ from services.shared.ethwire.limits import (
     MAX_ANNOUNCES_PER_MESSAGE,
     MAX_ETH_MESSAGE_BYTES,
     MAX_ITEMS_PER_REPLY,
-    MAX_TRANSACTIONS_PER_MESSAGE,
+    MAX_TRANSACTIONS_READ,
 )
 from services.shared.ethwire.messages import (
     BlockBodies,
@@ -126,7 +126,6 @@ def test_message_of_the_wrong_shape_is_refused(code, value):
     ("code", "item", "most"),
     [
         (MessageCode.NEW_BLOCK_HASHES, rlp.encode([b"h" * 32, b"\x01"]), MAX_ANNOUNCES_PER_MESSAGE),
-        (MessageCode.TRANSACTIONS, rlp.encode([b"t"]), MAX_TRANSACTIONS_PER_MESSAGE),
         (MessageCode.BLOCK_HEADERS, b"\xc0", MAX_ITEMS_PER_REPLY),
         (MessageCode.BLOCK_BODIES, b"\xc2\xc0\xc0", MAX_ITEMS_PER_REPLY),
         (MessageCode.NODE_DATA, b"\x01", MAX_ITEMS_PER_REPLY),
@@ -138,6 +137,12 @@ def test_message_is_refused_when_it_has_more_items_than_anybody_needs(code, item
     assert len(message[0]) == most
     with pytest.raises(PeerFault, match=f"more than {most} items"):
         decode_message(63, code, join_list([item] * (most + 1)))
+
+
+def test_what_follows_the_transactions_that_are_read_is_not_looked_at():
+    transactions = [rlp.encode([bytes([number % 256, number // 256])]) for number in range(MAX_TRANSACTIONS_READ + 1)]
+    message = decode_message(63, MessageCode.TRANSACTIONS, join_list(transactions))
+    assert message == Transactions(transactions[:MAX_TRANSACTIONS_READ])
 
 
 def test_typed_transaction_is_carried_as_the_string_it_is():

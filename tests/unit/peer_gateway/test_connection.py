@@ -7,9 +7,10 @@ import pytest
 from services.peer_gateway.core.connection import MESSAGES_AT_ONCE, Connection
 from services.peer_gateway.core.connection_config import ConnectionConfig, LocalNode
 from services.peer_gateway.core.devp2p import Capability
-from services.peer_gateway.core.ecies import InvalidPublicKey
+from services.peer_gateway.core.ecies import InvalidPublicKey, public_key_of
 from services.peer_gateway.core.events import Disconnected, EthMessage, HandshakeDone, Ready
 from services.peer_gateway.core.phases import Phase
+from services.peer_gateway.core.rlpx_handshake import AckMessage, encode_ack, seal_eip8
 from services.peer_gateway.core.snappy_codec import Payload, deflate
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.offences import CONSEQUENCES, Offence
@@ -55,6 +56,26 @@ def test_eth_messages_arrive_in_order_both_ways(cut):
     pair.settle()
     assert pair.bob_events[2:] == [EthMessage(0, b"\xc0"), EthMessage(16, bytes(500)), EthMessage(4, b"")]
     assert pair.alice_events[2:] == [EthMessage(0, b"\xc0!"), EthMessage(16, bytes(500) + b"!"), EthMessage(4, b"!")]
+
+
+def test_a_peer_has_shown_its_key_once_a_frame_of_its_own_is_here():
+    pair = Pair()
+    assert not pair.alice.is_proven
+    pair.settle()
+    assert pair.alice.is_proven
+    assert pair.bob.is_proven
+
+
+def test_an_ack_that_anybody_can_make_does_not_show_the_key_of_who_was_dialled():
+    numbers = random.Random(1).randbytes
+    alice = Connection(ALICE, BOB.node_id, numbers, now=0.0)
+    forged = encode_ack(AckMessage(MALLORY.node_id, bytes(32), 4))
+    packet = seal_eip8(forged, public_key_of(ALICE.node_id), numbers)
+    done, end = alice.receive_data(packet + bytes(64), now=0.0)
+    assert done == HandshakeDone(BOB.node_id)
+    assert isinstance(end, Disconnected)
+    assert end.offence is Offence.FRAME_CORRUPT
+    assert not alice.is_proven
 
 
 def test_a_large_message_arrives():

@@ -9,7 +9,13 @@ import pytest
 
 from services.peer_gateway.core.address_rules import NetRestrict
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
-from services.peer_gateway.core.dial_schedule import CANDIDATES, DIALS_KEPT_FREE, REDIAL_SPREAD, DialSchedule
+from services.peer_gateway.core.dial_schedule import (
+    CANDIDATES,
+    DIALS_KEPT_FREE,
+    NEIGHBOURS,
+    REDIAL_SPREAD,
+    DialSchedule,
+)
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer
 from services.peer_gateway.core.redial_history import WAITS
 from services.shared.chainspec.enode import Enode
@@ -28,7 +34,11 @@ def node(node_id: PeerId, port: int = 30303, host: str = "198.51.100.1") -> Enod
 
 
 def nodes(count: int) -> list[Enode]:
-    return [node(PeerId((number + 1000).to_bytes(2) * 32)) for number in range(count)]
+    """Each of a neighbourhood of its own."""
+    return [
+        node(PeerId((number + 1000).to_bytes(2) * 32), host=f"20.{number // 250}.{number % 250}.1")
+        for number in range(count)
+    ]
 
 
 def schedule(*static: Enode, limits: DialLimits = LIMITS, places: int = 0, **rules: object) -> DialSchedule:
@@ -322,7 +332,8 @@ def test_flood_of_nodes_that_refuse_at_once_is_slowed_to_what_the_history_holds(
     dials = schedule(places=16)
     dialled = 0
     for batch in range(0, WAITS + 500, 16):
-        dials.offer([node(PeerId((batch + at).to_bytes(4) * 16)) for at in range(16)], now=0.0)
+        ids_now = [PeerId((batch + at).to_bytes(4) * 16) for at in range(16)]
+        dials.offer([node(each, host=f"20.0.{at}.1") for at, each in enumerate(ids_now)], now=0.0)
         for each in dynamic(dials, now=0.0):
             dialled += 1
             dials.on_dial_ended(each.node_id, FAILED, now=0.0)
@@ -443,3 +454,42 @@ def test_former_peer_is_not_dialled_when_it_came_by_itself_or_is_banned():
     dials.on_connected(ALICE, inbound=True)
     dials.ban(BOB, until=9999.0)
     assert (dials.due(now=0.0), dials.next_wakeup()) == ([], None)
+
+
+# One machine with many keys
+
+
+def crowd(count: int, host: str = "203.0.113.{}") -> list[Enode]:
+    return [node(PeerId(number.to_bytes(2) * 32), host=host.format(number)) for number in range(1, count + 1)]
+
+
+def test_a_neighbourhood_has_no_more_candidates_and_dynamic_peers_than_its_share():
+    dials = schedule(places=8)
+    dials.offer(crowd(16), now=0.0)
+    chosen = dynamic(dials, 0.0)
+    assert len(chosen) == NEIGHBOURS
+    for each in chosen:
+        dials.on_connected(each.node_id, inbound=False)
+        dials.on_dial_ended(each.node_id, JOINED, 0.0)
+    dials.offer(crowd(16), now=100.0)
+    assert dynamic(dials, 100.0) == []
+    dials.offer([node(ALICE)], now=100.0)
+    assert dynamic(dials, 100.0) == [node(ALICE)]
+    dials.on_disconnected(chosen[0].node_id)
+    dials.offer(crowd(16), now=200.0)
+    assert len(dynamic(dials, 200.0)) == 1
+
+
+def test_a_neighbourhood_has_its_share_again_after_dials_that_failed():
+    dials = schedule(places=8)
+    dials.offer(crowd(2), now=0.0)
+    for each in dynamic(dials, 0.0):
+        dials.on_dial_ended(each.node_id, FAILED, 0.0)
+    dials.offer(crowd(4)[2:], now=1.0)
+    assert len(dynamic(dials, 1.0)) == NEIGHBOURS
+
+
+def test_neighbours_on_the_lan_are_all_candidates():
+    dials = schedule(places=8)
+    dials.offer(crowd(8, "192.168.0.{}"), now=0.0)
+    assert len(dynamic(dials, 0.0)) == 8

@@ -443,6 +443,21 @@ def test_what_was_only_named_is_not_found_even_when_there_was_no_time_to_ask(our
     assert {node.node_id for node in lookup.nodes} <= {liar.enode.node_id for liar in liars}
 
 
+def test_a_flood_from_forged_addresses_does_not_cost_the_table_its_nodes(ours, alice):
+    alice.bond()
+    ours.sent.clear()
+    checks = 0
+    while checks < PINGS_PER_CHECK:
+        ours.pass_time(0.1)
+        if ours.sent:
+            for number in range(1500):
+                ours.core.receive(b"noise", UdpAddress(f"66.{number // 250}.{number % 250}.1", PORT), ours.now)
+            checks += alice.answer_pings()
+            ours.sent.clear()
+    ours.pass_time(1)
+    assert alice.enode.node_id in ours.core.table
+
+
 def test_node_that_answers_its_check_stays(ours, alice):
     alice.bond()
     assert 8 <= live(100, alice) <= 60

@@ -99,6 +99,12 @@ def test_one_host_is_looked_at_so_often_and_does_not_use_up_what_others_need():
     assert sum(gate.admits("66.6.6.6", now=10.0) for _ in range(5000)) == HOST_DATAGRAMS_PER_S
 
 
+def test_the_addresses_of_one_customer_are_one_host():
+    gate = ArrivalGate()
+    assert sum(gate.admits(f"2001:db8::{number:x}", now=9.0) for number in range(500)) == HOST_DATAGRAMS_AT_ONCE
+    assert gate.admits("2001:db8:0:1::1", now=9.0)
+
+
 def test_gate_remembers_a_bounded_number_of_hosts(monkeypatch):
     monkeypatch.setattr(arrival_gate, "HOSTS_KEPT", 10)
     gate = ArrivalGate()

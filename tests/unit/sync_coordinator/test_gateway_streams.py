@@ -11,7 +11,7 @@ from blocksync.v1 import common_pb2, gateway_link_pb2
 from services.shared.ethwire.types import PeerId
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.edges.gateway_events import GatewayEvents
-from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer, ReplyParts
+from services.sync_coordinator.edges.gateway_link import REPLIES_IN_PARTS, GatewayLinkServicer, ReplyParts
 from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
 from tests.support.peers import ALICE, BOB
 
@@ -101,6 +101,14 @@ def test_reply_in_parts_is_whole_with_its_last_part_whatever_other_peers_say_bet
     assert parts.add(BOB, 8, [9], is_last=True) == [9]
     assert parts.add(ALICE, 7, [3], is_last=True) == [1, 2, 3]
     assert not len(parts)
+
+
+def test_replies_given_up_halfway_by_peers_that_left_are_forgotten_in_time():
+    parts = ReplyParts()
+    for number in range(REPLIES_IN_PARTS + 10):
+        parts.add(PeerId(number.to_bytes(64)), number, [1], is_last=False)
+    assert len(parts) == REPLIES_IN_PARTS
+    assert parts.add(PeerId((REPLIES_IN_PARTS + 9).to_bytes(64)), REPLIES_IN_PARTS + 9, [2], is_last=True) == [1, 2]
 
 
 def test_reply_given_up_halfway_makes_room_for_the_peers_next():
