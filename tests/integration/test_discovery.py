@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sqlite3
+from contextlib import closing
 from pathlib import Path
 from typing import Final
 
@@ -120,9 +121,10 @@ async def test_gateway_takes_no_udp_port_when_discovery_is_off():
 
 
 def test_taken_udp_port_refuses_the_start_with_its_address():
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as taken:
-        taken.bind((HOST, 0))
-        port = taken.getsockname()[1]
+    # Both were free a moment ago, so the TCP port is not what it is refused for.
+    with closing(bind(HOST, 0, with_udp=True)) as taken:
+        port = taken.tcp.getsockname()[1]
+        taken.tcp.close()
         with pytest.raises(
             StartRefused, match=f"cannot search for peers by UDP on {HOST}:{port}: address already in use"
         ):
