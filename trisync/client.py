@@ -176,5 +176,6 @@ class OperatorClient:
             # The text names the value, the rule and what to do; the code would add nothing for a person.
             return CoordinatorError(str(error.details()), retryable=False)
         if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-            return CoordinatorError(f"the coordinator at {self._address} does not answer", retryable=True)
+            remedy = "see that it runs there, or ask another one"
+            return CoordinatorError(f"the coordinator at {self._address} does not answer; {remedy}", retryable=True)
         return CoordinatorError(f"{code.name}: {error.details()}", retryable=False)

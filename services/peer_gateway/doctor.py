@@ -21,11 +21,12 @@ from typing import Final
 from services.peer_gateway.core.chain_names import ExpectedChain, expected_genesis, expected_network
 from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.diagnosis import Diagnosis, Dial
+from services.peer_gateway.core.ecies import generate_key
 from services.peer_gateway.core.interview import DoctorLimits
 from services.peer_gateway.core.verdicts import Report, Step, Verdict
 from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.doctor_dial import Doctor
-from services.peer_gateway.edges.node_key import load_node_key
+from services.peer_gateway.edges.node_key import existing_node_key
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.chainspec.genesis import GenesisInvalid, load_genesis
 from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork
@@ -123,7 +124,7 @@ def _planned(options: argparse.Namespace) -> tuple[Enode, Dial]:
     if node.tcp_port == 0:
         raise CannotDial(f"{node}: TCP port 0 says that this node takes no connections", BAD_USAGE)
     try:
-        key = load_node_key(options.nodekey, None)
+        key = generate_key(os.urandom) if options.nodekey is None else existing_node_key(options.nodekey)
     except ConfigInvalid as problem:
         raise CannotDial(str(problem), BAD_USAGE) from problem
     except StartRefused as problem:

@@ -246,7 +246,7 @@ def test_second_writer_is_refused_and_readers_are_not(long, long_chain):
     verifying = long.spawn("verify", "--seal-check", "none")
     _, refusal = importing.communicate(timeout=60)
     assert importing.returncode == 1
-    assert refusal.strip().endswith(f"in use by another process (pid {os.getpid()})")
+    assert f"in use by another process (pid {os.getpid()}); stop it first" in refusal
     out, notice = verifying.communicate(timeout=60)
     assert verifying.returncode == 0
     assert out.startswith("verified 1 blocks, head 0 0x")

@@ -103,7 +103,8 @@ class DataDirLock:
                 owner = os.pread(descriptor, 20, 0).decode(errors="replace").strip()
             if asyncio.get_running_loop().time() >= deadline or _lives(owner):
                 os.close(descriptor)
-                raise CommandFailed(f"--datadir {data_dir.path} is in use by another trisync (process {owner})")
+                whose = f"--datadir {data_dir.path} is in use by another trisync (process {owner})"
+                raise CommandFailed(f"{whose}; stop that one first, or name another --datadir")
             await asyncio.sleep(LOCK_CHECK_S)
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, str(os.getpid()).encode(), 0)

@@ -289,7 +289,7 @@ class Connection:
         try:
             number = decode_disconnect(payload)
             reason = DisconnectReason(number)
-            detail = f"the peer left: {reason.name}"
+            detail = f"the peer left: {reason.words}"
         except MalformedBaseMessage as fault:
             detail = f"the peer left: {fault}"
         except ValueError:

@@ -168,4 +168,4 @@ def described_garbage(first_bytes: bytes, size_bytes: int) -> str:
 
 
 def reason_in_words(reason: DisconnectReason) -> str:
-    return f"“{reason.name.lower().replace('_', ' ')}” (0x{reason:02x})"
+    return f"“{reason.words}” (0x{reason:02x})"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import ipaddress
 import socket
 from typing import Final, NamedTuple
@@ -63,8 +64,15 @@ def _bind(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
     except OSError as problem:
         why = (problem.strerror or str(problem)).lower()
         purpose = "listen for peers" if kind is socket.SOCK_STREAM else "search for peers by UDP"
-        raise StartRefused(f"cannot {purpose} on {host}:{port}: {why}") from problem
+        remedy = _remedy(problem, kind)
+        raise StartRefused(f"cannot {purpose} on {host}:{port}: {why}; choose another {remedy}") from problem
     return taken
+
+
+def _remedy(problem: OSError, kind: socket.SocketKind) -> str:
+    if problem.errno not in (errno.EADDRINUSE, errno.EACCES):
+        return "--host"
+    return "--port" if kind is socket.SOCK_STREAM else "--port, or --nodiscover"
 
 
 def reachable_host(host: str) -> str:

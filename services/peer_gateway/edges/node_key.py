@@ -34,6 +34,14 @@ def load_node_key(nodekey: str | None, datadir: Path | None) -> PrivateKey:
     return generate_key(os.urandom)
 
 
+def existing_node_key(nodekey: str) -> PrivateKey:
+    """The key of a node that is there already, by hex digits or file: one made here would be nobody's."""
+    if not _DIGITS.fullmatch(nodekey) and not Path(nodekey).exists():
+        # Not shown: it may be a key with one character mistyped.
+        raise ConfigInvalid("--nodekey is neither 64 hex digits nor a file that is there; give the key of a node")
+    return load_node_key(nodekey, None)
+
+
 def _read_or_make(path: Path) -> PrivateKey:
     try:
         return _parse(path.read_text(encoding="ascii").strip(), str(path))

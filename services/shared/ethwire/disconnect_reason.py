@@ -21,3 +21,8 @@ class DisconnectReason(enum.IntEnum):
     CONNECTED_TO_SELF = 0x0A
     READ_TIMEOUT = 0x0B
     SUBPROTOCOL_ERROR = 0x10
+
+    @property
+    def words(self) -> str:
+        """The name, for people."""
+        return self.name.lower().replace("_", " ")

@@ -66,11 +66,13 @@ class _Parser(argparse.ArgumentParser):
 
 
 def _parser(config_class: type) -> argparse.ArgumentParser:
-    parser = _Parser(description=(config_class.__doc__ or "").strip(), allow_abbrev=False)
+    package = config_class.__module__.rpartition(".")[0]
+    parser = _Parser(prog=f"python -m {package}", description=(config_class.__doc__ or "").strip(), allow_abbrev=False)
     helps = field_docstrings(config_class)
     types_of = typing.get_type_hints(config_class)
     for field in _fields(config_class):
-        text = f"{helps.get(field.name, '')} [{variable_name(field.name)}]".strip().replace("%", "%%")
+        text = f"{helps.get(field.name, '')} [{variable_name(field.name)}{_shown_default(field)}]".strip()
+        text = text.replace("%", "%%")
         # Every value is kept as the list of words given, so that flags and variables are read by the same code.
         if types_of[field.name] is bool:
             parser.add_argument(
@@ -103,6 +105,12 @@ def field_docstrings(config_class: type) -> dict[str, str]:
 
 def _fields(config_class: type) -> tuple[dataclasses.Field[object], ...]:
     return dataclasses.fields(config_class)
+
+
+def _shown_default(field: dataclasses.Field[object]) -> str:
+    """Only numbers and words: of what is empty, a list or a switch, the text of the field says what it means."""
+    is_plain = isinstance(field.default, int | float | str) and not isinstance(field.default, bool)
+    return f"; default {field.default}" if is_plain and field.default != "" else ""
 
 
 def _one_word(word: str) -> list[str]:

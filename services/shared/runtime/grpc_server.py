@@ -94,7 +94,7 @@ def split_address(address: str) -> tuple[str, int]:
     """The host and port of `host:port`, `[v6]:port` or `:port` (every interface)."""
     host, colon, port = address.rpartition(":")
     if not colon or not port.isdigit() or int(port) > 65_535:
-        raise StartRefused(f"cannot listen on {address!r}: not host:port or unix:/path")
+        raise StartRefused(f"cannot listen on {address!r}: not host:port or unix:/path; choose another --listen")
     return host.strip("[]"), int(port)
 
 
@@ -108,7 +108,8 @@ def _check_port(address: str) -> None:
             probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
             probe.bind(where)
     except OSError as problem:
-        raise StartRefused(f"cannot listen on {address}: {(problem.strerror or str(problem)).lower()}") from problem
+        why = (problem.strerror or str(problem)).lower()
+        raise StartRefused(f"cannot listen on {address}: {why}; choose another --listen") from problem
 
 
 def _check_unix_socket(path: Path) -> None:

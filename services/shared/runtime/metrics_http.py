@@ -45,7 +45,9 @@ class MetricsServer:
             self._server = await asyncio.start_server(self._answer, host, port, limit=REQUEST_LIMIT_BYTES)
         except OSError as problem:
             reason = os.strerror(problem.errno).lower() if problem.errno else str(problem)
-            raise StartRefused(f"cannot serve metrics on {host}:{port}: {reason}") from problem
+            raise StartRefused(
+                f"cannot serve metrics on {host}:{port}: {reason}; choose another --metrics-port"
+            ) from problem
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:

@@ -40,7 +40,8 @@ class PeerOrders:
     def remove_peer(self, url: str) -> coordinator_pb2.RemovePeerResponse:
         node = _read(url)
         was_static, peer = self._plans.is_static(node.node_id), self._peers.get(node.node_id)
-        self._order(node, "static node removed", trusted=False, listed=False)
+        if was_static:
+            self._order(node, "static node removed", trusted=False, listed=False)
         if peer is not None:
             self._links.drop_peer(peer.gateway_id, node.node_id, Offence.OPERATOR_REQUEST, "an operator had it removed")
         return coordinator_pb2.RemovePeerResponse(was_static=was_static, was_connected=peer is not None)
@@ -53,7 +54,8 @@ class PeerOrders:
     def remove_trusted_peer(self, url: str) -> coordinator_pb2.RemoveTrustedPeerResponse:
         node = _read(url)
         was_trusted = self._plans.is_trusted(node.node_id)
-        self._order(node, "trusted node removed", trusted=True, listed=False)
+        if was_trusted:
+            self._order(node, "trusted node removed", trusted=True, listed=False)
         return coordinator_pb2.RemoveTrustedPeerResponse(was_trusted=was_trusted)
 
     def _order(self, node: Enode, what: str, *, trusted: bool, listed: bool) -> None:

@@ -45,4 +45,5 @@ class WriterLock:
 
 
 def _in_use(directory: Path, owner: int | str) -> StoreRefused:
-    return StoreRefused(f"{directory}: in use by another process (pid {owner or 'unknown'})")
+    whose = f"in use by another process (pid {owner or 'unknown'})"
+    return StoreRefused(f"{directory}: {whose}; stop it first, or name another --datadir")

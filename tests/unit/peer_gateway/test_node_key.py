@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from services.peer_gateway.edges.node_key import load_node_key
+from services.peer_gateway.edges.node_key import existing_node_key, load_node_key
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
 
 KEY = "45a915e4d060149eb4365960e6a7a45f334393093061116b197e3240065ff2d8"
@@ -63,3 +63,11 @@ def test_key_with_a_wrong_number_of_digits_is_refused_and_makes_no_file(typo, tm
     with pytest.raises(ConfigInvalid, match="64 are needed"):
         load_node_key(typo, None)
     assert list(tmp_path.iterdir()) == []
+
+
+def test_key_that_must_be_there_is_read_and_never_made(tmp_path: Path):
+    (tmp_path / "key").write_text(KEY)
+    assert existing_node_key(str(tmp_path / "key")).secret.hex() == existing_node_key(KEY).secret.hex() == KEY
+    with pytest.raises(ConfigInvalid, match="neither 64 hex digits nor a file that is there"):
+        existing_node_key(str(tmp_path / "typo"))
+    assert not (tmp_path / "typo").exists()

@@ -111,3 +111,7 @@ def test_help_lists_every_flag_with_its_variable(capsys: pytest.CaptureFixture[s
     assert "--static-peer" in shown
     assert "TRISYNC_STATIC_PEER" in shown
     assert "100% of it" in shown
+    assert "[TRISYNC_MAX_PEERS; default 25]" in " ".join(shown.split())
+    assert "[TRISYNC_NETWORKID; default 7]" in " ".join(shown.split())
+    assert "[TRISYNC_STATIC_PEER]" in shown
+    assert "usage: python -m tests.unit.runtime " in " ".join(shown.split())
