@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
@@ -34,6 +35,7 @@ from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.core.reply_router import ReplyRouter
 from services.sync_coordinator.core.sync_actions import SyncMode
 from services.sync_coordinator.core.sync_cycle import SyncCycle
+from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
@@ -121,6 +123,7 @@ class _Chain:
     rules: ChainRules
     seals: SealCheck
     seal_check: str
+    feed_reader: ThreadPoolExecutor
 
 
 @asynccontextmanager
@@ -140,6 +143,7 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
         store = LmdbChainStore.open(store_path(config.datadir), genesis.header)
     except StoreRefused as problem:
         raise StartRefused(str(problem)) from problem
+    feed_reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed-reader")
     try:
         yield _Chain(
             genesis=genesis,
@@ -148,8 +152,10 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
             rules=ChainRules(genesis.spec),
             seals=seals,
             seal_check=wanted or genesis.spec.seal_engine,
+            feed_reader=feed_reader,
         )
     finally:
+        feed_reader.shutdown()
         await seals.close()
         store.close()
 
@@ -217,6 +223,17 @@ def _assemble(
     )
     board = StatusBoard(identity, store, peers, links, driver, metrics)
     chain_watch = ChainWatchServicer(board.chain_snapshot)
+    feed = BlockFeed(
+        FeedParts(
+            store=store,
+            genesis=chain.genesis.header.hash,
+            is_light=is_light,
+            reader=chain.feed_reader,
+            changes=changes,
+            revocable=lambda: driver.revocable_headers,
+            metrics=metrics,
+        )
+    )
     lists = NodeLists.of_urls(static=config.static_peer, trusted=config.trusted_peer)
     plans = DialPlans(lists, peers, links, driver.on_peer_kept)
     # Read before the first gateway is here, so that its first plan is whole.
@@ -256,6 +273,8 @@ def _assemble(
                 penalties=penalties,
                 driver=driver,
                 store=store,
+                feed=feed,
+                is_light=is_light,
                 orders=PeerOrders(plans, peers, links, penalties),
             )
         ),
