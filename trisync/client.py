@@ -236,7 +236,7 @@ class OperatorClient:
 
     def _failed(self, error: grpc.aio.AioRpcError) -> CoordinatorError:
         code = error.code()
-        if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND):
+        if code is grpc.StatusCode.INVALID_ARGUMENT:
             # The text names the value, the rule and what to do; the code would add nothing for a person.
             return CoordinatorError(str(error.details()), retryable=False)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

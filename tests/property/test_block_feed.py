@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import random
+from collections.abc import Iterator
 
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.sync_coordinator.core.block_feed import Position, Step, position_after, steps_from
-from services.sync_coordinator.core.feed_cursor import decode_cursor
+from services.sync_coordinator.core.feed_cursor import Place, decode_cursor
 from tests.support.chain_maker import MadeChain, made_genesis
 from tests.support.feed_reader import GENESIS_HASH, FeedReader, MemoryFeed
 from tests.support.memory_chain import MemoryChain
@@ -25,8 +26,8 @@ class FeedMachine(RuleBasedStateMachine):
         self.known = made_genesis()
         self.branches = 0
         self.reader = FeedReader(first_wanted)
-        self.saved: list[tuple[str, list]] = []
-        self.open = iter(())
+        self.saved: list[tuple[str, list[Place]]] = []
+        self.open: Iterator[Step] = iter(())
 
     @rule(keep=st.integers(0, 60), count=st.integers(1, 50), difficulty=st.sampled_from([500, 1000, 3000]))
     def grow_or_fork(self, keep: int, count: int, difficulty: int) -> None:
@@ -52,7 +53,7 @@ class FeedMachine(RuleBasedStateMachine):
     def go_on_with_the_stream(self, most: int) -> None:
         """The chain may have moved since the stream's last read."""
         for _, step in zip(range(most), self.open, strict=False):
-            self.take(step)
+            self.reader.take(step)
         self.save()
 
     @rule()
@@ -71,9 +72,6 @@ class FeedMachine(RuleBasedStateMachine):
             again.cursor, again.blocks = cursor, list(blocks)
             again.read(self.feed)
             assert again.has_all_of(self.chain)
-
-    def take(self, step: Step) -> None:
-        self.reader.take(step)
 
     def save(self) -> None:
         if self.reader.cursor is not None:

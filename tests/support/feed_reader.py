@@ -38,7 +38,7 @@ class MemoryFeed:
 
 
 class FeedReader:
-    """Takes steps, insisting that each fits what it has; it keeps its chain and the last cursor, as a database would."""
+    """Takes steps that must fit what it has; keeps its chain and the last cursor, as a database would."""
 
     def __init__(self, first_wanted: int = 0) -> None:
         self.first_wanted = first_wanted
