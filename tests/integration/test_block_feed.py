@@ -247,11 +247,11 @@ async def test_blocks_are_read_by_number_and_hash() -> None:
             await dial_in(stack.enode, name, chain)
             await stack.until_head(chain.headers[-1])
         ours, left = OTHER.headers[660], CHAIN.headers[660]
-        for name in (660, ours.hash):
-            header = await stack.client.header(name)
+        for wanted in (660, ours.hash):
+            header = await stack.client.header(wanted)
             assert header is not None
             assert (header.header_rlp, header.canonical, header.head.number) == (ours.header_rlp, True, 660)
-            assert await stack.client.canonical_hash(name) == ours.hash
+            assert await stack.client.canonical_hash(wanted) == ours.hash
         side = await stack.client.header(left.hash)
         assert side is not None
         assert (side.header_rlp, side.canonical) == (left.header_rlp, False)

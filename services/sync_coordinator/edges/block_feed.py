@@ -88,6 +88,7 @@ class _Batch(NamedTuple):
     """Steps that were read together, and where a reader stands after them."""
 
     message: coordinator_pb2.StreamBlocksResponse
+    size_bytes: int
     undone: int
     after: Position
 
@@ -168,7 +169,7 @@ class BlockFeed:
         metrics, steps = self._parts.metrics, len(batch.message.steps)
         metrics.feed_steps.labels("undo").inc(batch.undone)
         metrics.feed_steps.labels("apply").inc(steps - batch.undone)
-        metrics.feed_bytes.inc(batch.message.ByteSize())
+        metrics.feed_bytes.inc(batch.size_bytes)
 
     # In the thread
 
@@ -200,7 +201,7 @@ class BlockFeed:
             after = step.after
             if size_bytes >= BATCH_BYTES or len(message.steps) >= BATCH_STEPS or time.monotonic() > deadline:
                 break
-        return _Batch(message, undone, after)
+        return _Batch(message, size_bytes, undone, after)
 
     def _message(self, step: Step, order: FeedOrder) -> coordinator_pb2.BlockStep:
         cursor = encode_cursor(step.cursor, self._parts.genesis)
