@@ -10,14 +10,6 @@ from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from blocksync.v1 import (
-    chain_reader_pb2,
-    chain_reader_pb2_grpc,
-    coordinator_pb2,
-    coordinator_pb2_grpc,
-    gateway_link_pb2,
-    gateway_link_pb2_grpc,
-)
 from prometheus_client import CollectorRegistry
 
 from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
@@ -51,6 +43,7 @@ from services.sync_coordinator.edges.operator_api import CoordinatorServicer, Op
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
+from services.sync_coordinator.edges.rpc_services import add_services
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
@@ -261,7 +254,7 @@ def _assemble(
         ),
         tasks,
     )
-    _add_services(
+    add_services(
         server,
         GatewayLinkServicer(links, node),
         ChainReaderServicer(store, metrics),
@@ -281,35 +274,6 @@ def _assemble(
         chain_watch,
     )
     return links, node
-
-
-def _add_services(
-    server: RpcServer,
-    gateway_link: GatewayLinkServicer,
-    chain_reader: ChainReaderServicer,
-    coordinator: CoordinatorServicer,
-    chain_watch: ChainWatchServicer,
-) -> None:
-    server.add(
-        gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
-        gateway_link,
-        gateway_link_pb2.DESCRIPTOR.services_by_name["GatewayLinkService"],
-    )
-    server.add(
-        chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server,
-        chain_reader,
-        chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"],
-    )
-    server.add(
-        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server,
-        coordinator,
-        coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
-    )
-    server.add(
-        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server,
-        chain_watch,
-        coordinator_pb2.DESCRIPTOR.services_by_name["ChainWatchService"],
-    )
 
 
 def _bound_address(address: str, port: int) -> str:

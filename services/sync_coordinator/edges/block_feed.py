@@ -174,7 +174,7 @@ class BlockFeed:
     # In the thread
 
     def _start(self, order: FeedOrder) -> Position:
-        chain = _ShownChain(self._parts.store, MAX_NUMBER, has_bodies=not self._parts.is_light)
+        chain = ShownChain(self._parts.store, MAX_NUMBER, has_bodies=not self._parts.is_light)
         if isinstance(order.start, str):
             try:
                 return position_after(chain, decode_cursor(order.start, self._parts.genesis))
@@ -189,7 +189,7 @@ class BlockFeed:
         return Position(order.start, None)
 
     def _read(self, position: Position, order: FeedOrder, ceiling: int) -> _Batch:
-        chain = _ShownChain(self._parts.store, ceiling, has_bodies=not self._parts.is_light)
+        chain = ShownChain(self._parts.store, ceiling, has_bodies=not self._parts.is_light)
         message = coordinator_pb2.StreamBlocksResponse()
         size_bytes, undone, after = 0, 0, position
         deadline = time.monotonic() + BATCH_S
@@ -232,7 +232,7 @@ def stored_receipts(store: ChainStore, block_hash: BlockHash) -> bytes | None:
     return found
 
 
-class _ShownChain:
+class ShownChain:
     """A `FeedChain`: the canonical chain up to `ceiling`, and where bodies are kept up to the last one that has one."""
 
     def __init__(self, store: ChainStore, ceiling: int, *, has_bodies: bool) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import string
+
 import pytest
 
 from services.shared.ethwire.types import BlockHash
@@ -70,6 +72,14 @@ def test_cursor_with_any_character_changed_is_refused():
         changed = text[:at] + ("B" if text[at] != "B" else "C") + text[at + 1 :]
         with pytest.raises(CursorInvalid):
             decode_cursor(changed, GENESIS_HASH)
+
+
+def test_cursor_is_refused_when_bits_that_say_nothing_are_set():
+    text = encode_cursor(CURSOR, GENESIS_HASH)
+    alphabet = string.ascii_uppercase + string.ascii_lowercase + string.digits + "-_"
+    changed = text[:-2] + alphabet[alphabet.index(text[-2]) + 1] + text[-1]
+    with pytest.raises(CursorInvalid, match="checksum"):
+        decode_cursor(changed, GENESIS_HASH)
 
 
 def test_the_whole_chain_is_applied_in_order_when_a_reader_is_new():
