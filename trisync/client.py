@@ -7,7 +7,7 @@ async with OperatorClient("127.0.0.1:7450") as node:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Final, Self, TypedDict
 
 import grpc
@@ -160,7 +160,7 @@ class OperatorClient:
 
     async def stream_blocks(
         self, start: int | str, *, follow: bool = False, include_bodies: bool = False, include_receipts: bool = False
-    ) -> AsyncIterator[Step]:
+    ) -> AsyncGenerator[Step, None]:
         """The canonical chain from a number, or on from a cursor, as steps to take in their order.
 
         Ends at the end of the chain; with `follow` it waits there, and ends with CoordinatorError when the

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
+import sys
 from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
 
@@ -215,7 +217,7 @@ async def test_slow_reader_holds_up_no_sync_and_loses_nothing() -> None:
                 if copy.is_copy_of(long_chain):
                     break
         for reader in readers:
-            await reader.aclose()  # type: ignore[attr-defined]
+            await reader.aclose()
 
 
 @in_one_loop
@@ -231,7 +233,7 @@ async def test_streams_above_the_bound_are_refused_and_counted_and_places_are_gi
         assert await stack.coordinator.metric("coordinator_feed_refused_total") == 100 - MAX_STREAMS
         assert await stack.coordinator.metric("coordinator_feed_streams") == MAX_STREAMS
         for reader in readers:
-            await reader.aclose()  # type: ignore[attr-defined]
+            await reader.aclose()
 
         async def are_free() -> bool:
             return await stack.coordinator.metric("coordinator_feed_streams") == 0
@@ -266,3 +268,27 @@ async def test_blocks_are_read_by_number_and_hash() -> None:
             assert await stack.client.canonical_hash(unknown) is None
         with pytest.raises(CoordinatorError, match="a hash has 32 bytes, not 3"):
             await stack.client.header(b"\x77" * 3)
+
+
+@in_one_loop
+async def test_the_command_shows_a_block_and_says_when_there_is_none() -> None:
+    async with running_stack() as stack:
+        await dial_in(stack.enode, "alice", CHAIN)
+        await stack.until_head(CHAIN.headers[-1])
+        for wanted in ("699", f"0x{CHAIN.headers[699].hash.hex()}"):
+            code, out, err = await run_block_command(stack, wanted, "--json")
+            shown = json.loads(out)
+            assert (code, err, shown["number"], shown["canonical"]) == (0, "", 699, True)
+            assert shown["body_rlp"] == f"0x{CHAIN.bodies_rlp[699].hex()}"
+        code, out, err = await run_block_command(stack, "701")
+        assert (code, out, err) == (1, "", "trisync: block 701 is not stored\n")
+
+
+async def run_block_command(stack: Stack, *arguments: str) -> tuple[int | None, str, str]:
+    """Its exit code and what it wrote, run in a process of its own."""
+    command = [sys.executable, "-m", "trisync.cli", "block", *arguments, "--coordinator", stack.coordinator_address]
+    process = await asyncio.create_subprocess_exec(
+        *command, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
+    )
+    out, err = await process.communicate()
+    return process.returncode, out.decode(), err.decode()
