@@ -7,13 +7,14 @@ async with OperatorClient("127.0.0.1:7450") as node:
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
-from typing import Final, Self
+from collections.abc import AsyncGenerator, AsyncIterator
+from typing import Final, Self, TypedDict
 
 import grpc
 import grpc.aio
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
+from trisync.block_feed import Step, step_from_proto
 from trisync.disconnects import DisconnectList, Side, list_from_proto, offence_number, side_number
 from trisync.node_status import (
     AddedPeer,
@@ -21,6 +22,8 @@ from trisync.node_status import (
     Peer,
     RemovedPeer,
     StoredBlock,
+    StoredHeader,
+    StoredReceipts,
     SyncAnswer,
     answer_from_proto,
     head_from_proto,
@@ -113,18 +116,74 @@ class OperatorClient:
 
     async def block(self, block: int | bytes) -> StoredBlock | None:
         """A block by number or hash; None when it is not stored."""
-        request = coordinator_pb2.GetBlockRequest()
-        if isinstance(block, int):
-            request.number = block
-        else:
-            request.block_hash = block
+        request = coordinator_pb2.GetBlockRequest(**_named(block))
         try:
             answer = await self._stub.GetBlock(request, timeout=CALL_TIMEOUT_S)
         except grpc.aio.AioRpcError as error:
-            if error.code() is grpc.StatusCode.NOT_FOUND:
-                return None
-            raise self._failed(error) from error
+            self._raise_unless_unknown(error)
+            return None
         return StoredBlock(head_from_proto(answer.head), answer.header_rlp, answer.body_rlp, answer.canonical)
+
+    async def header(self, block: int | bytes) -> StoredHeader | None:
+        """A header by number or hash; None when it is not stored."""
+        request = coordinator_pb2.GetHeaderRequest(**_named(block))
+        try:
+            answer = await self._stub.GetHeader(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            self._raise_unless_unknown(error)
+            return None
+        return StoredHeader(head_from_proto(answer.head), answer.header_rlp, answer.canonical)
+
+    async def receipts(self, block: int | bytes) -> StoredReceipts | None:
+        """A block's receipts by number or hash; None when the block is not stored."""
+        request = coordinator_pb2.GetReceiptsRequest(**_named(block))
+        try:
+            answer = await self._stub.GetReceipts(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            self._raise_unless_unknown(error)
+            return None
+        receipts_rlp = answer.receipts_rlp if answer.HasField("receipts_rlp") else None
+        return StoredReceipts(head_from_proto(answer.head), receipts_rlp, answer.canonical)
+
+    async def canonical_hash(self, block: int | bytes) -> bytes | None:
+        """The hash of the canonical block at this number, or at the number of the block with this hash.
+
+        None when there is none, or no such block.
+        """
+        request = coordinator_pb2.GetCanonicalHashRequest(**_named(block))
+        try:
+            answer = await self._stub.GetCanonicalHash(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            self._raise_unless_unknown(error)
+            return None
+        return answer.block_hash or None
+
+    async def stream_blocks(
+        self, start: int | str, *, follow: bool = False, include_bodies: bool = False, include_receipts: bool = False
+    ) -> AsyncGenerator[Step, None]:
+        """The canonical chain from a number, or on from a cursor, as steps to take in their order.
+
+        Ends at the end of the chain; with `follow` it waits there, and ends with CoordinatorError when the
+        coordinator goes: call again with the cursor of the last step taken.
+        """
+        request = coordinator_pb2.StreamBlocksRequest(
+            follow=follow, include_bodies=include_bodies, include_receipts=include_receipts
+        )
+        if isinstance(start, int):
+            request.number = start
+        else:
+            request.cursor = start
+        call = self._stub.StreamBlocks(request)
+        try:
+            async for answer in call:
+                for step in answer.steps:
+                    yield step_from_proto(step)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        finally:
+            call.cancel()
+        if follow:
+            raise CoordinatorError(f"the coordinator at {self._address} ended the stream", retryable=True)
 
     async def start_sync(self) -> tuple[SyncAnswer, str]:
         """Ask for a sync now; the text explains the answer."""
@@ -170,12 +229,30 @@ class OperatorClient:
             raise self._failed(error) from error
         return answer.was_trusted
 
+    def _raise_unless_unknown(self, error: grpc.aio.AioRpcError) -> None:
+        """A block that is not stored is an answer."""
+        if error.code() is not grpc.StatusCode.NOT_FOUND:
+            raise self._failed(error) from error
+
     def _failed(self, error: grpc.aio.AioRpcError) -> CoordinatorError:
         code = error.code()
         if code is grpc.StatusCode.INVALID_ARGUMENT:
             # The text names the value, the rule and what to do; the code would add nothing for a person.
             return CoordinatorError(str(error.details()), retryable=False)
-        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        if code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+            return CoordinatorError(str(error.details()), retryable=True)
+        if code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED):
             remedy = "see that it runs there, or ask another one"
             return CoordinatorError(f"the coordinator at {self._address} does not answer; {remedy}", retryable=True)
         return CoordinatorError(f"{code.name}: {error.details()}", retryable=False)
+
+
+class _Named(TypedDict, total=False):
+    """How requests name a block."""
+
+    number: int
+    block_hash: bytes
+
+
+def _named(block: int | bytes) -> _Named:
+    return {"number": block} if isinstance(block, int) else {"block_hash": block}

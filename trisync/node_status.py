@@ -139,6 +139,22 @@ class StoredBlock:
     canonical: bool
 
 
+@dataclass(frozen=True, slots=True)
+class StoredHeader:
+    head: ChainHead
+    header_rlp: bytes
+    canonical: bool
+
+
+@dataclass(frozen=True, slots=True)
+class StoredReceipts:
+    """`receipts_rlp` is None where the block's receipts are not stored."""
+
+    head: ChainHead
+    receipts_rlp: bytes | None
+    canonical: bool
+
+
 _MODES: Final[Mapping[int, SyncMode]] = {
     coordinator_pb2.SYNC_MODE_FULL: SyncMode.FULL,
     coordinator_pb2.SYNC_MODE_FAST: SyncMode.FAST,

@@ -5,18 +5,11 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
 from dataclasses import dataclass
 from typing import Final, NoReturn
 
-from blocksync.v1 import (
-    chain_reader_pb2,
-    chain_reader_pb2_grpc,
-    coordinator_pb2,
-    coordinator_pb2_grpc,
-    gateway_link_pb2,
-    gateway_link_pb2_grpc,
-)
 from prometheus_client import CollectorRegistry
 
 from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
@@ -34,6 +27,7 @@ from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.core.reply_router import ReplyRouter
 from services.sync_coordinator.core.sync_actions import SyncMode
 from services.sync_coordinator.core.sync_cycle import SyncCycle
+from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
@@ -49,6 +43,7 @@ from services.sync_coordinator.edges.operator_api import CoordinatorServicer, Op
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
+from services.sync_coordinator.edges.rpc_services import add_services
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
@@ -121,6 +116,7 @@ class _Chain:
     rules: ChainRules
     seals: SealCheck
     seal_check: str
+    feed_reader: ThreadPoolExecutor
 
 
 @asynccontextmanager
@@ -140,6 +136,7 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
         store = LmdbChainStore.open(store_path(config.datadir), genesis.header)
     except StoreRefused as problem:
         raise StartRefused(str(problem)) from problem
+    feed_reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed-reader")
     try:
         yield _Chain(
             genesis=genesis,
@@ -148,8 +145,10 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
             rules=ChainRules(genesis.spec),
             seals=seals,
             seal_check=wanted or genesis.spec.seal_engine,
+            feed_reader=feed_reader,
         )
     finally:
+        feed_reader.shutdown()
         await seals.close()
         store.close()
 
@@ -217,6 +216,17 @@ def _assemble(
     )
     board = StatusBoard(identity, store, peers, links, driver, metrics)
     chain_watch = ChainWatchServicer(board.chain_snapshot)
+    feed = BlockFeed(
+        FeedParts(
+            store=store,
+            genesis=chain.genesis.header.hash,
+            is_light=is_light,
+            reader=chain.feed_reader,
+            changes=changes,
+            revocable=lambda: driver.revocable_headers,
+            metrics=metrics,
+        )
+    )
     lists = NodeLists.of_urls(static=config.static_peer, trusted=config.trusted_peer)
     plans = DialPlans(lists, peers, links, driver.on_peer_kept)
     # Read before the first gateway is here, so that its first plan is whole.
@@ -244,7 +254,7 @@ def _assemble(
         ),
         tasks,
     )
-    _add_services(
+    add_services(
         server,
         GatewayLinkServicer(links, node),
         ChainReaderServicer(store, metrics),
@@ -256,41 +266,14 @@ def _assemble(
                 penalties=penalties,
                 driver=driver,
                 store=store,
+                feed=feed,
+                is_light=is_light,
                 orders=PeerOrders(plans, peers, links, penalties),
             )
         ),
         chain_watch,
     )
     return links, node
-
-
-def _add_services(
-    server: RpcServer,
-    gateway_link: GatewayLinkServicer,
-    chain_reader: ChainReaderServicer,
-    coordinator: CoordinatorServicer,
-    chain_watch: ChainWatchServicer,
-) -> None:
-    server.add(
-        gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
-        gateway_link,
-        gateway_link_pb2.DESCRIPTOR.services_by_name["GatewayLinkService"],
-    )
-    server.add(
-        chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server,
-        chain_reader,
-        chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"],
-    )
-    server.add(
-        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server,
-        coordinator,
-        coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
-    )
-    server.add(
-        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server,
-        chain_watch,
-        coordinator_pb2.DESCRIPTOR.services_by_name["ChainWatchService"],
-    )
 
 
 def _bound_address(address: str, port: int) -> str:

@@ -61,3 +61,11 @@ class CoordinatorMetrics:
         self.served_bytes = Counter(
             "coordinator_served_bytes", "Bytes of replies to peers' questions.", ["kind"], registry=registry
         )
+        self.feed_streams = Gauge("coordinator_feed_streams", "Streams of blocks that are open.", registry=registry)
+        self.feed_steps = Counter(
+            "coordinator_feed_steps", "Steps sent by the feed of blocks: apply, undo.", ["step"], registry=registry
+        )
+        self.feed_bytes = Counter("coordinator_feed_bytes", "Bytes sent by the feed of blocks.", registry=registry)
+        self.feed_refused = Counter(
+            "coordinator_feed_refused", "Streams of blocks refused because too many were open.", registry=registry
+        )

@@ -29,9 +29,18 @@ from services.shared.rpc.convert import (
 )
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.sync_coordinator.core.feed_cursor import (
+    Cursor,
+    CursorInvalid,
+    Direction,
+    Place,
+    decode_cursor,
+    encode_cursor,
+)
 from services.sync_coordinator.core.node_file import NodeFileBroken, parse_node_file
 from tests.fuzz.target import Target
 from tests.support.chain_vectors import load_gz
+from tests.support.ruled_chain import GENESIS
 from tests.support.vectors import load_vectors
 
 
@@ -43,6 +52,10 @@ def contract_targets() -> Iterator[Target]:
     lists = [json.dumps([url.decode() for url in urls[:3]]).encode(), b'["", 7, {"a": [1e5]}, "enode://"]']
     yield Target("node-file", parse_node_file, (NodeFileBroken,), lists)
     yield Target("netrestrict", _netrestrict, (ValueError,), [b"10.0.0.0/8,fd00::/8", b"127.0.0.1"])
+    cursors = [
+        encode_cursor(Cursor(direction, Place(600, GENESIS.hash), 5), GENESIS.hash).encode() for direction in Direction
+    ]
+    yield Target("feed-cursor", _feed_cursor, (CursorInvalid,), cursors)
     directory = tempfile.TemporaryDirectory()
     node_key = partial(_node_key, directory)
     yield Target("node-key", node_key, (StartRefused, ConfigInvalid), [b"11" * 32, b"0a" * 32 + b"\n"])
@@ -53,6 +66,11 @@ def contract_targets() -> Iterator[Target]:
             (InvalidRequest, DecodeError),
             [sample.SerializeToString()],
         )
+
+
+def _feed_cursor(text: bytes) -> None:
+    cursor = decode_cursor(text.decode(errors="replace"), GENESIS.hash)
+    assert encode_cursor(cursor, GENESIS.hash).encode() == text
 
 
 def _enode(url: bytes) -> None:

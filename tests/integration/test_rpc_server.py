@@ -53,6 +53,19 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
     async def ListDisconnects(self, request, context):
         raise self._error
 
+    async def GetHeader(self, request, context):
+        raise self._error
+
+    async def GetReceipts(self, request, context):
+        raise self._error
+
+    async def GetCanonicalHash(self, request, context):
+        raise self._error
+
+    async def StreamBlocks(self, request, context):
+        yield coordinator_pb2.StreamBlocksResponse()
+        raise self._error
+
     async def StartSync(self, request, context):
         raise self._error
 

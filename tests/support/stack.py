@@ -117,6 +117,10 @@ class Stack:
         return self._directory / "node"
 
     @property
+    def coordinator_address(self) -> str:
+        return self._address("coordinator")
+
+    @property
     def gateway(self) -> Service:
         return self.gateways[0]
 

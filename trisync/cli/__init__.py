@@ -11,7 +11,7 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from trisync.cli import chain_commands, disconnects, doctor_command, operator_commands, peer_commands, up
+from trisync.cli import block_command, chain_commands, disconnects, doctor_command, operator_commands, peer_commands, up
 from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
 
 app = typer.Typer(
@@ -30,6 +30,7 @@ app.command("verify")(chain_commands.verify)
 app.command("status")(operator_commands.status)
 app.command("peers")(operator_commands.peers)
 app.command("disconnects")(disconnects.disconnects)
+app.command("block")(block_command.block)
 app.command("doctor")(doctor_command.doctor)
 app.command("add-peer")(peer_commands.add_peer)
 app.command("remove-peer")(peer_commands.remove_peer)

@@ -42,6 +42,10 @@ class ReaderTooSlow(RpcError):
     """The reader of a stream fell so far behind that it is cut off."""
 
 
+class StoreDamaged(RpcError):
+    """What is stored contradicts itself."""
+
+
 class LinkReplaced(RpcError):
     """A newer stream of the same gateway took this one's place."""
 
@@ -54,6 +58,7 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     NotReady: grpc.StatusCode.UNAVAILABLE,
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
+    StoreDamaged: grpc.StatusCode.DATA_LOSS,
     LinkReplaced: grpc.StatusCode.ABORTED,
 }
 

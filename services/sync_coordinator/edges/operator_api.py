@@ -8,25 +8,25 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import grpc
-from blocksync.v1 import common_pb2, coordinator_pb2, coordinator_pb2_grpc
+from blocksync.v1 import common_pb2, coordinator_pb2
 
-from services.shared.ethwire.types import BlockHash
 from services.shared.rpc.convert import (
     big_to_bytes,
-    block_hash_from_proto,
     offence_from_proto,
     offence_to_proto,
     peer_id_from_proto,
     reason_to_proto,
 )
-from services.shared.rpc.errors import InvalidRequest, UnknownBlock
+from services.shared.rpc.errors import InvalidRequest
 from services.sync_coordinator.core.disconnect_log import DisconnectFilter, EndedConnection
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.sync_cycle import SyncCause, SyncVerdict
+from services.sync_coordinator.edges.block_feed import BlockFeed
+from services.sync_coordinator.edges.chain_api import ChainApi
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
-from services.sync_coordinator.edges.status_board import StatusBoard, chain_head
+from services.sync_coordinator.edges.status_board import StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.store.chain_store import ChainStore
 
@@ -53,16 +53,19 @@ class OperatorParts:
     penalties: PenaltyDesk
     driver: SyncDriver
     store: ChainStore
+    feed: BlockFeed
+    is_light: bool
     orders: PeerOrders
 
 
-class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
+class CoordinatorServicer(ChainApi):
     """Translates; the parts answer."""
 
     def __init__(self, parts: OperatorParts) -> None:
+        super().__init__(parts.store, parts.feed, is_light=parts.is_light)
         self._board, self._changes = parts.board, parts.changes
         self._peers, self._penalties = parts.peers, parts.penalties
-        self._driver, self._store, self._orders = parts.driver, parts.store, parts.orders
+        self._driver, self._orders = parts.driver, parts.orders
 
     async def GetStatus(
         self, request: coordinator_pb2.GetStatusRequest, context: Context
@@ -105,21 +108,6 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
             banned=self._penalties.banned(),
         )
 
-    async def GetBlock(
-        self, request: coordinator_pb2.GetBlockRequest, context: Context
-    ) -> coordinator_pb2.GetBlockResponse:
-        block_hash = self._wanted_hash(request)
-        header = self._store.header(block_hash) if block_hash is not None else None
-        if header is None:
-            wanted = request.number if block_hash is None else f"0x{block_hash.hex()}"
-            raise UnknownBlock(f"block {wanted} is not stored")
-        return coordinator_pb2.GetBlockResponse(
-            head=chain_head(header, self._store.total_difficulty(header.hash) or 0),
-            header_rlp=header.header_rlp,
-            body_rlp=self._store.body_rlp(header.hash) or b"",
-            canonical=self._store.canonical_hash(header.number) == header.hash,
-        )
-
     async def StartSync(
         self, request: coordinator_pb2.StartSyncRequest, context: Context
     ) -> coordinator_pb2.StartSyncResponse:
@@ -145,15 +133,6 @@ class CoordinatorServicer(coordinator_pb2_grpc.CoordinatorServiceServicer):
         self, request: coordinator_pb2.RemoveTrustedPeerRequest, context: Context
     ) -> coordinator_pb2.RemoveTrustedPeerResponse:
         return self._orders.remove_trusted_peer(request.enode)
-
-    def _wanted_hash(self, request: coordinator_pb2.GetBlockRequest) -> BlockHash | None:
-        match request.WhichOneof("block"):
-            case "number":
-                return self._store.canonical_hash(request.number)
-            case "block_hash":
-                return block_hash_from_proto(request.block_hash)
-            case _:
-                raise InvalidRequest("a block is named by number or by hash; neither is given")
 
 
 def _side(by_us: bool) -> coordinator_pb2.DisconnectSide.ValueType:

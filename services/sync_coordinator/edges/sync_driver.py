@@ -143,6 +143,12 @@ class SyncDriver:
     def is_running(self) -> bool:
         return self._downloader is not None
 
+    @property
+    def revocable_headers(self) -> int:
+        """So many of the newest headers may be rolled back when the running sync fails; never those with bodies."""
+        is_light = self._parts.mode is SyncMode.LIGHT
+        return self._parts.config.rollback_headers if is_light and self.is_running else 0
+
     def our_total_difficulty(self) -> int:
         """What a peer must be above: the full-block head's total difficulty, in light mode the header head's."""
         heads = self._parts.store.heads()

@@ -1,0 +1,47 @@
+"""Puts the coordinator's services on its server."""
+
+from __future__ import annotations
+
+from blocksync.v1 import (
+    chain_reader_pb2,
+    chain_reader_pb2_grpc,
+    coordinator_pb2,
+    coordinator_pb2_grpc,
+    gateway_link_pb2,
+    gateway_link_pb2_grpc,
+)
+
+from services.shared.runtime.grpc_server import RpcServer
+from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
+from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
+from services.sync_coordinator.edges.operator_api import CoordinatorServicer
+
+
+def add_services(
+    server: RpcServer,
+    gateway_link: GatewayLinkServicer,
+    chain_reader: ChainReaderServicer,
+    coordinator: CoordinatorServicer,
+    chain_watch: ChainWatchServicer,
+) -> None:
+    server.add(
+        gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
+        gateway_link,
+        gateway_link_pb2.DESCRIPTOR.services_by_name["GatewayLinkService"],
+    )
+    server.add(
+        chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server,
+        chain_reader,
+        chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"],
+    )
+    server.add(
+        coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server,
+        coordinator,
+        coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"],
+    )
+    server.add(
+        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server,
+        chain_watch,
+        coordinator_pb2.DESCRIPTOR.services_by_name["ChainWatchService"],
+    )
