@@ -36,6 +36,8 @@ class DialResult(enum.Enum):
     JOINED = "joined"
     FAILED = "failed"
     """Not reached, or refused for now: there may be a place later."""
+    HELD = "held"
+    """Another gateway of ours is connected to it."""
     REFUSED_FOR_GOOD = "refused"
 
 

@@ -27,6 +27,10 @@ NEIGHBOURS: Final = 2
 """Candidates and dynamic peers of one neighbourhood (a /24; LAN and loopback exempt), as in a bucket of the node table:
 one machine with many keys, which names them all in a lookup, would otherwise have every dial."""
 
+HELD_S: Final = 600.0
+"""How long a node that a sibling holds is passed over, unless a gateway comes or goes: each dial in vain is a whole
+handshake, and the sibling may lose it meanwhile without our hearing."""
+
 DIALS_KEPT_FREE: Final = 4
 """Dials at once that static nodes leave to others that are due: many dead static nodes do not stop all else."""
 
@@ -63,7 +67,7 @@ class DialSchedule:
         self._dialling: dict[PeerId, DialKind] = {}
         self._dynamic: dict[PeerId, Enode] = {}
         """Candidates that are being dialled or connected."""
-        self._history, self._bans = Waits(), Waits()
+        self._history, self._bans, self._held = Waits(), Waits(), Waits()
 
     def set_plan(self, plan: DialPlan) -> list[Enode]:
         """Replace the plan. The result is what cannot be static: nodes that are new in it and not allowed."""
@@ -71,7 +75,11 @@ class DialSchedule:
         listed = {node.node_id: node for node in plan.static}
         before_refused, self._refused = self._refused, {n for n in listed.values() if not self._allows(n.host)}
         self._static = {node_id: node for node_id, node in listed.items() if node not in self._refused}
-        self._gateways, self._places = plan.gateways | {self._own_id}, plan.dynamic_places
+        gateways = plan.gateways | {self._own_id}
+        if gateways != self._gateways:
+            # What a gateway held that is gone is free, and nodes have other owners now.
+            self._held = Waits()
+        self._gateways, self._places = gateways, plan.dynamic_places
         for node_id, node in before.items():
             if self._static.get(node_id) != node:
                 # Taken out or moved: the old address says nothing about the next attempt.
@@ -96,9 +104,10 @@ class DialSchedule:
     def offer(self, nodes: Iterable[Enode], now: float) -> None:
         """Take candidates from discovery; those that will never do are passed over."""
         self._history.expire(now)
+        self._held.expire(now)
         for node in nodes:
             node_id = node.node_id
-            known = (self._static, self._former, self._history, self._gateways)
+            known = (self._static, self._former, self._history, self._held, self._gateways)
             if any(node_id in each for each in known) or not self._may_be_dialled(node_id, now):
                 continue
             if not node.tcp_port or not self._allows(node.host) or not self._is_ours(node_id):
@@ -139,9 +148,13 @@ class DialSchedule:
         if result is DialResult.JOINED:
             return False
         self._dynamic.pop(node_id, None)
+        if result is DialResult.HELD and node_id not in self._static and node_id not in self._is_inbound:
+            self._held.add(node_id, now + HELD_S)
+            self._give_up(node_id)
+            return True
         if node_id in self._former:
             self._failures[node_id] = self._failures.get(node_id, 0) + 1
-        if result is DialResult.FAILED and self._failures.get(node_id, 0) < FAILED_DIALS:
+        if result is not DialResult.REFUSED_FOR_GOOD and self._failures.get(node_id, 0) < FAILED_DIALS:
             return False
         self._give_up(node_id)
         return True

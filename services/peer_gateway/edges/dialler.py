@@ -19,6 +19,7 @@ from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_memory import PeerMemory
 from services.peer_gateway.edges.roster import JoinedPeer
 from services.shared.chainspec.enode import Enode
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
 
@@ -119,6 +120,8 @@ class Dialler:
 def _result_of(end: Disconnected | None) -> DialResult:
     if end is None:
         return DialResult.JOINED
+    if end.by_us and end.offence is Offence.ALREADY_CONNECTED:
+        return DialResult.HELD
     return DialResult.REFUSED_FOR_GOOD if end.reason in FINAL_REASONS else DialResult.FAILED
 
 

@@ -12,6 +12,7 @@ from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, Dia
 from services.peer_gateway.core.dial_schedule import (
     CANDIDATES,
     DIALS_KEPT_FREE,
+    HELD_S,
     NEIGHBOURS,
     REDIAL_SPREAD,
     DialSchedule,
@@ -227,6 +228,33 @@ def test_candidates_are_dialled_up_to_the_quota():
     dials.on_dial_ended(first[0].node_id, FAILED, now=1.0)
     assert dials.next_wakeup() == 0.0
     assert len(dynamic(dials, now=1.0)) == 1
+
+
+def test_node_that_a_sibling_holds_is_passed_over_until_a_gateway_comes_or_goes():
+    plan = DialPlan(gateways=frozenset({OWN, SIBLING}), dynamic_places=5)
+    dials = schedule(places=5)
+    dials.set_plan(plan)
+    ours = next(each for each in nodes(40) if owner_of(each.node_id, plan.gateways) == OWN)
+    dials.offer([ours], 0.0)
+    assert dynamic(dials, 0.0) == [ours]
+    assert dials.on_dial_ended(ours.node_id, DialResult.HELD, 1.0), "the sibling remembers it"
+    dials.offer([ours], 100.0)
+    dials.set_plan(plan)
+    dials.offer([ours], HELD_S)
+    assert dynamic(dials, HELD_S) == []
+    dials.offer([ours], HELD_S + 1.0)
+    assert dynamic(dials, HELD_S + 1.0) == [ours]
+    dials.on_dial_ended(ours.node_id, DialResult.HELD, 700.0)
+    dials.set_plan(DialPlan(gateways=frozenset({OWN}), dynamic_places=5))
+    dials.offer([ours], 740.0)
+    assert dynamic(dials, 740.0) == [ours]
+
+
+def test_static_node_that_is_held_is_dialled_still():
+    dials = schedule(node(ALICE))
+    assert due(dials, 0.0) == [node(ALICE)]
+    assert not dials.on_dial_ended(ALICE, DialResult.HELD, 1.0)
+    assert due(dials, 40.0) == [node(ALICE)]
 
 
 def test_outbound_peers_take_places_of_the_quota_and_inbound_and_static_ones_do_not():
