@@ -129,7 +129,7 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
             genesis = load_genesis(config.genesis)
             default_id = genesis.spec.chain_id
         wanted = None if config.seal_check == "auto" else config.seal_check
-        seals = open_seal_check(genesis.spec, wanted, config.seal_workers or None)
+        seals = open_seal_check(genesis, wanted, config.seal_workers or None)
     except (GenesisInvalid, UnknownNetwork, SealCheckRefused) as problem:
         raise ConfigInvalid(str(problem)) from problem
     try:

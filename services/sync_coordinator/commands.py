@@ -202,7 +202,7 @@ def _genesis(options: argparse.Namespace) -> Genesis:
 def _seals(options: argparse.Namespace, genesis: Genesis) -> SealCheck:
     wanted = None if options.seal_check == "auto" else options.seal_check
     try:
-        return open_seal_check(genesis.spec, wanted)
+        return open_seal_check(genesis, wanted)
     except SealCheckRefused as error:
         raise CommandFailed(str(error), BAD_USAGE) from error
 

@@ -22,6 +22,8 @@ NO_MIX_HASH: Final = bytes(32)
 
 def check_clique_shape(spec: ChainSpec, header: Header, parent: Header, now: float | None) -> None:
     """Raises RuleBroken; `now=None` leaves the clock out."""
+    if header.difficulty == 0 and spec.terminal_total_difficulty is not None:
+        raise broken(header, "difficulty", "is 0, must be 1 or 2: proof-of-stake blocks are not supported")
     if now is not None and header.timestamp > now:
         raise too_early(header, now)
     if header.timestamp < parent.timestamp + spec.clique_period_s:

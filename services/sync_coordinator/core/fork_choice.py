@@ -65,6 +65,14 @@ class Reorg:
         return self.old_head.number - self.common_ancestor.number
 
 
+class SealState(NamedTuple):
+    """What seals after a block are judged by, as the store keeps it under that block."""
+
+    number: int
+    block_hash: BlockHash
+    value: bytes
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChainUpdate:
     """Everything one commit changes; a store applies all of it or nothing."""
@@ -80,6 +88,8 @@ class ChainUpdate:
     """Entries of the canonical index to delete."""
     forgotten: Sequence[Header] = ()
     """Headers to delete, with all that is stored under them."""
+    seal_states: Sequence[SealState] = ()
+    """Seal states to keep; each block is in the store or in `headers`."""
     reorg: Reorg | None = None
 
 

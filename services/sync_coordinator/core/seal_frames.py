@@ -1,31 +1,43 @@
-"""The bytes between the coordinator and its seal workers: one request with headers, one reply with a verdict."""
+"""The bytes between the coordinator and its seal workers: one request with headers, one reply with an answer."""
 
 from __future__ import annotations
 
+import enum
 import struct
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.types import BlockHash, Header
+from services.sync_coordinator.core.clique_shape import SIGNER_BYTES
 
 _LENGTH: Final = struct.Struct(">I")
 _HEADER_LENGTH: Final = struct.Struct(">H")
-_REPLY: Final = struct.Struct(">Ii")
+_REQUEST: Final = struct.Struct(">IB")
+_REPLY: Final = struct.Struct(">II")
+_VERDICT: Final = struct.Struct(">i")
 
 LENGTH_BYTES: Final = _LENGTH.size
-REPLY_BYTES: Final = _REPLY.size
+REPLY_HEAD_BYTES: Final = _REPLY.size
 
 
-class SealReply(NamedTuple):
+class SealQuestion(enum.IntEnum):
+    """What a worker is asked about headers."""
+
+    FIRST_BAD = 0
+    """The first of one ethash epoch whose seal is wrong."""
+    SIGNERS = 1
+    """Who sealed each, on a clique network."""
+
+
+class SealReplyHead(NamedTuple):
     request_id: int
-    first_bad: int
-    """Index of the first header with a wrong seal, or -1."""
+    answer_bytes: int
 
 
-def encode_request(request_id: int, headers: Sequence[Header]) -> bytes:
-    """A whole frame: the payload's length, the request's id, and each header's RLP with its length."""
-    parts = [_LENGTH.pack(request_id)]
+def encode_request(request_id: int, question: SealQuestion, headers: Sequence[Header]) -> bytes:
+    """A whole frame: the payload's length, the request's id, the question, and each header's RLP with its length."""
+    parts = [_REQUEST.pack(request_id, question)]
     for header in headers:
         parts += (_HEADER_LENGTH.pack(len(header.header_rlp)), header.header_rlp)
     payload = b"".join(parts)
@@ -38,21 +50,42 @@ def payload_length(prefix: bytes) -> int:
     return length
 
 
-def decode_request(payload: bytes) -> tuple[int, list[Header]]:
-    """The id and the headers, without their hashes: a seal does not need them."""
-    request_id: int = _LENGTH.unpack_from(payload)[0]
+def decode_request(payload: bytes) -> tuple[int, SealQuestion, list[Header]]:
+    """The id, the question and the headers, without their hashes: a seal does not need them."""
+    request_id, question = _REQUEST.unpack_from(payload)
     headers = []
-    offset = LENGTH_BYTES
+    offset = _REQUEST.size
     while offset < len(payload):
         start = offset + _HEADER_LENGTH.size
         offset = start + _HEADER_LENGTH.unpack_from(payload, offset)[0]
         headers.append(decode_header(payload[start:offset], BlockHash(b"")))
-    return request_id, headers
+    return request_id, SealQuestion(question), headers
 
 
-def encode_reply(reply: SealReply) -> bytes:
-    return _REPLY.pack(*reply)
+def encode_reply(request_id: int, answer: bytes) -> bytes:
+    """A whole frame: the request's id, the answer's length, the answer."""
+    return _REPLY.pack(request_id, len(answer)) + answer
 
 
-def decode_reply(frame: bytes) -> SealReply:
-    return SealReply(*_REPLY.unpack(frame))
+def decode_reply_head(head: bytes) -> SealReplyHead:
+    """From the first REPLY_HEAD_BYTES of a reply; the answer follows."""
+    return SealReplyHead(*_REPLY.unpack(head))
+
+
+def encode_first_bad(index: int) -> bytes:
+    """The index of the first header with a wrong seal, or -1."""
+    return _VERDICT.pack(index)
+
+
+def decode_first_bad(answer: bytes) -> int:
+    index: int = _VERDICT.unpack(answer)[0]
+    return index
+
+
+def encode_signers(signers: Sequence[bytes]) -> bytes:
+    return b"".join(signers)
+
+
+def decode_signers(answer: bytes) -> list[bytes]:
+    """One address for each header of the request."""
+    return [answer[start : start + SIGNER_BYTES] for start in range(0, len(answer), SIGNER_BYTES)]

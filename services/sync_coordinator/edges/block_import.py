@@ -7,6 +7,7 @@ disk, the rules of the next one run on the event loop, in slices short enough fo
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import time
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -20,11 +21,13 @@ from services.sync_coordinator.core.fork_choice import (
     ChainUpdate,
     Heads,
     Reorg,
+    SealState,
     extend_blocks,
     extend_headers,
     roll_back,
 )
 from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.edges.clique_seals import SealHistory
 from services.sync_coordinator.store.chain_store import ChainStore
 
 SLICE_S: Final = 0.002
@@ -34,7 +37,11 @@ SLICE_S: Final = 0.002
 class SealChecks(Protocol):
     """Checks seals off the event loop; raises RuleBroken for the lowest bad number."""
 
+    def read_from(self, history: SealHistory) -> None: ...
+
     async def check(self, headers: Sequence[Header]) -> None: ...
+
+    def to_store(self, headers: Sequence[Header]) -> Sequence[SealState]: ...
 
 
 class ImportOutcome(NamedTuple):
@@ -63,6 +70,7 @@ class BlockImport:
         on_commit: Callable[[ChainUpdate], None] | None = None,
     ) -> None:
         self._store, self._rules, self._seals = store, rules, seals
+        seals.read_from(store)
         self._clock, self._on_commit = clock, on_commit
         self._turn = asyncio.Lock()
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
@@ -163,7 +171,8 @@ class BlockImport:
         """Commits what is valid, then raises the first fault."""
         checked = await self._check_seals(checked)
         if checked.blocks:
-            update = kind.extend(checked.blocks)
+            seal_states = self._seals.to_store([block.header for block in checked.blocks])
+            update = dataclasses.replace(kind.extend(checked.blocks), seal_states=seal_states)
             count(update, len(checked.blocks))
             await self._commit(update)
         if checked.fault is not None:

@@ -11,7 +11,15 @@ from typing import Final
 
 from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.ethash_seal import epoch_of
-from services.sync_coordinator.core.seal_frames import REPLY_BYTES, decode_reply, encode_request
+from services.sync_coordinator.core.seal_frames import (
+    REPLY_HEAD_BYTES,
+    SealQuestion,
+    SealReplyHead,
+    decode_first_bad,
+    decode_reply_head,
+    decode_signers,
+    encode_request,
+)
 
 WORKER_MODULE: Final = "services.sync_coordinator.edges.seal_worker"
 
@@ -32,6 +40,7 @@ class SealProcess:
     def __init__(self) -> None:
         self.epoch: int | None = None
         self._process: Process | None = None
+        self._head: SealReplyHead | None = None
         self._last_id = 0
         self._closed = False
 
@@ -40,23 +49,38 @@ class SealProcess:
         return None if self._process is None else self._process.pid
 
     async def first_bad(self, headers: Sequence[Header]) -> int:
-        """Index of the first wrong seal, or -1. All headers are of one epoch. Raises SealProcessDied."""
+        """Index of the first wrong seal, or -1. All headers are of one ethash epoch. Raises SealProcessDied."""
+        self.epoch = epoch_of(headers[0].number)
+        return decode_first_bad(await self._ask(SealQuestion.FIRST_BAD, headers))
+
+    async def signers(self, headers: Sequence[Header]) -> list[bytes]:
+        """Who sealed each of these clique headers. Raises SealProcessDied."""
+        return decode_signers(await self._ask(SealQuestion.SIGNERS, headers))
+
+    async def _ask(self, question: SealQuestion, headers: Sequence[Header]) -> bytes:
         process = self._process or await self._start()
         assert process.stdin is not None
         assert process.stdout is not None
-        self.epoch = epoch_of(headers[0].number)
         self._last_id = (self._last_id + 1) % 2**32
         try:
-            process.stdin.write(encode_request(self._last_id, headers))
+            process.stdin.write(encode_request(self._last_id, question, headers))
             await process.stdin.drain()
             while True:
-                reply = decode_reply(await process.stdout.readexactly(REPLY_BYTES))
-                if reply.request_id == self._last_id:
-                    return reply.first_bad
+                request_id, answer = await self._read_reply(process.stdout)
+                if request_id == self._last_id:
+                    return answer
         except (asyncio.IncompleteReadError, ConnectionError) as error:
-            self._process, self.epoch = None, None
+            self._process, self._head, self.epoch = None, None, None
             status = await process.wait()
             raise SealProcessDied(f"a seal worker ended with status {status}") from error
+
+    async def _read_reply(self, replies: asyncio.StreamReader) -> tuple[int, bytes]:
+        """The next reply. A head that was read is kept: the question may be cancelled before the answer follows."""
+        if self._head is None:
+            self._head = decode_reply_head(await replies.readexactly(REPLY_HEAD_BYTES))
+        answer = await replies.readexactly(self._head.answer_bytes)
+        request_id, self._head = self._head.request_id, None
+        return request_id, answer
 
     async def close(self) -> None:
         """End the process: it stops by itself when its input ends."""

@@ -1,4 +1,4 @@
-"""The seal worker process: reads headers from stdin, writes verdicts to stdout, ends when stdin does.
+"""The seal worker process: reads headers from stdin, writes answers to stdout, ends when stdin does.
 
 Its stdin is a pipe that only the coordinator holds, so it ends with the coordinator however that ends.
 The ethash library keeps one epoch's cache per process; the coordinator sends it one epoch at a time.
@@ -14,12 +14,15 @@ from typing import BinaryIO
 import ethash
 
 from services.shared.ethwire.types import Header
+from services.sync_coordinator.core.clique_seal import recover_signer
 from services.sync_coordinator.core.ethash_seal import seal_inputs
 from services.sync_coordinator.core.seal_frames import (
     LENGTH_BYTES,
-    SealReply,
+    SealQuestion,
     decode_request,
+    encode_first_bad,
     encode_reply,
+    encode_signers,
     payload_length,
 )
 
@@ -33,12 +36,20 @@ def main() -> None:
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answer request by request until `requests` ends or nobody reads `replies`."""
     while len(prefix := requests.read(LENGTH_BYTES)) == LENGTH_BYTES:
-        request_id, headers = decode_request(requests.read(payload_length(prefix)))
+        request_id, question, headers = decode_request(requests.read(payload_length(prefix)))
         try:
-            replies.write(encode_reply(SealReply(request_id, first_bad_seal(headers))))
+            replies.write(encode_reply(request_id, answer(question, headers)))
             replies.flush()
         except BrokenPipeError:
             return
+
+
+def answer(question: SealQuestion, headers: Sequence[Header]) -> bytes:
+    match question:
+        case SealQuestion.FIRST_BAD:
+            return encode_first_bad(first_bad_seal(headers))
+        case SealQuestion.SIGNERS:
+            return encode_signers([recover_signer(header) for header in headers])
 
 
 def first_bad_seal(headers: Sequence[Header]) -> int:

@@ -66,11 +66,29 @@ def open_environment(
     try:
         with suppress(lmdb.ReadonlyError):
             env.reader_check()
+        _upgrade(path, env, read_only=read_only)
         tables = _check_contents(path, env, genesis) or _create(path, env, None if read_only else genesis)
     except BaseException:
         env.close()
         raise
     return env, tables
+
+
+def _upgrade(path: Path, env: lmdb.Environment, *, read_only: bool) -> None:
+    """Gives a store of schema 1 the one table that it lacks."""
+    with env.begin() as txn:
+        names = {bytes(key) for key, _ in txn.cursor()}
+    if names != {table.value for table in Table} - {Table.SEAL_STATES.value}:
+        return
+    meta = env.open_db(Table.META.value, create=False)
+    with env.begin(db=meta) as txn:
+        if txn.get(SCHEMA_KEY) != b"1":
+            return
+    if read_only:
+        raise StoreRefused(f"{path}: the store has schema 1; `trisync init` brings it to {SCHEMA_VERSION}")
+    with env.begin(write=True) as txn:
+        env.open_db(Table.SEAL_STATES.value, txn=txn)
+        txn.put(SCHEMA_KEY, str(SCHEMA_VERSION).encode(), db=meta)
 
 
 def _check_contents(path: Path, env: lmdb.Environment, genesis: Header | None) -> Tables | None:
@@ -86,11 +104,11 @@ def _check_contents(path: Path, env: lmdb.Environment, genesis: Header | None) -
         schema, own_genesis = txn.get(SCHEMA_KEY), txn.get(GENESIS_KEY)
     if schema is None:
         return None
-    if int(schema) != SCHEMA_VERSION:
+    if int(schema) > SCHEMA_VERSION:
         raise StoreRefused(
             f"{path}: the store has schema {int(schema)}, this trisync knows {SCHEMA_VERSION}; use the newer trisync"
         )
-    if own_genesis is None or names != {table.value for table in Table}:
+    if own_genesis is None or int(schema) < SCHEMA_VERSION or names != {table.value for table in Table}:
         raise StoreRefused(f"{path}: the store is damaged: a table or its genesis is missing")
     if genesis is not None and own_genesis != genesis.hash:
         raise StoreRefused(

@@ -127,6 +127,9 @@ class LmdbChainStore:
     def receipts_rlp(self, block_hash: BlockHash) -> bytes | None:
         return self._read(Table.RECEIPTS, block_hash)
 
+    def seal_state(self, block_hash: BlockHash) -> bytes | None:
+        return self._read(Table.SEAL_STATES, block_hash)
+
     def total_difficulty(self, block_hash: BlockHash) -> int | None:
         value = self._read(Table.TOTAL_DIFFICULTY, block_hash)
         return None if value is None else int.from_bytes(value)

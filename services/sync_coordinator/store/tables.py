@@ -7,6 +7,7 @@
 | numbers | hash | number (8 bytes) |
 | canonical | number | hash |
 | state | hash | a state entry: trie node or code |
+| seal_states | number + hash | who may seal what follows (clique), every 1,024 blocks |
 | meta | a name | schema version, genesis hash, one hash per head |
 
 Keys start with the number, so that importing a chain appends.
@@ -23,8 +24,8 @@ import lmdb
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, HeadKind
 
-SCHEMA_VERSION: Final = 1
-"""Raised whenever an older trisync could misread the store."""
+SCHEMA_VERSION: Final = 2
+"""Raised whenever an older trisync could misread the store. Schema 1 had no table of seal states."""
 
 SCHEMA_KEY: Final = b"schema"
 GENESIS_KEY: Final = b"genesis"
@@ -45,6 +46,7 @@ class Table(enum.Enum):
     NUMBERS = b"numbers"
     CANONICAL = b"canonical"
     STATE = b"state"
+    SEAL_STATES = b"seal_states"
 
 
 Tables = Mapping[Table, lmdb._Database]
@@ -82,6 +84,11 @@ def write_update(txn: Transaction, tables: Tables, update: ChainUpdate) -> None:
         [(block_key(header.number, header.hash), receipts_rlp) for header, receipts_rlp in update.receipts],
     )
     _put(txn, tables[Table.CANONICAL], [(number_key(number), block_hash) for number, block_hash in update.canonical])
+    _put(
+        txn,
+        tables[Table.SEAL_STATES],
+        [(block_key(state.number, state.block_hash), state.value) for state in update.seal_states],
+    )
     for number in update.vacated_numbers:
         txn.delete(number_key(number), db=tables[Table.CANONICAL])
     for kind, key in HEAD_KEYS.items():
@@ -103,7 +110,7 @@ def read_by_hash(txn: Transaction, tables: Tables, table: Table, block_hash: Blo
 
 def _forget(txn: Transaction, tables: Tables, header: Header) -> None:
     key = block_key(header.number, header.hash)
-    for table in (Table.HEADERS, Table.TOTAL_DIFFICULTY, Table.BODIES, Table.RECEIPTS):
+    for table in (Table.HEADERS, Table.TOTAL_DIFFICULTY, Table.BODIES, Table.RECEIPTS, Table.SEAL_STATES):
         txn.delete(key, db=tables[table])
     txn.delete(header.hash, db=tables[Table.NUMBERS])
 

@@ -21,9 +21,11 @@ from services.sync_coordinator.core.fork_choice import HeadKind
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.core.uncles import MAX_UNCLE_GENERATIONS, AncestorBlock
 from services.sync_coordinator.edges.block_import import SealChecks
+from services.sync_coordinator.edges.clique_seals import SealHistoryBroken
 from services.sync_coordinator.store.file_import import check_receipts
 from services.sync_coordinator.store.lmdb_store import Snapshot
-from services.sync_coordinator.store.tables import HEAD_KEYS, Table, encode_total_difficulty
+from services.sync_coordinator.store.stored_headers import StoredHeaders
+from services.sync_coordinator.store.tables import HEAD_KEYS, Table, block_key, encode_total_difficulty
 
 SEAL_BATCH: Final = 1024
 BLOCKS_PER_TURN: Final = 64
@@ -31,6 +33,9 @@ BLOCKS_PER_TURN: Final = 64
 
 MAX_PROBLEMS: Final = 100
 """After this many the store is beyond doubt bad, and the rest would repeat them."""
+
+
+COUNTED: Final = (Table.HEADERS, Table.BODIES, Table.RECEIPTS, Table.SEAL_STATES, Table.CANONICAL)
 
 
 class Problem(NamedTuple):
@@ -65,10 +70,12 @@ class StoreCheck:
         self, snapshot: Snapshot, rules: ChainRules, seals: SealChecks, report: Callable[[Problem], None]
     ) -> None:
         self._snapshot, self._rules, self._seals, self._report = snapshot, rules, seals, report
+        seals.read_from(StoredHeaders(snapshot))
+        self._seals_end = False
         self._window: dict[int, dict[BlockHash, _Seen]] = {}
         """Checked headers of the last numbers, by number and hash."""
         self._canonical_parent = b""
-        self._counts = dict.fromkeys((Table.HEADERS, Table.BODIES, Table.RECEIPTS, Table.CANONICAL), 0)
+        self._counts = dict.fromkeys(COUNTED, 0)
         self._heaviest = dict.fromkeys(HeadKind, 0)
         self.problems = 0
 
@@ -130,6 +137,8 @@ class StoreCheck:
         if receipts_rlp is not None:
             self._counts[Table.RECEIPTS] += 1
             self._judge(key, lambda: check_receipts(header, receipts_rlp))
+        if self._snapshot.get(Table.SEAL_STATES, key) is not None:
+            self._counts[Table.SEAL_STATES] += 1
         self._check_canonical(key, header)
         seen = _Seen(header, total_difficulty, body_rlp is not None, tuple(uncle.hash for uncle in uncles))
         self._window.setdefault(number, {})[block_hash] = seen
@@ -206,14 +215,25 @@ class StoreCheck:
         self._counts[Table.CANONICAL] += 1
 
     async def _check_seals(self, headers: Sequence[Header]) -> None:
-        while headers:
+        while headers and not self._seals_end:
             try:
                 await self._seals.check(headers)
             except RuleBroken as fault:
                 self._note(fault.number.to_bytes(8) + fault.block_hash, fault.rule, fault.detail)
                 headers = [header for header in headers if header.hash != fault.block_hash]
+            except SealHistoryBroken as gap:
+                self._seals_end = True
+                self._note(headers[0].number.to_bytes(8) + headers[0].hash, "seal", f"not judged: {gap}")
             else:
                 break
+        self._check_seal_states(headers)
+
+    def _check_seal_states(self, headers: Sequence[Header]) -> None:
+        """One that is missing is computed when it is needed; one that is there must be right."""
+        for number, block_hash, value in self._seals.to_store(headers):
+            key = block_key(number, block_hash)
+            if self._snapshot.get(Table.SEAL_STATES, key) not in (None, value):
+                self._note(key, "seal-state", "is not what the headers give")
 
     def _check_indexes(self) -> None:
         """Entries that belong to no header; entries that are missing were found with their header."""

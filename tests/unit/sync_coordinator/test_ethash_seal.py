@@ -13,10 +13,12 @@ from services.sync_coordinator.core.ethash_seal import boundary_of, check_sealab
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.core.seal_frames import (
     LENGTH_BYTES,
-    REPLY_BYTES,
-    SealReply,
-    decode_reply,
+    REPLY_HEAD_BYTES,
+    SealQuestion,
+    decode_first_bad,
+    decode_reply_head,
     decode_request,
+    encode_first_bad,
     encode_reply,
     encode_request,
     payload_length,
@@ -103,15 +105,16 @@ def test_classic_seals_are_judged_up_to_thanos():
 
 def test_request_carries_headers_there_and_back():
     headers = headers_of("mainnet")[:3] + headers_of("sepolia")[:2]
-    frame = encode_request(7, headers)
+    frame = encode_request(7, SealQuestion.FIRST_BAD, headers)
     assert payload_length(frame[:LENGTH_BYTES]) == len(frame) - LENGTH_BYTES
-    request_id, arrived = decode_request(frame[LENGTH_BYTES:])
-    assert request_id == 7
+    request_id, question, arrived = decode_request(frame[LENGTH_BYTES:])
+    assert (request_id, question) == (7, SealQuestion.FIRST_BAD)
     assert [header._replace(hash=BlockHash(b"")) for header in headers] == arrived
 
 
 @given(st.integers(0, 2**32 - 1), st.integers(-1, 2**31 - 1))
 def test_reply_carries_its_verdict_there_and_back(request_id, first_bad):
-    frame = encode_reply(SealReply(request_id, first_bad))
-    assert len(frame) == REPLY_BYTES
-    assert decode_reply(frame) == SealReply(request_id, first_bad)
+    frame = encode_reply(request_id, encode_first_bad(first_bad))
+    head, answer = decode_reply_head(frame[:REPLY_HEAD_BYTES]), frame[REPLY_HEAD_BYTES:]
+    assert head == (request_id, len(answer))
+    assert decode_first_bad(answer) == first_bad

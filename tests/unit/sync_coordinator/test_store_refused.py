@@ -85,8 +85,29 @@ def test_store_of_another_genesis_is_refused_with_both_hashes(path):
 
 
 def test_newer_schema_is_refused(path):
-    edit(path, Table.META, lambda txn, table: txn.put(b"schema", b"2", db=table))
-    assert "schema 2, this trisync knows 1" in refusal(path)
+    edit(path, Table.META, lambda txn, table: txn.put(b"schema", b"3", db=table))
+    assert "schema 3, this trisync knows 2" in refusal(path)
+
+
+def to_schema_1(path: Path) -> None:
+    edit(path, Table.META, lambda txn, table: txn.put(b"schema", b"1", db=table))
+    edit(path, Table.SEAL_STATES, lambda txn, table: txn.drop(table))
+
+
+def test_store_of_schema_1_is_brought_up_when_it_is_opened_for_writing(path):
+    to_schema_1(path)
+    assert "the store has schema 1; `trisync init` brings it to 2" in refusal(path, read_only=True)
+    store = LmdbChainStore.open(path, GENESIS)
+    assert store.heads().full_block == CHAIN.head
+    assert store.seal_state(CHAIN.head.hash) is None
+    store.close()
+    LmdbChainStore.open(path, GENESIS, read_only=True).close()
+
+
+def test_store_of_schema_1_that_lacks_another_table_is_damaged(path):
+    to_schema_1(path)
+    edit(path, Table.STATE, lambda txn, table: txn.drop(table))
+    assert "the store is damaged: a table or its genesis is missing" in refusal(path)
 
 
 def test_missing_store_is_refused_when_it_may_not_be_made(tmp_path):
