@@ -106,8 +106,8 @@ class Stack:
         self.coordinator = Service("coordinator", self._run_coordinator)
         self.broadcaster = Service("broadcaster", self._run_broadcaster)
         self.gateways = [self._gateway(index) for index in range(settings.gateways)]
-        self._genesis: Path | None = None
-        if settings.network is None:
+        self._genesis = settings.genesis
+        if settings.network is None and settings.genesis is None:
             self._genesis = write_genesis(directory / "genesis.json", settings.genesis_config)
         self.client = OperatorClient(self._address("coordinator"))
 
@@ -241,6 +241,8 @@ class StackSettings:
     whitelist: Sequence[str] = ()
     network: str | None = None
     """A built-in network instead of the small one."""
+    genesis: Path | None = None
+    """A genesis file of another network."""
     seal_check: Any = "none"
 
 
