@@ -58,11 +58,17 @@ class Geth:
 
 @contextlib.asynccontextmanager
 async def running_geth(
-    binary: str, directory: Path, chain: Path | None = None, bootnodes: Sequence[str] | None = None
+    binary: str,
+    directory: Path,
+    chain: Path | None = None,
+    bootnodes: Sequence[str] | None = None,
+    network: Sequence[str] = (),
+    genesis: Path | None = None,
 ) -> AsyncIterator[Geth]:
     """A node in full mode on an empty data directory, into which `chain` is imported first.
 
-    Discovery is on where boot nodes are given, none included.
+    Discovery is on where boot nodes are given, none included. `network` are the flags of one that is not
+    mainnet; `genesis` is its genesis file.
     """
     quoted = ", ".join(f'"{url}"' for url in bootnodes or ())
     config_text = CONFIG.format(no_discovery=str(bootnodes is None).lower(), boot_nodes=quoted)
@@ -73,11 +79,13 @@ async def running_geth(
     home = {**os.environ, "HOME": str(directory)}
     with log.open("wb") as out:
         start = partial(asyncio.create_subprocess_exec, binary, *flags, stdin=DEVNULL, stdout=out, stderr=out, env=home)
+        if genesis is not None:
+            await _end(await start("init", str(genesis)), within_s=DEADLINE_S)
         if chain is not None:
             await _end(await start("import", str(chain)), within_s=2 * DEADLINE_S)
             assert "Import done" in log.read_text(), log.read_text()
         config = str(directory / "config.toml")
-        node = await start("--config", config, "--nat", "none", "--syncmode", "full")
+        node = await start("--config", config, "--nat", "none", "--syncmode", "full", *network)
     try:
         await until(lambda: ipc.exists() or node.returncode is not None, "geth's IPC socket")
         assert node.returncode is None, log.read_text()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, initialize, rule
@@ -84,7 +86,7 @@ def test_signature_that_no_key_can_have_made_is_refused(spoil):
 
 def test_any_changed_field_makes_it_the_seal_of_somebody_else():
     header = child_of(ABC.header, "A")
-    changes = {
+    changes: dict[str, Any] = {
         "parent_hash": b"\1" * 32,
         "coinbase": b"\1" * 20,
         "state_root": b"\1" * 32,

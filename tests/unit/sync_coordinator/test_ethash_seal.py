@@ -18,9 +18,11 @@ from services.sync_coordinator.core.seal_frames import (
     decode_first_bad,
     decode_reply_head,
     decode_request,
+    decode_signers,
     encode_first_bad,
     encode_reply,
     encode_request,
+    encode_signers,
     payload_length,
 )
 from services.sync_coordinator.edges.seal_worker import first_bad_seal
@@ -118,3 +120,12 @@ def test_reply_carries_its_verdict_there_and_back(request_id, first_bad):
     head, answer = decode_reply_head(frame[:REPLY_HEAD_BYTES]), frame[REPLY_HEAD_BYTES:]
     assert head == (request_id, len(answer))
     assert decode_first_bad(answer) == first_bad
+
+
+@pytest.mark.parametrize("count", [0, 1, 64])
+def test_reply_carries_signers_there_and_back(count):
+    signers = [bytes([index]) * 20 for index in range(count)]
+    frame = encode_reply(7, encode_signers(signers))
+    head, answer = decode_reply_head(frame[:REPLY_HEAD_BYTES]), frame[REPLY_HEAD_BYTES:]
+    assert head == (7, len(answer))
+    assert decode_signers(answer) == signers
