@@ -1,6 +1,15 @@
+import zlib
+
 import pytest
 
 from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, network
+from services.shared.chainspec.spec import FORK_ORDER
+from tests.support.vectors import load_vectors
+
+FORK_IDS = load_vectors("chainspec/fork_ids.json")
+"""By network: (head, checksum of the forks passed, next fork), EIP-2124."""
+
+FORK_FIELDS = (*FORK_ORDER, "dao_fork_block", "eip158_block", "merge_netsplit_block")
 
 GENESIS_HASHES = {
     "mainnet": "d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3",
@@ -61,6 +70,17 @@ def test_mainnet_schedule_is_complete():
     ]
     assert spec.dao_fork_support
     assert spec.terminal_total_difficulty == 58_750_000_000_000_000_000_000
+
+
+@pytest.mark.parametrize("name", FORK_IDS)
+def test_fork_blocks_are_those_of_the_published_fork_ids(name):
+    builtin = network(name)
+    forks = sorted({getattr(builtin.spec, field) or 0 for field in FORK_FIELDS} - {0})
+    for head, fork_id, following in FORK_IDS[name]:
+        passed = [fork for fork in forks if fork <= head]
+        checksum = zlib.crc32(b"".join([builtin.genesis_hash, *(fork.to_bytes(8) for fork in passed)]))
+        assert f"0x{checksum:08x}" == fork_id, head
+        assert following in (0, *forks[len(passed) : len(passed) + 1]), head
 
 
 def test_classic_differs_from_mainnet_from_the_dao_fork_on():
