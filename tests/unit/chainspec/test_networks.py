@@ -4,6 +4,7 @@ import pytest
 
 from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, network
 from services.shared.chainspec.spec import FORK_ORDER
+from services.shared.ethwire.bodies import join_block
 from tests.support.vectors import load_vectors
 
 FORK_IDS = load_vectors("chainspec/fork_ids.json")
@@ -30,6 +31,14 @@ def test_genesis_hash_is_computed_from_the_allocation(name):
     assert builtin.genesis.header.hash.hex() == GENESIS_HASHES[name]
     assert builtin.genesis_hash == builtin.genesis.header.hash
     assert builtin.genesis.spec == builtin.spec
+
+
+def test_mainnet_genesis_is_the_published_block():
+    published = load_vectors("chainspec/genesishashestest.json")
+    header = network("mainnet").genesis.header
+    assert header.state_root.hex() == published["genesis_state_root"]
+    assert header.hash.hex() == published["genesis_hash"]
+    assert join_block(header.header_rlp, b"\xc2\xc0\xc0").hex() == published["genesis_rlp_hex"]
 
 
 @pytest.mark.parametrize("name", NETWORK_NAMES)
