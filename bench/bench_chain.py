@@ -74,7 +74,7 @@ async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
         dump = chain.dump
         if dump.suffix == ".xz":
             dump = store_dir / dump.stem
-            await asyncio.to_thread(_unpack, chain.dump, dump)
+            await asyncio.to_thread(unpack, chain.dump, dump)
         arguments = ["--datadir", str(store_dir), *chain.choice.arguments(), "--seal-check", chain.seal_check]
         await _run_import([*arguments, str(dump)], stop)
         done.touch()
@@ -86,7 +86,8 @@ async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
     return store_dir
 
 
-def _unpack(packed: Path, plain: Path) -> None:
+def unpack(packed: Path, plain: Path) -> None:
+    """An .xz file to a plain one. Raises CommandFailed."""
     try:
         with lzma.open(packed) as source, plain.open("wb") as target:
             shutil.copyfileobj(source, target, COPY_BYTES)

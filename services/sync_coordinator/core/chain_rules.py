@@ -30,6 +30,8 @@ GAS_LIMIT_BOUND_DIVISOR: Final = 1024
 MIN_GAS_LIMIT: Final = 5000
 MAX_GAS_LIMIT: Final = 2**63 - 1
 
+_NO_PROOF_OF_STAKE: Final = "proof-of-stake blocks are not supported"
+
 
 class ChainRules:
     """The header and uncle rules of one network. Stateless: every call stands for itself."""
@@ -37,6 +39,7 @@ class ChainRules:
     def __init__(self, spec: ChainSpec) -> None:
         self._spec = spec
         self._is_clique = spec.seal_engine == "clique"
+        self.terminal_total_difficulty = spec.terminal_total_difficulty
         self._eras = eras_of(spec)
         self._starts = [era.first for era in self._eras]
 
@@ -59,6 +62,13 @@ class ChainRules:
             except RuleBroken as fault:
                 raise broken(header, "uncles", f"its uncle, {fault}") from fault
 
+    def check_before_merge(self, header: Header, parent_total_difficulty: int) -> None:
+        """Raises RuleBroken when proof-of-stake has taken over before `header` (EIP-3675)."""
+        terminal = self.terminal_total_difficulty
+        if terminal is not None and parent_total_difficulty >= terminal:
+            reached = f"its parent has {parent_total_difficulty}, and at {terminal} proof-of-stake takes over"
+            raise broken(header, "terminal-total-difficulty", f"{reached}, which is not supported")
+
     def expected_difficulty(self, parent: Header, timestamp: int) -> int:
         """The difficulty of a child of `parent` with this timestamp (ethash networks)."""
         number = parent.number + 1
@@ -79,6 +89,8 @@ class ChainRules:
             raise broken(header, "number", f"must be {parent.number + 1}")
         era = self._eras[bisect.bisect_right(self._starts, number) - 1]
         if self._is_clique:
+            if not header.difficulty and self.terminal_total_difficulty is not None:
+                raise broken(header, "difficulty", f"is 0, must be 1 or 2: {_NO_PROOF_OF_STAKE}")
             check_clique_shape(self._spec, header, parent, now)
         else:
             self._check_ethash_fields(era, header, parent, now)
@@ -108,8 +120,8 @@ class ChainRules:
             _check_dao_extra_data(header, wanted=era.wants_dao_extra_data)
 
     def _difficulty_detail(self, header: Header, expected: int) -> str:
-        if header.difficulty == 0 and self._spec.terminal_total_difficulty is not None:
-            return f"is 0, must be {expected}: proof-of-stake blocks are not supported"
+        if not header.difficulty and self.terminal_total_difficulty is not None:
+            return f"is 0, must be {expected}: {_NO_PROOF_OF_STAKE}"
         return f"is {header.difficulty}, must be {expected}"
 
 

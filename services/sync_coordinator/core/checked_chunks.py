@@ -10,6 +10,7 @@ from services.shared.ethwire.bodies import uncle_headers
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH
 from services.shared.ethwire.types import Block, BlockHash, Header
+from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.rule_broken import RuleBroken, broken
 from services.sync_coordinator.core.uncles import MAX_UNCLE_GENERATIONS, AncestorBlock
 
@@ -53,6 +54,16 @@ class CheckedChunk(NamedTuple):
                 by_uncle = broken(block.header, "uncles", f"its uncle, {fault}")
                 return self._replace(blocks=self.blocks[:index], fault=by_uncle)
         raise fault
+
+    def before_merge(self, rules: ChainRules, total_difficulty: int) -> CheckedChunk:
+        """The chunk up to where proof-of-stake takes over; `total_difficulty` is that of the parent."""
+        for index, block in enumerate(self.blocks):
+            try:
+                rules.check_before_merge(block.header, total_difficulty)
+            except RuleBroken as fault:
+                return self._replace(blocks=self.blocks[:index], fault=fault)
+            total_difficulty += block.header.difficulty
+        return self
 
 
 class Family:

@@ -123,10 +123,14 @@ class BlockImport:
         """Rules of one chunk run while the chunk before is sealed and committed."""
         family = Family(self._store)
         parent = kind.parent_of(run[0].header)
+        total_difficulty = self._store.total_difficulty(parent.hash) or 0
         under_way: asyncio.Task[None] | None = None
         try:
             for chunk in chunks(run):
                 checked = await self._check_rules(chunk, parent, kind, family)
+                if self._rules.terminal_total_difficulty is not None:
+                    checked = checked.before_merge(self._rules, total_difficulty)
+                    total_difficulty += sum([block.header.difficulty for block in chunk])
                 if under_way is not None:
                     await under_way
                 under_way = asyncio.create_task(self._seal_and_commit(checked, kind, count), name="seal-and-commit")

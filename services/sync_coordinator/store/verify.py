@@ -157,6 +157,7 @@ class StoreCheck:
             return None
         before = parent.header
         self._judge(key, lambda: self._rules.check_header(header, before, now=None))
+        self._judge(key, lambda: self._rules.check_before_merge(header, parent.total_difficulty))
         return parent
 
     def _check_total_difficulty(self, key: bytes, header: Header, parent: _Seen | None) -> int:

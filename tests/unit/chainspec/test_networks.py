@@ -1,6 +1,16 @@
+import zlib
+
 import pytest
 
 from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, network
+from services.shared.chainspec.spec import FORK_ORDER
+from services.shared.ethwire.bodies import join_block
+from tests.support.vectors import load_vectors
+
+FORK_IDS = load_vectors("chainspec/fork_ids.json")
+"""By network: (head, checksum of the forks passed, next fork), EIP-2124."""
+
+FORK_FIELDS = (*FORK_ORDER, "dao_fork_block", "eip158_block", "merge_netsplit_block")
 
 GENESIS_HASHES = {
     "mainnet": "d4e56740f876aef8c010b86a40d5f56745a118d0906a34e69aec8c0db1cb8fa3",
@@ -21,6 +31,14 @@ def test_genesis_hash_is_computed_from_the_allocation(name):
     assert builtin.genesis.header.hash.hex() == GENESIS_HASHES[name]
     assert builtin.genesis_hash == builtin.genesis.header.hash
     assert builtin.genesis.spec == builtin.spec
+
+
+def test_mainnet_genesis_is_the_published_block():
+    published = load_vectors("chainspec/genesishashestest.json")
+    header = network("mainnet").genesis.header
+    assert header.state_root.hex() == published["genesis_state_root"]
+    assert header.hash.hex() == published["genesis_hash"]
+    assert join_block(header.header_rlp, b"\xc2\xc0\xc0").hex() == published["genesis_rlp_hex"]
 
 
 @pytest.mark.parametrize("name", NETWORK_NAMES)
@@ -61,6 +79,17 @@ def test_mainnet_schedule_is_complete():
     ]
     assert spec.dao_fork_support
     assert spec.terminal_total_difficulty == 58_750_000_000_000_000_000_000
+
+
+@pytest.mark.parametrize("name", FORK_IDS)
+def test_fork_blocks_are_those_of_the_published_fork_ids(name):
+    builtin = network(name)
+    forks = sorted({getattr(builtin.spec, field) or 0 for field in FORK_FIELDS} - {0})
+    for head, fork_id, following in FORK_IDS[name]:
+        passed = [fork for fork in forks if fork <= head]
+        checksum = zlib.crc32(b"".join([builtin.genesis_hash, *(fork.to_bytes(8) for fork in passed)]))
+        assert f"0x{checksum:08x}" == fork_id, head
+        assert following in (0, *forks[len(passed) : len(passed) + 1]), head
 
 
 def test_classic_differs_from_mainnet_from_the_dao_fork_on():

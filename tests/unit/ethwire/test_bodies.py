@@ -19,9 +19,11 @@ from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.limits import MAX_TRANSACTIONS_PER_BODY
 from services.shared.ethwire.rlp_slices import encode_string, join_list
 from services.shared.ethwire.roots import ordered_trie_root
+from tests.support.chain_vectors import load_gz
 from tests.support.vectors import from_hex, load_vectors
 
 BLOCKS = load_vectors("ethwire/mainnet_blocks.json")
+TYPED_BLOCKS = load_gz("ethwire/typed_blocks.json.gz")
 LEGACY = join_list([encode_string(b"a transaction of the old kind")])
 TYPED = b"\x02" + LEGACY
 
@@ -62,6 +64,24 @@ def test_typed_transaction_counts_by_the_content_of_its_string():
     body_rlp = join_list([join_list([LEGACY, encode_string(TYPED)]), b"\xc0"])
     assert body_roots(body_rlp).transactions_root == ordered_trie_root([LEGACY, TYPED])
     assert transaction_items(body_rlp) == [LEGACY, encode_string(TYPED)]
+
+
+@pytest.mark.parametrize("block", TYPED_BLOCKS, ids=lambda block: str(block["number"]))
+def test_roots_of_a_real_block_with_typed_transactions_are_those_of_its_header(block):
+    header, body_rlp = decode_header(from_hex(block["headerRLP"])), from_hex(block["bodyRLP"])
+    body = body_roots(body_rlp)
+    assert (body.transactions_root, body.uncles_hash) == (header.transactions_root, header.uncles_hash)
+    receipts_rlp = from_hex(block["receiptsRLP"])
+    totals = receipt_totals(receipts_rlp)
+    assert (totals.root, totals.bloom, totals.gas_used) == (header.receipts_root, header.bloom, header.gas_used)
+    assert receipts_root(receipts_rlp) == header.receipts_root
+    assert split_block(join_block(header.header_rlp, body_rlp)) == (header.header_rlp, body_rlp)
+
+
+def test_real_blocks_have_transactions_of_the_old_kind_beside_typed_ones():
+    london, last = (transaction_items(from_hex(block["bodyRLP"])) for block in TYPED_BLOCKS)
+    assert sorted({item[0] >= 0xC0 for item in london}) == [False, True]
+    assert [item[0] >= 0xC0 for item in last] == [False]
 
 
 @pytest.mark.parametrize("size", [1, 54, 55, 56, 57, 200, 253, 254, 255, 256, 257, 65_533, 65_534, 65_536, 70_000])

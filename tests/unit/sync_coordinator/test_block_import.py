@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -10,13 +11,14 @@ import pytest
 
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Block, BlockHash, Header
+from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.checked_chunks import CHUNK_BLOCKS
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.store.chain_store import StoreFailed
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
-from tests.support.ruled_chain import GENESIS, RULES, ListedSeals, ruled_block, ruled_chain
+from tests.support.ruled_chain import GENESIS, RULES, SPEC, ListedSeals, ruled_block, ruled_chain
 
 NOW = 1e9
 OURS = ruled_chain(GENESIS, 30)
@@ -26,7 +28,7 @@ class Importing:
     """A store, its import, and what the import reported."""
 
     def __init__(self, store: LmdbChainStore, seals: ListedSeals) -> None:
-        self.store, self.seals = store, seals
+        self.store, self.seals, self.rules = store, seals, RULES
         self.updates: list[ChainUpdate] = []
 
     def blocks(self, *batches: Sequence[Block], now: float = NOW) -> list[Any]:
@@ -44,7 +46,9 @@ class Importing:
 
     def _run(self, now, make) -> list[Any]:
         async def main() -> list[Any]:
-            block_import = BlockImport(self.store, RULES, self.seals, clock=lambda: now, on_commit=self.updates.append)
+            block_import = BlockImport(
+                self.store, self.rules, self.seals, clock=lambda: now, on_commit=self.updates.append
+            )
             work: list[Coroutine[Any, Any, Any]] = make(block_import)
             try:
                 return await asyncio.gather(*work, return_exceptions=True)
@@ -195,6 +199,25 @@ def test_block_from_the_future_is_refused_by_that_name(importing):
     (outcome,) = importing.blocks(OURS, now=OURS[20].header.timestamp - 15)
     assert broken_rule(outcome) == (22, "timestamp-future")
     assert stored_until(importing, OURS) == 21
+
+
+@pytest.mark.parametrize("kind", ["blocks", "headers"])
+@pytest.mark.parametrize("last", [0, 1, 9, CHUNK_BLOCKS - 1, CHUNK_BLOCKS, CHUNK_BLOCKS + 5])
+def test_chain_is_taken_up_to_the_block_that_reaches_the_terminal_total_difficulty(importing, kind, last):
+    long = ruled_chain(GENESIS, CHUNK_BLOCKS + 20)
+    terminal = GENESIS.difficulty + sum(block.header.difficulty for block in long[:last])
+    importing.rules = ChainRules(dataclasses.replace(SPEC, terminal_total_difficulty=terminal))
+    (outcome,) = getattr(importing, kind)(long)
+    assert broken_rule(outcome) == (last + 1, "terminal-total-difficulty")
+    assert importing.store.heads().header == (long[last - 1].header if last else GENESIS)
+    assert "proof-of-stake" in str(outcome)
+
+
+def test_chain_is_taken_whole_when_its_last_block_reaches_the_terminal_total_difficulty(importing):
+    weight = GENESIS.difficulty + sum(block.header.difficulty for block in OURS)
+    importing.rules = ChainRules(dataclasses.replace(SPEC, terminal_total_difficulty=weight))
+    first, second = importing.blocks(OURS[:12], OURS)
+    assert (first.imported, second.imported) == (12, 18)
 
 
 def test_branches_in_one_batch_are_weighed_against_each_other(importing):

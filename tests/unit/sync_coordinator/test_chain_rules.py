@@ -201,3 +201,12 @@ def test_clique_base_fee_and_gas_limit_hold_from_london_on():
     starved = parent._replace(gas_limit=0, base_fee=1)
     with pytest.raises(RuleBroken, match="gas-limit"):
         rules.check_header(first, starved, now=None)
+
+
+def test_first_proof_of_stake_header_is_named_as_such_on_a_clique_network():
+    parent, child = pairs_of("goerli")[0]
+    later = with_hash(child._replace(difficulty=0, extra_data=b"", nonce=bytes(8)))
+    with pytest.raises(RuleBroken) as caught:
+        ChainRules(network("goerli").spec).check_header(later, parent, now=None)
+    assert caught.value.rule == "difficulty"
+    assert caught.value.detail == "is 0, must be 1 or 2: proof-of-stake blocks are not supported"

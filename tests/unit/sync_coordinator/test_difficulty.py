@@ -50,6 +50,32 @@ def test_classic_bomb_pauses_falls_behind_and_goes_away(number, bomb):
     assert bomb_at(network("classic").spec, number)(number) == bomb
 
 
+MAINNET_BOMBS = [
+    (4_369_999, 2**41),
+    (4_370_000, 2**11),
+    (7_279_999, 2**40),
+    (7_280_000, 2**20),
+    (9_199_999, 2**39),
+    (9_200_000, 2**0),
+    (12_964_999, 2**37),
+    (12_965_000, 2**30),
+    (13_772_999, 2**38),
+    (13_773_000, 2**28),
+    (15_049_999, 2**41),
+    (15_050_000, 2**34),
+]
+
+
+@pytest.mark.parametrize(("number", "bomb"), MAINNET_BOMBS)
+def test_mainnet_bomb_is_put_off_by_each_of_its_six_delays(number, bomb):
+    assert bomb_at(network("mainnet").spec, number)(number) == bomb
+
+
+@pytest.mark.parametrize("number", [0, 1, 301_243, 10_000_000])
+def test_mordor_never_has_a_bomb(number):
+    assert bomb_at(network("mordor").spec, number)(number) == 0
+
+
 @pytest.mark.parametrize("name", ["mainnet", "ropsten", "classic", "mordor", "sepolia"])
 def test_eras_cut_the_schedule_exactly_where_rules_change(name):
     spec = network(name).spec

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import dataclasses
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -9,11 +10,12 @@ import lmdb
 import pytest
 
 from services.shared.ethwire.rlp_slices import join_list
+from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.fork_choice import extend_blocks, extend_headers
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.tables import Table, Tables, Transaction, block_key, number_key
 from services.sync_coordinator.store.verify import MAX_PROBLEMS, Problem, StoreCheck
-from tests.support.ruled_chain import GENESIS, RULES, ListedSeals, ruled_block, ruled_chain
+from tests.support.ruled_chain import GENESIS, RULES, SPEC, ListedSeals, ruled_block, ruled_chain
 
 SHARED = ruled_chain(GENESIS, 20)
 UNCLE = ruled_block(SHARED[16].header, branch=1).header
@@ -43,12 +45,12 @@ def path(original: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(original, tmp_path / "chain"))
 
 
-def problems_of(path: Path, seals: ListedSeals | None = None) -> list[Problem]:
+def problems_of(path: Path, seals: ListedSeals | None = None, rules: ChainRules = RULES) -> list[Problem]:
     found: list[Problem] = []
     store = LmdbChainStore.open(path, GENESIS, read_only=True)
     try:
         with store.snapshot() as snapshot:
-            check = StoreCheck(snapshot, RULES, seals or ListedSeals(), found.append)
+            check = StoreCheck(snapshot, rules, seals or ListedSeals(), found.append)
             asyncio.run(check.run(lambda done, total: None))
             assert check.problems == len(found)
     finally:
@@ -78,6 +80,15 @@ def delete(table: Table, key: bytes) -> Change:
 
 def test_whole_store_has_no_problem(path):
     assert problems_of(path) == []
+
+
+def test_blocks_after_the_terminal_total_difficulty_are_found(path):
+    terminal = GENESIS.difficulty + sum(block.header.difficulty for block in BLOCKS) + AHEAD[0].header.difficulty
+    found = problems_of(path, rules=ChainRules(dataclasses.replace(SPEC, terminal_total_difficulty=terminal)))
+    late = [block.header.number for block in AHEAD[1:]]
+    assert [(problem.number, problem.rule) for problem in found] == [
+        (number, "terminal-total-difficulty") for number in late
+    ]
 
 
 def test_empty_store_has_no_problem(tmp_path):
