@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import random
+from typing import Any
 
 import pytest
 from hypothesis import given
@@ -21,7 +22,7 @@ def cycle() -> SyncCycle:
     return SyncCycle(min_peers=5, force_cycle_s=10.0, now=100.0)
 
 
-def heavy(total_difficulty: int, node_id: PeerId = ALICE, **changes: bool) -> Peer:
+def heavy(total_difficulty: int, node_id: PeerId = ALICE, *, static: bool = False, trusted: bool = False) -> Peer:
     return Peer(
         node_id=node_id,
         gateway_id="north",
@@ -29,7 +30,8 @@ def heavy(total_difficulty: int, node_id: PeerId = ALICE, **changes: bool) -> Pe
         head_hash=BlockHash(b"h" * 32),
         total_difficulty=total_difficulty,
         client_name="Geth/v1.8",
-        **changes,
+        static=static,
+        trusted=trusted,
     )
 
 
@@ -46,7 +48,7 @@ def running(candidate: Peer | None = None) -> SyncCycle:
     return one
 
 
-def progress(phase: SyncPhase, **changes: object) -> SyncProgress:
+def progress(phase: SyncPhase, **changes: Any) -> SyncProgress:
     return SyncProgress(phase=phase, master=ALICE, current_block=30, highest_block=90, **changes)
 
 
