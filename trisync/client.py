@@ -30,6 +30,7 @@ from trisync.node_status import (
     peer_from_proto,
     status_from_proto,
 )
+from trisync.sync_explained import BestPeer, SyncExplanation, best_peer_from_proto, explanation_from_proto
 
 CALL_TIMEOUT_S: Final = 5.0
 """How long an answer may take; every call is answered from memory or by one read of the store."""
@@ -192,6 +193,23 @@ class OperatorClient:
         except grpc.aio.AioRpcError as error:
             raise self._failed(error) from error
         return answer_from_proto(answer.result), answer.explanation
+
+    async def best_peer(self, limit: int = 0) -> BestPeer:
+        """Whom the next sync would follow, and why not the others; at most `limit` are listed, 0 is 100."""
+        request = coordinator_pb2.BestPeerRequest(limit=limit)
+        try:
+            answer = await self._stub.BestPeer(request, timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return best_peer_from_proto(answer)
+
+    async def explain_sync(self) -> SyncExplanation:
+        """Why no sync runs, or which one does; when the next is due; what the last ones did."""
+        try:
+            answer = await self._stub.ExplainSync(coordinator_pb2.ExplainSyncRequest(), timeout=CALL_TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            raise self._failed(error) from error
+        return explanation_from_proto(answer)
 
     async def add_peer(self, enode: str) -> AddedPeer:
         """Keep a node connected, as geth's `admin.addPeer`."""

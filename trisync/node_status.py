@@ -113,6 +113,8 @@ class Peer:
     headers_delivered: int
     bodies_delivered: int
     is_best: bool
+    head_source: str
+    """How its head is known: "status" or "block"."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,6 +170,11 @@ _PHASES: Final[Mapping[int, SyncPhase]] = {
     coordinator_pb2.SYNC_PHASE_DOWNLOAD: SyncPhase.DOWNLOAD,
 }
 
+_HEAD_SOURCES: Final[Mapping[int, str]] = {
+    coordinator_pb2.HEAD_SOURCE_STATUS: "status",
+    coordinator_pb2.HEAD_SOURCE_BLOCK: "block",
+}
+
 _ANSWERS: Final[Mapping[int, SyncAnswer]] = {
     coordinator_pb2.START_SYNC_RESULT_STARTED: SyncAnswer.STARTED,
     coordinator_pb2.START_SYNC_RESULT_BUSY: SyncAnswer.BUSY,
@@ -176,13 +183,17 @@ _ANSWERS: Final[Mapping[int, SyncAnswer]] = {
 }
 
 
+def phase_from_proto(phase: int) -> SyncPhase:
+    return _PHASES.get(phase, SyncPhase.UNKNOWN)
+
+
 def status_from_proto(status: coordinator_pb2.NodeStatus) -> NodeStatus:
     progress = status.progress
     return NodeStatus(
         network_id=status.network_id,
         genesis_hash=status.genesis_hash,
         mode=_MODES.get(status.mode, SyncMode.UNKNOWN),
-        phase=_PHASES.get(status.phase, SyncPhase.UNKNOWN),
+        phase=phase_from_proto(status.phase),
         header_head=head_from_proto(status.header_head),
         full_block_head=head_from_proto(status.full_block_head),
         best_peer_head=head_from_proto(status.best_peer_head) if status.HasField("best_peer_head") else None,
@@ -217,6 +228,11 @@ def answer_from_proto(result: int) -> SyncAnswer:
     return _ANSWERS.get(result, SyncAnswer.UNKNOWN)
 
 
+def head_source_from_proto(source: int) -> str:
+    """How a peer's head is known: by its Status, or raised by a block it propagated."""
+    return _HEAD_SOURCES.get(source, "unknown")
+
+
 def peer_from_proto(entry: coordinator_pb2.PeerEntry) -> Peer:
     details = entry.details
     return Peer(
@@ -235,4 +251,5 @@ def peer_from_proto(entry: coordinator_pb2.PeerEntry) -> Peer:
         headers_delivered=entry.headers_delivered,
         bodies_delivered=entry.bodies_delivered,
         is_best=entry.is_best,
+        head_source=head_source_from_proto(entry.head_source),
     )

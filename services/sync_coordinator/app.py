@@ -47,6 +47,7 @@ from services.sync_coordinator.edges.rpc_services import add_services
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
+from services.sync_coordinator.edges.sync_explainer import SyncExplainer
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.node import NodeParts, SyncNode
 from services.sync_coordinator.store.chain_store import StoreRefused
@@ -172,15 +173,16 @@ def _assemble(
     asker = PeerAsker(peers, links, router, penalties, metrics)
     dao_fork = None if spec.dao_fork_block is None else DaoFork(spec.dao_fork_block, spec.dao_fork_support)
     whitelist = {number: BlockHash(value) for number, value in parse_whitelist(config.whitelist).items()}
+    cycle = SyncCycle(
+        min_peers=config.min_sync_peers,
+        force_cycle_s=config.force_sync_cycle,
+        now=asyncio.get_running_loop().time(),
+    )
     driver = SyncDriver(
         SyncParts(
             mode=mode,
             config=DownloaderConfig(request_timeout_max_s=config.request_timeout),
-            cycle=SyncCycle(
-                min_peers=config.min_sync_peers,
-                force_cycle_s=config.force_sync_cycle,
-                now=asyncio.get_running_loop().time(),
-            ),
+            cycle=cycle,
             peers=peers,
             router=router,
             asker=asker,
@@ -232,6 +234,9 @@ def _assemble(
     # Read before the first gateway is here, so that its first plan is whole.
     files = read_node_files(config.datadir, plans.set_static_file, plans.set_trusted_file)
     tasks.create_task(watch_node_files(files), name="node-files")
+    challenges = ChallengeDriver(
+        Challenges(dao_fork, whitelist, router.next_id), spec.dao_fork_block, asker, peers, store
+    )
     node = SyncNode(
         NodeParts(
             mode=mode,
@@ -241,9 +246,7 @@ def _assemble(
             router=router,
             asker=asker,
             penalties=penalties,
-            challenges=ChallengeDriver(
-                Challenges(dao_fork, whitelist, router.next_id), spec.dao_fork_block, asker, peers, store
-            ),
+            challenges=challenges,
             driver=driver,
             fetch=FetchDriver(fetcher, asker, importing, tasks, metrics),
             broadcaster=broadcaster,
@@ -269,6 +272,7 @@ def _assemble(
                 feed=feed,
                 is_light=is_light,
                 orders=PeerOrders(plans, peers, links, penalties),
+                explainer=SyncExplainer(cycle, peers, driver, penalties, challenges),
             )
         ),
         chain_watch,

@@ -66,6 +66,12 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
         yield coordinator_pb2.StreamBlocksResponse()
         raise self._error
 
+    async def BestPeer(self, request, context):
+        raise self._error
+
+    async def ExplainSync(self, request, context):
+        raise self._error
+
     async def StartSync(self, request, context):
         raise self._error
 

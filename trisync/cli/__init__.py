@@ -11,7 +11,16 @@ from collections.abc import Sequence
 import typer
 from typer.exceptions import TyperException
 
-from trisync.cli import block_command, chain_commands, disconnects, doctor_command, operator_commands, peer_commands, up
+from trisync.cli import (
+    block_command,
+    chain_commands,
+    disconnects,
+    doctor_command,
+    operator_commands,
+    peer_commands,
+    sync_commands,
+    up,
+)
 from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
 
 app = typer.Typer(
@@ -29,6 +38,8 @@ app.command("export")(chain_commands.export)
 app.command("verify")(chain_commands.verify)
 app.command("status")(operator_commands.status)
 app.command("peers")(operator_commands.peers)
+app.command("best-peer")(sync_commands.best_peer)
+app.command("sync")(sync_commands.sync)
 app.command("disconnects")(disconnects.disconnects)
 app.command("block")(block_command.block)
 app.command("doctor")(doctor_command.doctor)

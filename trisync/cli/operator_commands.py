@@ -209,4 +209,5 @@ def peer_json(peer: Peer) -> dict[str, object]:
         "headers_delivered": peer.headers_delivered,
         "bodies_delivered": peer.bodies_delivered,
         "is_best": peer.is_best,
+        "head_source": peer.head_source,
     }

@@ -52,6 +52,11 @@ class BlockAssembly:
         """Encoded size of those."""
         return self._bytes + self.importing_bytes
 
+    @property
+    def is_full(self) -> bool:
+        """Whether what is here and with the importer leaves no room for another block."""
+        return self.waiting >= self._max_blocks or self.size_bytes + self._average_bytes > self._max_bytes
+
     def room(self) -> int:
         """How many more headers `open` may get."""
         return self._max_blocks - len(self._headers) - self._importing_blocks

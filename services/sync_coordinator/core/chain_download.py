@@ -57,6 +57,16 @@ class ChainDownload:
         return self._fills.queue.open_requests + self.bodies.queue.open_requests
 
     @property
+    def is_throttled(self) -> bool:
+        """Whether it is the importer, which has a batch, that all the rest waits for."""
+        is_full = self.bodies.assembly.is_full if self._run.is_full else self.headers.is_full
+        return self.imports.is_busy and is_full
+
+    def lacking(self, peer: PeerId) -> int:
+        """Parts that the peer is known not to have."""
+        return self._fills.queue.lacking_count(peer) + self._body_fetch.queue.lacking_count(peer)
+
+    @property
     def is_complete(self) -> bool:
         """Whether the master has no more headers and all that came is imported."""
         return (

@@ -65,6 +65,10 @@ class Challenges:
         actions += [self._ask(peer, number) for number in self._whitelist]
         return actions
 
+    def challenged(self) -> set[PeerId]:
+        """The peers that owe an answer."""
+        return {peer for peer, _ in self._open.values()}
+
     def on_peer_left(self, peer: PeerId) -> None:
         self._dao_due.pop(peer, None)
         self._open = {request_id: entry for request_id, entry in self._open.items() if entry[0] != peer}

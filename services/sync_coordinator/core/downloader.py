@@ -188,6 +188,7 @@ class Downloader:
             headers_waiting=download.headers.held + download.bodies.incomplete if download else 0,
             blocks_waiting=download.bodies.assembly.waiting if download else 0,
             waiting_bytes=download.bodies.assembly.size_bytes if download else 0,
+            throttled=download.is_throttled if download else False,
             open_requests=(self._question is not None) + (download.open_requests if download else 0),
             timeouts=download.timeouts if download else 0,
             stale_replies=self._stale_replies,
@@ -195,6 +196,10 @@ class Downloader:
             last_import_at=download.imports.last_import_at if download else None,
             fault=self._fault,
         )
+
+    def lacking(self, peer: PeerId) -> int:
+        """Parts of this sync that the peer was found not to have."""
+        return self._download.lacking(peer) if self._download is not None else 0
 
     @property
     def _is_running(self) -> bool:

@@ -93,6 +93,11 @@ class HeaderDownload:
         if self.stage is HeaderStage.FILLING and self.skeleton.is_complete:
             self.stage = HeaderStage.SKELETON
 
+    @property
+    def is_full(self) -> bool:
+        """Whether the headers that wait to be taken on leave no room for another reply."""
+        return len(self.ready) + self._size > self._config.max_queued_headers
+
     def fill_budget(self, downstream: int) -> int:
         """How many more gaps may be asked for. The next gap in order may be as long as `ready` has room for it."""
         limit = self._config.max_queued_headers

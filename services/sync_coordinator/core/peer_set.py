@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import enum
-import heapq
+from collections import deque
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 from services.shared.ethwire.types import BlockHash, PeerId
+from services.sync_coordinator.core.peer_ranking import PeerRanking
 from services.sync_coordinator.core.places import DIAL_RATIO, Applicant, Place, Tally
 
 ADMISSION_LASTS_S: Final = 30.0
 """How long an admitted peer may take to finish its eth handshake before its place is free again: more than
 the 10 s that both handshakes have together, so that no peer still shaking hands loses its place."""
+
+DROPPED_KEPT: Final = 16
+"""Peers dropped last that are remembered for operators."""
 
 
 class Admission(enum.Enum):
@@ -27,15 +31,31 @@ class Admission(enum.Enum):
     """Said by whoever keeps the bans, before the peer set is asked."""
 
 
+class HeadSource(enum.Enum):
+    """How we know a peer's head."""
+
+    STATUS = "its Status"
+    BLOCK = "a block it propagated"
+
+
+class Dismissal(NamedTuple):
+    """Why a peer is being disconnected by us, and since when."""
+
+    why: str
+    at: float
+
+
 @dataclass(slots=True, kw_only=True)
 class Peer:
-    """A peer after its eth handshake. Only `PeerSet` changes the head and its total difficulty."""
+    """A peer after its eth handshake. Only `PeerSet` changes the head, its total difficulty and the dismissal."""
 
     node_id: PeerId
     gateway_id: str
     eth_version: int
     head_hash: BlockHash
     total_difficulty: int
+    head_source: HeadSource = HeadSource.STATUS
+    dismissal: Dismissal | None = None
     client_name: str = ""
     remote_address: str = ""
     p2p_version: int = 5
@@ -53,8 +73,7 @@ class PeerSet:
     """Every peer of every gateway, at most one entry per node id.
 
     Places are counted over joined and admitted peers together, so that a burst of handshakes cannot
-    exceed `max_peers`, nor either direction its part of them. The best peer is kept in a heap whose
-    outdated entries are skipped when they come up: each change costs O(log n).
+    exceed `max_peers`, nor either direction its part of them. Each change of one peer costs O(log n).
     """
 
     def __init__(self, max_peers: int) -> None:
@@ -66,13 +85,21 @@ class PeerSet:
         self._joined, self._inbound = Tally(), Tally()
         self._dialled = Tally()
         """Outbound and not static: what the dial quota counts."""
-        self._by_difficulty: list[tuple[int, float, PeerId]] = []
+        self._ranking = PeerRanking(self._peers)
+        self._leaving: dict[PeerId, None] = {}
+        self.dropped: deque[Peer] = deque(maxlen=DROPPED_KEPT)
+        """The newest peers that we dropped and that are gone, oldest first."""
 
     def __len__(self) -> int:
         return len(self._peers)
 
     def __iter__(self) -> Iterator[Peer]:
         return iter(self._peers.values())
+
+    @property
+    def candidates(self) -> int:
+        """Peers that a sync may be started with: all but those that are being disconnected."""
+        return len(self._peers) - len(self._leaving)
 
     def get(self, node_id: PeerId) -> Peer | None:
         return self._peers.get(node_id)
@@ -132,10 +159,10 @@ class PeerSet:
         if held is not None and held.gateway_id != peer.gateway_id and held.joined_at <= peer.joined_at:
             return False
         if held is not None:
-            self._count(held, -1)
+            self._remove(held)
         self._peers[peer.node_id] = peer
         self._count(peer, 1)
-        self._rank(peer)
+        self._ranking.add(peer)
         return True
 
     def leave(self, node_id: PeerId, gateway_id: str) -> Peer | None:
@@ -187,32 +214,32 @@ class PeerSet:
         return left
 
     def raise_head(self, node_id: PeerId, head_hash: BlockHash, total_difficulty: int) -> bool:
-        """Note a heavier head of a peer; False when it is not heavier than what we hold for it."""
+        """Note a heavier head of a candidate; False when it is not heavier than what we hold for it."""
         peer = self._peers.get(node_id)
-        if peer is None or total_difficulty <= peer.total_difficulty:
+        if peer is None or peer.dismissal is not None or total_difficulty <= peer.total_difficulty:
             return False
-        peer.head_hash, peer.total_difficulty = head_hash, total_difficulty
-        self._rank(peer)
+        peer.head_hash, peer.total_difficulty, peer.head_source = head_hash, total_difficulty, HeadSource.BLOCK
+        self._ranking.add(peer)
         return True
 
-    def best(self) -> Peer | None:
-        """The peer with the most total difficulty; of equals, the one that joined first."""
-        while self._by_difficulty:
-            negative, joined_at, node_id = self._by_difficulty[0]
-            peer = self._peers.get(node_id)
-            if peer is not None and (-negative, joined_at) == (peer.total_difficulty, peer.joined_at):
-                return peer
-            heapq.heappop(self._by_difficulty)
-        return None
+    def dismiss(self, node_id: PeerId, why: str, now: float) -> None:
+        """Note that we disconnect a peer: no sync is started with it, though it holds its place until it is gone."""
+        peer = self._peers.get(node_id)
+        if peer is not None and peer.dismissal is None:
+            peer.dismissal = Dismissal(why, now)
+            self._leaving[node_id] = None
 
-    def _rank(self, peer: Peer) -> None:
-        heapq.heappush(self._by_difficulty, (-peer.total_difficulty, peer.joined_at, peer.node_id))
-        if len(self._by_difficulty) > 64 + 4 * len(self._peers):
-            # Outdated entries that never came up: build anew, at a cost spread over as many changes.
-            self._by_difficulty = [
-                (-each.total_difficulty, each.joined_at, each.node_id) for each in self._peers.values()
-            ]
-            heapq.heapify(self._by_difficulty)
+    def best(self) -> Peer | None:
+        """The candidate with the most total difficulty; of equals, the one that joined first."""
+        return self._ranking.best()
+
+    def heaviest(self, most: int) -> list[Peer]:
+        """The first `most` candidates, in the order in which `best` would choose them."""
+        return self._ranking.heaviest(most)
+
+    def leaving(self) -> list[Peer]:
+        """Those that are being disconnected, the latest first."""
+        return [self._peers[node_id] for node_id in reversed(self._leaving)]
 
     def _is_full_for(self, applicant: Applicant) -> bool:
         """SPEC section 1: all places, inbound ones, and those of the dial quota."""
@@ -226,6 +253,9 @@ class PeerSet:
     def _remove(self, peer: Peer) -> Peer:
         del self._peers[peer.node_id]
         self._count(peer, -1)
+        if peer.dismissal is not None:
+            del self._leaving[peer.node_id]
+            self.dropped.append(peer)
         return peer
 
     def _count(self, peer: Peer, by: int) -> None:

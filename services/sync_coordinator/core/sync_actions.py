@@ -60,6 +60,8 @@ class SyncProgress:
     """Blocks with a body that wait for import or are being imported."""
     waiting_bytes: int = 0
     """Their encoded size."""
+    throttled: bool = False
+    """Whether nothing more is asked for because what is here waits for the importer."""
     open_requests: int = 0
     timeouts: int = 0
     stale_replies: int = 0
@@ -68,6 +70,11 @@ class SyncProgress:
     last_import_at: float | None = None
     fault: SyncFault | None = None
     """Why it ended without success, once it has."""
+
+    @property
+    def results_waiting(self) -> int:
+        """Blocks with a body, in light mode headers, that wait for the importer."""
+        return self.blocks_waiting or self.headers_waiting
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,6 +33,10 @@ class ChallengeDriver:
     def on_peer_joined(self, peer: PeerId) -> None:
         self._carry_out(self._challenges.on_peer_joined(peer, self._loop.time()))
 
+    def challenged(self) -> set[PeerId]:
+        """The peers that owe an answer."""
+        return self._challenges.challenged()
+
     def on_peer_left(self, peer: PeerId) -> None:
         self._challenges.on_peer_left(peer)
         self._wakeup.at(self._challenges.next_wakeup())

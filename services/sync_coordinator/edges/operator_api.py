@@ -28,6 +28,7 @@ from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.status_board import StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver
+from services.sync_coordinator.edges.sync_explainer import HEAD_SOURCES, SyncExplainer
 from services.sync_coordinator.store.chain_store import ChainStore
 
 WATCH_PERIOD_S: Final = 0.25
@@ -36,7 +37,9 @@ WATCH_PERIOD_S: Final = 0.25
 _RESULT_OF: Final = {
     SyncVerdict.START: coordinator_pb2.START_SYNC_RESULT_STARTED,
     SyncVerdict.BUSY: coordinator_pb2.START_SYNC_RESULT_BUSY,
+    SyncVerdict.THROTTLED: coordinator_pb2.START_SYNC_RESULT_BUSY,
     SyncVerdict.NO_PEERS: coordinator_pb2.START_SYNC_RESULT_NO_PEERS,
+    SyncVerdict.PEER_DROPPED: coordinator_pb2.START_SYNC_RESULT_NO_PEERS,
     SyncVerdict.NOT_ABOVE_OURS: coordinator_pb2.START_SYNC_RESULT_NOT_ABOVE_OURS,
 }
 
@@ -56,6 +59,7 @@ class OperatorParts:
     feed: BlockFeed
     is_light: bool
     orders: PeerOrders
+    explainer: SyncExplainer
 
 
 class CoordinatorServicer(ChainApi):
@@ -66,6 +70,7 @@ class CoordinatorServicer(ChainApi):
         self._board, self._changes = parts.board, parts.changes
         self._peers, self._penalties = parts.peers, parts.penalties
         self._driver, self._orders = parts.driver, parts.orders
+        self._explainer = parts.explainer
 
     async def GetStatus(
         self, request: coordinator_pb2.GetStatusRequest, context: Context
@@ -113,6 +118,16 @@ class CoordinatorServicer(ChainApi):
     ) -> coordinator_pb2.StartSyncResponse:
         decision = self._driver.consider(SyncCause.OPERATOR, self._peers.best())
         return coordinator_pb2.StartSyncResponse(result=_RESULT_OF[decision.verdict], explanation=decision.explanation)
+
+    async def BestPeer(
+        self, request: coordinator_pb2.BestPeerRequest, context: Context
+    ) -> coordinator_pb2.BestPeerResponse:
+        return self._explainer.best_peer(request.limit)
+
+    async def ExplainSync(
+        self, request: coordinator_pb2.ExplainSyncRequest, context: Context
+    ) -> coordinator_pb2.ExplainSyncResponse:
+        return self._explainer.explain_sync()
 
     async def AddPeer(
         self, request: coordinator_pb2.AddPeerRequest, context: Context
@@ -192,4 +207,5 @@ def _peer_entry(peer: Peer, now: float, *, is_best: bool) -> coordinator_pb2.Pee
         headers_delivered=peer.headers_delivered,
         bodies_delivered=peer.bodies_delivered,
         is_best=is_best,
+        head_source=HEAD_SOURCES[peer.head_source],
     )

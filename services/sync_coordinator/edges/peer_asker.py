@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Sequence
 
 from services.shared.ethwire.messages import GetBlockHeaders
@@ -53,6 +54,7 @@ class PeerAsker:
         """Have a peer disconnected; it leaves the peer set when its gateway reports it gone."""
         peer = self._peers.get(node_id)
         if peer is not None:
+            self._peers.dismiss(node_id, explanation, asyncio.get_running_loop().time())
             self._penalties.punish(peer, offence, explanation)
             self._links.drop_peer(peer.gateway_id, node_id, offence, explanation)
 

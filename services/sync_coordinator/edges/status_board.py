@@ -17,7 +17,7 @@ from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.store.chain_store import ChainStore
 
 _MODE_OF = {SyncMode.FULL: coordinator_pb2.SYNC_MODE_FULL, SyncMode.LIGHT: coordinator_pb2.SYNC_MODE_LIGHT}
-_PHASE_OF = {
+PHASE_OF = {
     SyncPhase.HEIGHT: coordinator_pb2.SYNC_PHASE_HEIGHT,
     SyncPhase.ANCESTOR: coordinator_pb2.SYNC_PHASE_ANCESTOR,
     SyncPhase.DOWNLOAD: coordinator_pb2.SYNC_PHASE_DOWNLOAD,
@@ -103,7 +103,7 @@ class StatusBoard:
             network_id=identity.network_id,
             genesis_hash=identity.genesis_hash,
             mode=_MODE_OF[identity.mode],
-            phase=_PHASE_OF.get(running.phase, coordinator_pb2.SYNC_PHASE_IDLE)
+            phase=PHASE_OF.get(running.phase, coordinator_pb2.SYNC_PHASE_IDLE)
             if running is not None
             else coordinator_pb2.SYNC_PHASE_IDLE,
             header_head=chain_head(heads.header, self._store.total_difficulty(heads.header.hash) or 0),

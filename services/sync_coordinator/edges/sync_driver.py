@@ -34,7 +34,8 @@ from services.sync_coordinator.core.sync_actions import (
     SyncProgress,
     SyncTarget,
 )
-from services.sync_coordinator.core.sync_cycle import SyncCause, SyncCycle, SyncDecision, SyncVerdict
+from services.sync_coordinator.core.sync_cycle import Situation, SyncCause, SyncCycle, SyncDecision, SyncVerdict
+from services.sync_coordinator.core.sync_history import SyncEnd
 from services.sync_coordinator.core.sync_run import SyncRun
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.peer_asker import PeerAsker
@@ -127,6 +128,7 @@ class SyncDriver:
         self._cycle_wakeup = Wakeup(self._wake_cycle)
         self._cycle_wakeup.at(parts.cycle.next_wakeup())
         self._started_at = 0.0
+        self._blocks_before = 0
         self.totals = SyncTotals()
         self.last_progress: SyncProgress | None = None
 
@@ -149,6 +151,10 @@ class SyncDriver:
         is_light = self._parts.mode is SyncMode.LIGHT
         return self._parts.config.rollback_headers if is_light and self.is_running else 0
 
+    def lacking(self, node_id: PeerId) -> int:
+        """Parts of the running sync that a peer was found not to have."""
+        return self._downloader.lacking(node_id) if self._downloader is not None else 0
+
     def our_total_difficulty(self) -> int:
         """What a peer must be above: the full-block head's total difficulty, in light mode the header head's."""
         heads = self._parts.store.heads()
@@ -158,11 +164,21 @@ class SyncDriver:
     def consider(self, cause: SyncCause, candidate: Peer | None) -> SyncDecision:
         """Start a sync with `candidate` if the cycle allows it."""
         parts = self._parts
-        decision = parts.cycle.decide(cause, candidate, len(parts.peers), self.our_total_difficulty())
+        decision = parts.cycle.decide(cause, self.situation(candidate))
         parts.metrics.sync_verdicts.labels(decision.verdict.name.lower()).inc()
         if decision.verdict is SyncVerdict.START and decision.master is not None:
             self._start(decision.master, cause)
         return decision
+
+    def situation(self, candidate: Peer | None) -> Situation:
+        """What a decision about this candidate depends on now."""
+        return Situation(
+            candidate=candidate,
+            peer_count=self._parts.peers.candidates,
+            ours=self.our_total_difficulty(),
+            now=self._loop.time(),
+            progress=self._downloader.progress() if self._downloader is not None else None,
+        )
 
     def on_commit(self, update: ChainUpdate) -> None:
         """Something was committed; while a sync runs, it counts as the sync's."""
@@ -214,6 +230,7 @@ class SyncDriver:
         )
         self._downloader = Downloader(run, self.last_progress)
         self._started_at = self._loop.time()
+        self._blocks_before = self.totals.blocks
         self._carry_out(self._downloader.start(self._loop.time()))
 
     def _wake_downloader(self) -> None:
@@ -287,7 +304,16 @@ class SyncDriver:
         self.last_progress = outcome.progress
         seconds = self.totals.seconds_of_run
         self.totals.end(outcome)
-        self._parts.cycle.on_sync_ended()
+        now = self._loop.time()
+        self._parts.cycle.on_sync_ended(
+            SyncEnd(
+                at=now,
+                fault=outcome.fault,
+                detail=outcome.detail,
+                blocks=self.totals.blocks - self._blocks_before,
+                duration_s=now - self._started_at,
+            )
+        )
         self._parts.metrics.syncs.labels("done" if outcome.fault is None else outcome.fault.name.lower()).inc()
         if outcome.fault is None:
             _log.info(

@@ -75,7 +75,7 @@ def test_data_directory_that_is_a_file_is_one_line_and_exit_code_1(genesis: Path
 def test_question_to_a_node_that_does_not_run_is_one_line_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for command in ("status", "peers", "disconnects"):
+    for command in ("status", "peers", "disconnects", "best-peer", "sync"):
         assert main([command, "--datadir", str(tmp_path)]) == 1
         assert "no coordinator runs on" in capsys.readouterr().err
 
@@ -83,7 +83,7 @@ def test_question_to_a_node_that_does_not_run_is_one_line_and_exit_code_1(
 def test_help_names_every_command(capsys: pytest.CaptureFixture[str]):
     assert main(["--help"]) == 0
     shown = capsys.readouterr().out
-    for command in ("up", "init", "import", "export", "verify", "status", "peers", "disconnects"):
+    for command in ("up", "init", "import", "export", "verify", "status", "peers", "best-peer", "sync", "disconnects"):
         assert f" {command} " in shown
 
 

@@ -97,3 +97,16 @@ def test_question_that_we_lost_ourselves_is_asked_again_with_its_whole_time():
     assert dao.on_headers(2, [PRO_FORK], peer_reaches_fork=True) == []
     assert dao.on_request_lost(2, 111.0) == []
     assert dao.next_wakeup() is None
+
+
+def test_peer_is_challenged_until_it_has_answered_or_left():
+    both = challenges(whitelist={7: BlockHash(b"w" * 32)})
+    both.on_peer_joined(ALICE, 0.0)
+    both.on_peer_joined(BOB, 0.0)
+    assert both.challenged() == {ALICE, BOB}
+    both.on_headers(1, [PRO_FORK], peer_reaches_fork=False)
+    assert both.challenged() == {ALICE, BOB}
+    both.on_headers(2, [], peer_reaches_fork=False)
+    assert both.challenged() == {BOB}
+    both.on_peer_left(BOB)
+    assert both.challenged() == set()

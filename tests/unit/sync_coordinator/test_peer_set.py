@@ -7,7 +7,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.ethwire.types import BlockHash, PeerId
-from services.sync_coordinator.core.peer_set import ADMISSION_LASTS_S, Admission, Peer, PeerSet
+from services.sync_coordinator.core.peer_set import ADMISSION_LASTS_S, Admission, HeadSource, Peer, PeerSet
 from services.sync_coordinator.core.places import Applicant
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
 
@@ -137,21 +137,117 @@ def test_best_peer_is_the_heaviest_and_of_equals_the_first():
     assert peers.best() is peers.get(BOB)
 
 
+def test_peer_that_is_being_disconnected_is_no_candidate_but_holds_its_place():
+    peers = PeerSet(max_peers=2)
+    peers.join(peer(ALICE, 9))
+    peers.join(peer(BOB, 5))
+    peers.dismiss(ALICE, "timeout", now=7.0)
+    peers.dismiss(ALICE, "said again", now=8.0)
+    assert peers.best() is peers.get(BOB)
+    assert (len(peers), peers.candidates) == (2, 1)
+    assert [(each.node_id, each.dismissal) for each in peers.leaving()] == [(ALICE, ("timeout", 7.0))]
+    assert not peers.raise_head(ALICE, BlockHash(b"n" * 32), 10)
+    assert peers.admit(applicant(CAROL), now=8.0) is Admission.TOO_MANY_PEERS
+    assert list(peers.dropped) == []
+    peers.leave(ALICE, "north")
+    assert [each.node_id for each in peers.dropped] == [ALICE]
+    assert (peers.leaving(), peers.candidates) == ([], 1)
+
+
+def test_dropped_peer_that_comes_back_is_a_candidate_again():
+    peers = PeerSet(max_peers=9)
+    peers.join(peer(ALICE, 9))
+    peers.dismiss(ALICE, "timeout", now=7.0)
+    assert peers.best() is None
+    # Its gateway's snapshot has it still: the order to drop it was lost with the link.
+    peers.attach_gateway("north", GATEWAY_NODE, [peer(ALICE, 9)])
+    assert peers.best() is peers.get(ALICE)
+    assert (peers.candidates, peers.leaving()) == (1, [])
+
+
+def test_head_is_known_by_status_until_a_block_raises_it():
+    peers = PeerSet(max_peers=9)
+    peers.join(peer(ALICE, 9))
+    assert [each.head_source for each in peers] == [HeadSource.STATUS]
+    assert not peers.raise_head(ALICE, BlockHash(b"n" * 32), 9)
+    assert [each.head_source for each in peers] == [HeadSource.STATUS]
+    assert peers.raise_head(ALICE, BlockHash(b"n" * 32), 10)
+    assert [each.head_source for each in peers] == [HeadSource.BLOCK]
+
+
 @given(st.integers(0, 2**32), st.integers(1, 200))
-def test_best_peer_is_that_of_a_plain_search_after_any_events(seed, events):
+def test_best_and_heaviest_are_those_of_a_plain_search_after_any_events(seed, events):
     rng = random.Random(seed)
     peers = PeerSet(max_peers=9)
     for at in range(events):
         node_id = PeerId(bytes([rng.randrange(12)]) * 64)
-        match rng.randrange(3):
+        match rng.randrange(4):
             case 0:
                 peers.join(peer(node_id, rng.randrange(20), joined_at=float(at)))
             case 1:
                 peers.leave(node_id, "north")
             case 2:
                 peers.raise_head(node_id, BlockHash(b"n" * 32), rng.randrange(40))
-        expected = min(peers, key=lambda each: (-each.total_difficulty, each.joined_at), default=None)
-        assert peers.best() is expected
+            case 3 if rng.random() < 0.3:
+                peers.dismiss(node_id, "timeout", now=float(at))
+        candidates = [each for each in peers if each.dismissal is None]
+        expected = sorted(candidates, key=lambda each: (-each.total_difficulty, each.joined_at))
+        most = rng.randrange(6)
+        assert peers.heaviest(most) == expected[:most]
+        assert peers.best() is (expected[0] if expected else None)
+        assert peers.candidates == len(candidates)
+        assert {each.node_id for each in peers.leaving()} == {each.node_id for each in peers} - {
+            each.node_id for each in candidates
+        }
+
+
+class CountedDifficulty(int):
+    """Counts how often the order of two of them is asked for."""
+
+    asked = 0
+
+    def __lt__(self, other: int) -> bool:
+        CountedDifficulty.asked += 1
+        return int(self) < int(other)
+
+    def __eq__(self, other: object) -> bool:
+        CountedDifficulty.asked += 1
+        return isinstance(other, int) and int(self) == int(other)
+
+    def __neg__(self) -> CountedDifficulty:
+        return CountedDifficulty(-int(self))
+
+    __hash__ = int.__hash__
+
+
+def comparisons_of(event_count: int, peer_count: int) -> float:
+    """Comparisons for each event: peers join, leave and raise their heads, and after each the best is asked for."""
+    rng = random.Random(peer_count)
+    peers = PeerSet(max_peers=peer_count)
+    ids = [PeerId(number.to_bytes(64)) for number in range(peer_count)]
+    for at, node_id in enumerate(ids):
+        peers.join(peer(node_id, CountedDifficulty(rng.randrange(10**9)), joined_at=float(at)))
+    CountedDifficulty.asked = 0
+    for at in range(event_count):
+        node_id = rng.choice(ids)
+        held = peers.get(node_id)
+        if held is None:
+            peers.join(peer(node_id, CountedDifficulty(rng.randrange(10**9)), joined_at=float(peer_count + at)))
+        elif rng.random() < 0.3:
+            peers.leave(node_id, "north")
+        else:
+            raised = CountedDifficulty(held.total_difficulty + rng.randrange(1, 10**6))
+            peers.raise_head(node_id, BlockHash(b"n" * 32), raised)
+        peers.best()
+        peers.heaviest(1)
+    return CountedDifficulty.asked / event_count
+
+
+def test_events_cost_at_most_in_proportion_to_the_logarithm_of_the_number_of_peers():
+    few, many = comparisons_of(20_000, 100), comparisons_of(20_000, 3_200)
+    # 32 times the peers: a cost that were linear would be 32 times as much, one of log n is less than twice.
+    assert few > 5
+    assert many < 2 * few
 
 
 # Quotas: 9 places, so 3 for peers that gateways dialled of their own accord and 6 for inbound ones.
