@@ -359,7 +359,7 @@ ATTACKS: Final = [
         leaves_with_a_question_open,
         None,
         Offence.LEFT,
-        "REQUESTED",
+        "the peer left: requested",
         counted=disconnects(DisconnectReason.REQUESTED, "them"),
         leaves=True,
         says=DisconnectReason.REQUESTED,

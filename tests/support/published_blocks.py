@@ -19,6 +19,7 @@ from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.rule_broken import RuleBroken, broken
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.seal_worker import first_bad_seal
+from services.sync_coordinator.edges.seal_workers import NoSeal
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from tests.support.vectors import VECTORS, from_hex
 
@@ -135,7 +136,7 @@ class Verdicts(NamedTuple):
     last_hash: bytes
 
 
-class _InlineSeals:
+class _InlineSeals(NoSeal):
     """Checks seals here and now: the tests' chains lie in epoch 0."""
 
     def __init__(self, *, wanted: bool) -> None:

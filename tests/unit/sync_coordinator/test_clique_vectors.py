@@ -45,7 +45,7 @@ def chain_of(name: str):
 
 def test_first_blocks_of_goerli_are_sealed_by_the_only_signer_of_its_genesis():
     goerli = network("goerli")
-    headers = [header for header in headers_of("goerli") if header.number]
+    headers = [header for header in headers_of("goerli") if 0 < header.number <= 7]
     assert [header.number for header in headers] == list(range(1, 8))
     snapshot = judged(goerli.genesis.spec, [goerli.genesis.header, *headers])
     assert snapshot.signers == (GOERLI_FIRST_SIGNER,)
