@@ -63,7 +63,7 @@ CASES: Final[Sequence[ImportCase]] = (
     ImportCase(("mainnet/besu-badpow.blocks",), "mainnet", 0, "seal"),
     ImportCase(("mainnet/besu-46350-46399.blocks",), "mainnet", 0, "parent"),
     ImportCase(("sepolia/sepolia-00000-643a00f7.era1",), "sepolia", 8191),
-    ImportCase(("clique/besu-private-clique.blocks",), "clique/besu-private-clique-genesis.json", 4, seal_check="none"),
+    ImportCase(("clique/besu-private-clique.blocks",), "clique/besu-private-clique-genesis.json", 4),
     ImportCase(
         (f"{_FORKS}/common.blocks", f"{_FORKS}/fork-outdated.blocks", f"{_FORKS}/fork-upgraded.blocks"),
         f"{_FORKS}/genesis-upgraded.json",
@@ -93,7 +93,7 @@ CASES: Final[Sequence[ImportCase]] = (
     _chain("hive-smoke-genesis-chain", 5),
     _chain("hive-snailtracer", 1),
     _chain("hive-sync-2025", 0, end="starts as proof-of-stake"),
-    _chain("hive-sync-clique-2023", 119, end="difficulty", seal_check="none"),
+    _chain("hive-sync-clique-2023", 119, end="difficulty"),
     _chain("hive-sync-simplechain-2019", 10),
     _chain("hive-sync-simplechain-2020", 3000),
     _chain("hive-zksnarks", 2),
