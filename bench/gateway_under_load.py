@@ -21,7 +21,6 @@ GENERATOR: Final = "bench.load_generator"
 SINK: Final = "bench.sink_coordinator"
 
 _BUCKET: Final = re.compile(r'event_loop_lag_seconds_bucket\{le="([^"]+)"\} (\S+)')
-_SAMPLE: Final = re.compile(r"^(\w+)(?:\{([^}]*)\})? (\S+)$", re.MULTILINE)
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,11 +37,6 @@ class MetricsPage:
         page = (await reader.read()).decode()
         writer.close()
         return cls(page)
-
-    def sum_of(self, name: str, label: str = "") -> float:
-        """All samples of that name whose labels contain `label`."""
-        found = _SAMPLE.findall(self.text)
-        return sum(float(value) for sample, labels, value in found if sample == name and label in labels)
 
     def lag_buckets(self) -> Mapping[float, float]:
         return {float(bound): float(count) for bound, count in _BUCKET.findall(self.text)}

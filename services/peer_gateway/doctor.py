@@ -186,7 +186,7 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--timeout", type=_seconds, help="seconds that each step may take")
     parser.add_argument(
         "--nodekey",
-        default=os.environ.get("TRISYNC_DOCTOR_NODEKEY"),
+        default=os.environ.get(NODE_KEY_VARIABLE),
         help="64 hex digits or a file that has them; without it a key made for this dial",
     )
     parser.add_argument("--json", action="store_true", help="one JSON object instead of lines")

@@ -51,9 +51,6 @@ class Lookup:
         self._under_way.update(node.node_id for node in chosen)
         return chosen
 
-    def waits_for(self, node_id: PeerId) -> bool:
-        return node_id in self._under_way
-
     def on_reply(self, node_id: PeerId, nodes: Iterable[Enode]) -> None:
         self._under_way.discard(node_id)
         self._push(nodes)
