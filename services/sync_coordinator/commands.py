@@ -31,6 +31,7 @@ from services.sync_coordinator.store.environment import DATA_NAME
 from services.sync_coordinator.store.file_block import DumpInvalid
 from services.sync_coordinator.store.file_import import import_file
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, Snapshot, store_path
+from services.sync_coordinator.store.probe import probe
 from services.sync_coordinator.store.problems import MAX_PROBLEMS, Problem
 from services.sync_coordinator.store.tables import HEAD_KEYS, Table, number_key
 from services.sync_coordinator.store.verify import StoreCheck
@@ -213,7 +214,7 @@ def _seals(options: argparse.Namespace, genesis: Genesis) -> SealCheck:
 
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace, genesis: Genesis, *, read_only: bool = False) -> Iterator[LmdbChainStore]:
-    store = LmdbChainStore.open(store_path(options.datadir), genesis.header, read_only=read_only)
+    store = LmdbChainStore.open(store_path(options.datadir), genesis.header, read_only=read_only, probe=probe)
     try:
         yield store
     finally:

@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import uvloop
 
 from services.shared.runtime.config import read_config
-from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.shared.runtime.faults import CannotContinue, ConfigInvalid, StartRefused
 from services.shared.runtime.logs import configure_logs, get_log
 from services.shared.runtime.memory import settle_memory
 from services.shared.runtime.process_options import ProcessOptions
@@ -146,10 +146,10 @@ async def _poll_parent(stop: asyncio.Event, parent: int) -> None:
 
 
 def _expected(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """The one reason to refuse a start that a TaskGroup wrapped, if that is what it is."""
+    """The one reason to end that a TaskGroup wrapped, if that is what it is."""
     for problem in group.exceptions:
         inner = _expected(problem) if isinstance(problem, BaseExceptionGroup) else problem
-        if isinstance(inner, StartRefused | ConfigInvalid):
+        if isinstance(inner, StartRefused | ConfigInvalid | CannotContinue):
             return inner
     return None
 
@@ -157,7 +157,7 @@ def _expected(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
 def _report(service: str, problem: BaseException) -> int:
     if isinstance(problem, ConfigInvalid):
         return _refuse(service, problem, EXIT_USAGE)
-    if isinstance(problem, StartRefused):
+    if isinstance(problem, StartRefused | CannotContinue):
         return _refuse(service, problem, EXIT_FAILED)
     get_log("runtime").error("service failed", exc_info=problem)
     return EXIT_FAILED

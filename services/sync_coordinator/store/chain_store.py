@@ -6,6 +6,7 @@ from collections.abc import Sequence
 from typing import Protocol
 
 from services.shared.ethwire.types import BlockHash
+from services.shared.runtime.faults import CannotContinue
 from services.sync_coordinator.core.fork_choice import ChainUpdate, ChainView
 
 
@@ -13,7 +14,7 @@ class StoreRefused(Exception):
     """The store cannot be opened: foreign, damaged, newer than we are, or in use. One line for the operator."""
 
 
-class StoreFailed(Exception):
+class StoreFailed(CannotContinue):
     """The disk or the store's files failed while in use; what was committed before is still there."""
 
 

@@ -8,7 +8,7 @@ old pages alive. The map starts small and doubles when it is full.
 from __future__ import annotations
 
 import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -20,7 +20,14 @@ from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, HeadKind, Heads
 from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
-from services.sync_coordinator.store.environment import check_directory, open_environment
+from services.sync_coordinator.store.data_file import damaged
+from services.sync_coordinator.store.environment import (
+    FIRST_MAP_BYTES,
+    OpenOptions,
+    Probe,
+    check_directory,
+    open_environment,
+)
 from services.sync_coordinator.store.tables import (
     HEAD_KEYS,
     Table,
@@ -32,8 +39,8 @@ from services.sync_coordinator.store.tables import (
 )
 from services.sync_coordinator.store.writer_lock import WriterLock
 
-FIRST_MAP_BYTES: Final = 1 << 30
-"""Address space of a new store. The file grows as it fills; only addresses are reserved."""
+DAMAGE: Final = (lmdb.PageNotFoundError, lmdb.CorruptedError, lmdb.PanicError, lmdb.InvalidError)
+"""Errors that mean unreadable pages; the others, such as a full disk or too many readers, pass."""
 
 
 def store_path(datadir: Path) -> Path:
@@ -46,6 +53,7 @@ class _Reading:
 
     def __init__(self, path: Path, env: lmdb.Environment) -> None:
         self.lock = threading.Lock()
+        self.on_damage: Callable[[StoreFailed], None] | None = None
         self._path, self._env = path, env
         self._txn: Transaction
 
@@ -53,8 +61,10 @@ class _Reading:
         self.lock.acquire()
         try:
             self._txn = self.begin()
-        except BaseException:
+        except BaseException as error:
             self.lock.release()
+            if isinstance(error, lmdb.Error):
+                raise self.failed(error) from error
             raise
         return self._txn
 
@@ -62,7 +72,19 @@ class _Reading:
         self._txn.abort()
         self.lock.release()
         if isinstance(error, lmdb.Error):
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+            raise self.failed(error) from error
+
+    def failed(self, error: lmdb.Error) -> StoreFailed:
+        """What callers get for an error of LMDB, reported if it means damage."""
+        if isinstance(error, DAMAGE):
+            return self.damaged(str(error))
+        return StoreFailed(f"{self._path}: the store failed: {error}")
+
+    def damaged(self, problem: str) -> StoreFailed:
+        failure = StoreFailed(f"{self._path}: the store is damaged: {problem}; `trisync verify` tells more")
+        if self.on_damage is not None:
+            self.on_damage(failure)
+        return failure
 
     def begin(self) -> Transaction:
         try:
@@ -82,17 +104,24 @@ class LmdbChainStore:
 
     @classmethod
     def open(
-        cls, path: Path, genesis: Header | None, *, read_only: bool = False, map_bytes: int = FIRST_MAP_BYTES
+        cls,
+        path: Path,
+        genesis: Header | None,
+        *,
+        read_only: bool = False,
+        map_bytes: int = FIRST_MAP_BYTES,
+        probe: Probe | None = None,
     ) -> Self:
         """Opens or creates the store in the directory `path`. Raises StoreRefused; a refused store is untouched.
 
         Without `genesis` any existing store will do. A read-only store may be open elsewhere for writing.
+        With `probe` another process reads an existing store first, so that damage cannot end this one.
         """
         try:
             check_directory(path, must_exist=read_only or genesis is None)
             lock = None if read_only else WriterLock.acquire(path)
             try:
-                env, tables = open_environment(path, genesis, read_only=read_only, map_bytes=map_bytes)
+                env, tables = open_environment(path, genesis, OpenOptions(read_only, map_bytes, probe))
                 try:
                     return cls(path, env, tables, lock)
                 except BaseException:
@@ -111,12 +140,16 @@ class LmdbChainStore:
         if self._lock is not None:
             self._lock.release()
 
+    def on_damage(self, report: Callable[[StoreFailed], None]) -> None:
+        """Calls `report`, in whichever thread reads, when a page of the store turns out to be unreadable."""
+        self._reading.on_damage = report
+
     def header(self, block_hash: BlockHash) -> Header | None:
         header_rlp = self._read(Table.HEADERS, block_hash)
         try:
             return None if header_rlp is None else decode_header(header_rlp, block_hash)
         except MalformedRlp as fault:
-            raise StoreFailed(f"{self._path}: the store is damaged: header 0x{block_hash.hex()}: {fault}") from fault
+            raise self._reading.damaged(f"header 0x{block_hash.hex()}: {fault}") from fault
 
     def header_rlp(self, block_hash: BlockHash) -> bytes | None:
         return self._read(Table.HEADERS, block_hash)
@@ -192,7 +225,7 @@ class LmdbChainStore:
                     with self._reading.lock:
                         self._env.set_mapsize(2 * self._env.info()["map_size"])
         except lmdb.Error as error:
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+            raise self._reading.failed(error) from error
         self._heads = update.heads
 
     @contextmanager
@@ -202,7 +235,7 @@ class LmdbChainStore:
             with self._reading.begin() as txn:
                 yield Snapshot(txn, self._tables)
         except lmdb.Error as error:
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+            raise self._reading.failed(error) from error
 
     def _read(self, table: Table, block_hash: BlockHash) -> bytes | None:
         with self._reading as txn:
@@ -219,7 +252,7 @@ class LmdbChainStore:
                 block_hash = BlockHash(txn.get(HEAD_KEYS[kind], b"", db=self._tables[Table.META]))
                 header_rlp = read_by_hash(txn, self._tables, Table.HEADERS, block_hash) if block_hash else None
                 if header_rlp is None:
-                    raise StoreRefused(f"{self._path}: the store is damaged: its {kind.value} head is missing")
+                    raise damaged(self._path, f"its {kind.value} head is missing")
                 heads.append(decode_header(header_rlp, block_hash))
         return Heads(*heads)
 
