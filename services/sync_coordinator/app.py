@@ -118,7 +118,10 @@ async def _end_when_damaged(store: LmdbChainStore) -> NoReturn:
         if not failure.done():
             failure.set_result(found)
 
-    store.on_damage(lambda found: loop.call_soon_threadsafe(settle, found))
+    def report(found: StoreFailed) -> None:
+        loop.call_soon_threadsafe(settle, found)
+
+    store.on_damage(report)
     raise await failure
 
 

@@ -7,6 +7,7 @@ old pages alive. The map starts small and doubles when it is full.
 
 from __future__ import annotations
 
+import shutil
 import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
@@ -78,7 +79,9 @@ class _Reading:
         """What callers get for an error of LMDB, reported if it means damage."""
         if isinstance(error, DAMAGE):
             return self.damaged(str(error))
-        return StoreFailed(f"{self._path}: the store failed: {error}")
+        # A full disk shows as a short write, which LMDB calls an input/output error.
+        free_mb = shutil.disk_usage(self._path).free >> 20
+        return StoreFailed(f"{self._path}: the store failed: {error} ({free_mb} MB are free on its disk)")
 
     def damaged(self, problem: str) -> StoreFailed:
         failure = StoreFailed(f"{self._path}: the store is damaged: {problem}; `trisync verify` tells more")

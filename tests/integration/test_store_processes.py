@@ -1,0 +1,125 @@
+"""One store and several processes: a writer that is killed, readers beside it, a map that grows under them."""
+
+from __future__ import annotations
+
+import random
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import IO
+
+import pytest
+
+from services.sync_coordinator.core.fork_choice import HeadKind
+from services.sync_coordinator.store.chain_store import StoreRefused
+from services.sync_coordinator.store.data_file import check_structure
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.tables import Table
+from tests.support.chain_maker import made_chain
+from tests.support.deadlines import DEADLINE_S
+from tests.support.store_process import CHAIN_LENGTH, FIRST_MAP_BYTES, GENESIS
+
+pytestmark = pytest.mark.integration
+
+CHAIN = made_chain(CHAIN_LENGTH)
+MAY_STALL_S = 1.0
+"""A bound for busy machines; a reader on an idle one waits less than a tenth of it."""
+
+
+@contextmanager
+def running(what: str, path: Path, number: int = 0) -> Iterator[subprocess.Popen[str]]:
+    command = [sys.executable, "-m", "tests.support.store_process", what, str(path), str(number)]
+    process = subprocess.Popen(
+        command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, bufsize=1
+    )
+    try:
+        yield process
+    finally:
+        process.kill()
+        process.communicate(timeout=DEADLINE_S)
+
+
+def next_line(process: subprocess.Popen[str]) -> str:
+    out: IO[str] | None = process.stdout
+    assert out is not None
+    return out.readline().strip()
+
+
+def ended(process: subprocess.Popen[str]) -> list[str]:
+    """Its last lines, after its input was closed and it ended well."""
+    out, err = process.communicate(timeout=DEADLINE_S)
+    assert process.returncode == 0, err
+    return out.split("\n")[:-1]
+
+
+def assert_is_whole_up_to(path: Path, head: int) -> None:
+    assert check_structure(path / "data.mdb") == []
+    store = LmdbChainStore.open(path, GENESIS, read_only=True)
+    assert {store.heads().of(kind) for kind in HeadKind} == {CHAIN.headers[head]}
+    assert store.canonical_headers(0, head + 2) == [header.header_rlp for header in CHAIN.headers[: head + 1]]
+    hashes = [header.hash for header in CHAIN.headers[: head + 1]]
+    assert store.bodies(hashes) == [body.body_rlp for body in CHAIN.bodies[: head + 1]]
+    assert store.total_difficulty(hashes[-1]) == CHAIN.total_difficulties[head]
+    with store.snapshot() as snapshot:
+        for table in (Table.HEADERS, Table.BODIES, Table.NUMBERS, Table.TOTAL_DIFFICULTY, Table.CANONICAL):
+            assert snapshot.count(table) == head + 1
+    store.close()
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_store_is_that_of_the_last_commit_when_its_writer_is_killed_at_any_moment(tmp_path, seed):
+    rng = random.Random(seed)
+    path = tmp_path / "chain"
+    batch = rng.choice([3, 40, 300])
+    committed = 0
+    for _ in range(2):
+        with running("write", path, batch) as writer:
+            for _ in range(rng.randrange(1, 4)):
+                committed = int(next_line(writer) or committed)
+            time.sleep(rng.uniform(0, 0.02))
+            writer.kill()
+            out, _ = writer.communicate(timeout=DEADLINE_S)
+            committed = max([committed, *map(int, out.split())])
+        store = LmdbChainStore.open(path, GENESIS)
+        head = store.heads().full_block.number
+        store.close()
+        # What was on disk before it could be said counts too: one batch at most.
+        assert committed <= head <= min(committed + batch, CHAIN_LENGTH)
+        assert_is_whole_up_to(path, head)
+        committed = head
+
+
+def test_readers_in_other_processes_follow_while_the_map_grows_under_them(tmp_path):
+    path = tmp_path / "chain"
+    LmdbChainStore.open(path, GENESIS, map_bytes=FIRST_MAP_BYTES).close()
+    with running("follow", path) as follower, running("hold", path) as holder:
+        assert next_line(follower) == "0"
+        assert next_line(holder) == "0"
+        with running("write", path, 50) as writer:
+            commits = list(map(int, ended(writer)))
+        assert commits[-1] == CHAIN_LENGTH
+        while next_line(follower) != str(CHAIN_LENGTH):
+            assert follower.poll() is None
+        longest_s = float(ended(follower)[-1].removeprefix("longest "))
+        assert longest_s < MAY_STALL_S
+        # The view that was held all the while is still that of its beginning.
+        assert ended(holder) == ["0"]
+    assert (path / "data.mdb").stat().st_size > 8 * FIRST_MAP_BYTES
+    assert_is_whole_up_to(path, CHAIN_LENGTH)
+
+
+def test_second_writer_is_refused_in_one_line_and_the_first_goes_on(tmp_path):
+    path = tmp_path / "chain"
+    with running("write", path, 10) as writer:
+        assert next_line(writer) == "10"
+        with pytest.raises(StoreRefused, match=rf"in use by another process \(pid {writer.pid}\); stop it first"):
+            LmdbChainStore.open(path, GENESIS)
+        with running("read", path) as second:
+            out, err = second.communicate(timeout=DEADLINE_S)
+        assert second.returncode == 1
+        assert out == ""
+        assert len(err.splitlines()) == 1
+        assert int(ended(writer)[-1]) == CHAIN_LENGTH
