@@ -39,7 +39,10 @@ def running(what: str, path: Path, number: int = 0) -> Iterator[subprocess.Popen
         yield process
     finally:
         process.kill()
-        process.communicate(timeout=DEADLINE_S)
+        process.wait(DEADLINE_S)
+        for stream in (process.stdin, process.stdout, process.stderr):
+            assert stream is not None
+            stream.close()
 
 
 def next_line(process: subprocess.Popen[str]) -> str:
@@ -48,11 +51,20 @@ def next_line(process: subprocess.Popen[str]) -> str:
     return out.readline().strip()
 
 
+def rest_of(process: subprocess.Popen[str]) -> list[str]:
+    """The lines it still writes until it ends. `communicate` would miss what is buffered already."""
+    assert process.stdout is not None
+    return process.stdout.read().splitlines()
+
+
 def ended(process: subprocess.Popen[str]) -> list[str]:
     """Its last lines, after its input was closed and it ended well."""
-    out, err = process.communicate(timeout=DEADLINE_S)
-    assert process.returncode == 0, err
-    return out.split("\n")[:-1]
+    assert process.stdin is not None
+    assert process.stderr is not None
+    process.stdin.close()
+    lines = rest_of(process)
+    assert process.wait(DEADLINE_S) == 0, process.stderr.read()
+    return lines
 
 
 def assert_is_whole_up_to(path: Path, head: int) -> None:
@@ -81,8 +93,7 @@ def test_store_is_that_of_the_last_commit_when_its_writer_is_killed_at_any_momen
                 committed = int(next_line(writer) or committed)
             time.sleep(rng.uniform(0, 0.02))
             writer.kill()
-            out, _ = writer.communicate(timeout=DEADLINE_S)
-            committed = max([committed, *map(int, out.split())])
+            committed = max([committed, *map(int, rest_of(writer))])
         store = LmdbChainStore.open(path, GENESIS)
         head = store.heads().full_block.number
         store.close()
@@ -118,8 +129,8 @@ def test_second_writer_is_refused_in_one_line_and_the_first_goes_on(tmp_path):
         with pytest.raises(StoreRefused, match=rf"in use by another process \(pid {writer.pid}\); stop it first"):
             LmdbChainStore.open(path, GENESIS)
         with running("read", path) as second:
-            out, err = second.communicate(timeout=DEADLINE_S)
-        assert second.returncode == 1
-        assert out == ""
-        assert len(err.splitlines()) == 1
+            assert rest_of(second) == []
+            assert second.stderr is not None
+            assert len(second.stderr.read().splitlines()) == 1
+            assert second.wait(DEADLINE_S) == 1
         assert int(ended(writer)[-1]) == CHAIN_LENGTH

@@ -7,6 +7,7 @@ prints the longest time a read took; `hold` keeps one snapshot open until its in
 
 from __future__ import annotations
 
+import os
 import select
 import sys
 import time
@@ -14,11 +15,11 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
-from services.sync_coordinator.core.fork_choice import extend_blocks
+from services.sync_coordinator.core.fork_choice import HeadKind, extend_blocks
 from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.probe import probe
-from services.sync_coordinator.store.tables import HEAD_KEYS, HeadKind, Table
+from services.sync_coordinator.store.tables import HEAD_KEYS, Table
 from tests.support.chain_maker import made_chain, made_genesis
 
 GENESIS: Final = made_genesis().head
@@ -82,7 +83,7 @@ def hold(path: Path, _: int) -> None:
 
 def _input_ended() -> bool:
     ready, _, _ = select.select([sys.stdin], [], [], 0)
-    return bool(ready) and not sys.stdin.buffer.read1(1)
+    return bool(ready) and not os.read(0, 1)
 
 
 WHAT: Final[dict[str, Callable[[Path, int], None]]] = {"write": write, "read": read, "follow": follow, "hold": hold}

@@ -142,7 +142,5 @@ def _describe_end(child: Child, code: int) -> str:
         return f"ended with code {code}: {child.last_line()}" if code == FAILED else f"ended with code {code}"
     if -code in MEMORY_FAULTS:
         name = signal.Signals(-code).name
-        return (
-            f"was killed by {name}, as happens when its store is damaged; `trisync verify` tells"
-        )
+        return f"was killed by {name}, as happens when its store is damaged; `trisync verify` tells"
     return f"was killed by signal {-code}"

@@ -68,7 +68,7 @@ class StoreCheck:
         self._log = ProblemLog(report)
         self._heads = HeadsCheck(tables, self._log)
         self._seal_states = SealStatesCheck(tables, self._log, is_clique=rules.is_clique)
-        self._fast_until = self._heads.fast_until
+        self._fast_blocks = self._heads.fast_blocks
         self._seals_end = False
         self._window: dict[int, dict[BlockHash, _Seen]] = {}
         """Checked headers of the last numbers, by number and hash."""
@@ -140,7 +140,7 @@ class StoreCheck:
             self._counts[Table.BODIES] += 1
             uncles = self._check_body(key, Block(header, body_rlp), parent)
         is_canonical = self._check_canonical(key, header)
-        self._check_receipts(key, header, must_exist=is_canonical and header.number <= self._fast_until)
+        self._check_receipts(key, header, must_exist=is_canonical and header.number in self._fast_blocks)
         self._counts[Table.SEAL_STATES] += self._seal_states.see(key)
         seen = _Seen(header, total_difficulty, body_rlp is not None, tuple(uncle.hash for uncle in uncles))
         self._window.setdefault(number, {})[block_hash] = seen

@@ -19,8 +19,6 @@ from services.sync_coordinator.store.tables import (
 
 META_KEYS: Final = frozenset({SCHEMA_KEY, GENESIS_KEY, PIVOT_KEY, *HEAD_KEYS.values()})
 
-GENESIS_NUMBER: Final = 0
-
 
 class HeadsCheck:
     """Reads heads and pivot before the headers are checked, and judges them afterwards."""
@@ -32,14 +30,16 @@ class HeadsCheck:
         self._pivot_key = None if self._pivot is None else self._key_of(self._pivot)
 
     @property
-    def fast_until(self) -> int:
-        """Up to this number blocks came by fast sync, so that those with receipts have them stored."""
-        if self._pivot_key is not None:
-            return int.from_bytes(self._pivot_key[:8])
+    def fast_blocks(self) -> range:
+        """Canonical blocks that came by fast sync, so that those with receipts have them stored.
+
+        Without a pivot that is what the fast-block head has above the full-block head. With one it is all up
+        to the pivot: a fast sync begins on a store that has no full blocks.
+        """
         full, fast = self._keys[HeadKind.FULL_BLOCK], self._keys[HeadKind.FAST_BLOCK]
-        if full is None or fast is None or int.from_bytes(full[:8]) != GENESIS_NUMBER:
-            return 0
-        return int.from_bytes(fast[:8])
+        if self._pivot_key is not None:
+            return range(1, _number(self._pivot_key) + 1)
+        return range(0) if full is None or fast is None else range(_number(full) + 1, _number(fast) + 1)
 
     @property
     def pivot_header_rlp(self) -> bytes | None:
@@ -83,8 +83,8 @@ class HeadsCheck:
         ):
             if weight < heaviest:
                 self._problems.note(key, "head", f"a chain is heavier than the {kind.value} head: {heaviest}")
-        if full != fast and full != self._pivot_key and int.from_bytes(full[:8]) != GENESIS_NUMBER:
-            self._problems.note(full, "head", "the full_block head is neither the fast_block head nor the pivot")
+        if self._pivot is None and full != fast and _number(full):
+            self._problems.note(full, "head", "the full_block head is below the fast_block head, and there is no pivot")
         if weights != sorted(weights, reverse=True):
             self._problems.note_index("head", "a head is above the one that must lead it")
 
@@ -99,7 +99,7 @@ class HeadsCheck:
             self._problems.note(self._pivot_key, "pivot", "the full_block head is below it")
 
     def _check_canonical_end(self, head_key: bytes) -> None:
-        number = int.from_bytes(head_key[:8])
+        number = _number(head_key)
         if self._tables.get(Table.CANONICAL, head_key[:8]) != head_key[8:]:
             self._problems.note(head_key, "canonical", "the header head is not canonical")
         if self._tables.count(Table.CANONICAL) != number + 1:
@@ -110,3 +110,7 @@ class HeadsCheck:
         number = self._tables.get(Table.NUMBERS, block_hash) if block_hash else None
         key = (number or b"") + block_hash
         return key if self._tables.get(Table.HEADERS, key) is not None else None
+
+
+def _number(key: bytes) -> int:
+    return int.from_bytes(key[:8])
