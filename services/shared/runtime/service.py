@@ -81,6 +81,7 @@ def run_service(
 async def _supervise(service: str, run: Callable[[ServiceContext[C]], Awaitable[None]], config: C) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_callback_failed)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop)
     parent_watch = _watch_parent(stop) if config.stop_with_parent else None
@@ -105,6 +106,15 @@ async def _supervise(service: str, run: Callable[[ServiceContext[C]], Awaitable[
         stopping.cancel()
         if parent_watch is not None:
             parent_watch.cancel()
+
+
+def _on_callback_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A failure of what the service works with is one line, also in a timer; bugs keep their traceback."""
+    problem = context.get("exception")
+    if isinstance(problem, CannotContinue):
+        get_log("runtime").error("cannot continue", why=str(problem))
+    else:
+        loop.default_exception_handler(context)
 
 
 def _on_signal(stop: asyncio.Event) -> None:

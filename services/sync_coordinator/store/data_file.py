@@ -57,6 +57,8 @@ def check_data_file(path: Path) -> None:
         second = _read_meta(file.fileno(), first.page_bytes, path)
         if second.page_bytes != first.page_bytes:
             raise damaged(path, "its two meta pages disagree")
+        if abs(first.transaction - second.transaction) != 1 and first.transaction + second.transaction:
+            raise damaged(path, "its two meta pages are not of two commits in a row")
         meta = max(first, second, key=lambda one: one.transaction)
         missing = (meta.last_page + 1) * meta.page_bytes - size
         if missing > 0:

@@ -40,7 +40,10 @@ from services.sync_coordinator.store.tables import (
 )
 from services.sync_coordinator.store.writer_lock import WriterLock
 
-DAMAGE: Final = (lmdb.PageNotFoundError, lmdb.CorruptedError, lmdb.PanicError, lmdb.InvalidError)
+DAMAGE: Final = (
+    *(lmdb.PageNotFoundError, lmdb.CorruptedError, lmdb.PanicError, lmdb.InvalidError),
+    *(lmdb.BadTxnError, lmdb.IncompatibleError),
+)
 """Errors that mean unreadable pages; the others, such as a full disk or too many readers, pass."""
 
 
