@@ -13,10 +13,10 @@ from typing import IO
 
 import pytest
 
-from services.sync_coordinator.core.fork_choice import HeadKind
+from services.sync_coordinator.core.fork_choice import HeadKind, extend_blocks
 from services.sync_coordinator.store.chain_store import StoreRefused
 from services.sync_coordinator.store.data_file import check_structure
-from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.lmdb_store import READER_CHECK_COMMITS, LmdbChainStore
 from services.sync_coordinator.store.tables import Table
 from tests.support.chain_maker import made_chain
 from tests.support.deadlines import DEADLINE_S
@@ -120,6 +120,22 @@ def test_readers_in_other_processes_follow_while_the_map_grows_under_them(tmp_pa
         assert ended(holder) == ["0"]
     assert (path / "data.mdb").stat().st_size > 8 * FIRST_MAP_BYTES
     assert_is_whole_up_to(path, CHAIN_LENGTH)
+
+
+def test_pages_that_a_killed_reader_held_are_used_again(tmp_path):
+    def size_after(path: Path, *, held: bool) -> int:
+        store = LmdbChainStore.open(path, GENESIS)
+        with running("hold", path) as holder:
+            assert next_line(holder) == "0"
+            if not held:
+                holder.kill()
+                holder.wait(DEADLINE_S)
+            for number in range(1, 4 * READER_CHECK_COMMITS):
+                store.commit(extend_blocks(store, [CHAIN.block(number)]))
+        store.close()
+        return (path / "data.mdb").stat().st_size
+
+    assert 4 * size_after(tmp_path / "killed", held=False) < size_after(tmp_path / "held", held=True)
 
 
 def test_second_writer_is_refused_in_one_line_and_the_first_goes_on(tmp_path):

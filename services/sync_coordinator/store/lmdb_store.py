@@ -7,8 +7,6 @@ old pages alive. The map starts small and doubles when it is full.
 
 from __future__ import annotations
 
-import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +27,7 @@ from services.sync_coordinator.store.environment import (
     check_directory,
     open_environment,
 )
+from services.sync_coordinator.store.reading import Reading
 from services.sync_coordinator.store.tables import (
     HEAD_KEYS,
     Table,
@@ -40,11 +39,8 @@ from services.sync_coordinator.store.tables import (
 )
 from services.sync_coordinator.store.writer_lock import WriterLock
 
-DAMAGE: Final = (
-    *(lmdb.PageNotFoundError, lmdb.CorruptedError, lmdb.PanicError, lmdb.InvalidError),
-    *(lmdb.BadTxnError, lmdb.IncompatibleError),
-)
-"""Errors that mean unreadable pages; the others, such as a full disk or too many readers, pass."""
+READER_CHECK_COMMITS: Final = 64
+"""After so many commits the readers that were killed are looked for: they would keep old pages for ever."""
 
 
 def store_path(datadir: Path) -> Path:
@@ -52,61 +48,14 @@ def store_path(datadir: Path) -> Path:
     return datadir / "chaindata"
 
 
-class _Reading:
-    """Gives one short read transaction at a time; `lock` is also held while the map moves under the readers."""
-
-    def __init__(self, path: Path, env: lmdb.Environment) -> None:
-        self.lock = threading.Lock()
-        self.on_damage: Callable[[StoreFailed], None] | None = None
-        self._path, self._env = path, env
-        self._txn: Transaction
-
-    def __enter__(self) -> Transaction:
-        self.lock.acquire()
-        try:
-            self._txn = self.begin()
-        except BaseException as error:
-            self.lock.release()
-            if isinstance(error, lmdb.Error):
-                raise self.failed(error) from error
-            raise
-        return self._txn
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._txn.abort()
-        self.lock.release()
-        if isinstance(error, lmdb.Error):
-            raise self.failed(error) from error
-
-    def failed(self, error: lmdb.Error) -> StoreFailed:
-        """What callers get for an error of LMDB, reported if it means damage."""
-        if isinstance(error, DAMAGE):
-            return self.damaged(str(error))
-        # A full disk shows as a short write, which LMDB calls an input/output error.
-        free_mb = shutil.disk_usage(self._path).free >> 20
-        return StoreFailed(f"{self._path}: the store failed: {error} ({free_mb} MB are free on its disk)")
-
-    def damaged(self, problem: str) -> StoreFailed:
-        failure = StoreFailed(f"{self._path}: the store is damaged: {problem}; `trisync verify` tells more")
-        if self.on_damage is not None:
-            self.on_damage(failure)
-        return failure
-
-    def begin(self) -> Transaction:
-        try:
-            return self._env.begin()
-        except lmdb.MapResizedError:
-            self._env.set_mapsize(0)
-            return self._env.begin()
-
-
 class LmdbChainStore:
     """A `ChainStore`. Reads from any thread; `commit` from one at a time."""
 
     def __init__(self, path: Path, env: lmdb.Environment, tables: Tables, lock: WriterLock | None) -> None:
         self._path, self._env, self._tables, self._lock = path, env, tables, lock
-        self._reading = _Reading(path, env)
+        self._reading = Reading(path, env)
         self._heads = self._read_heads()
+        self._commits = 0
 
     @classmethod
     def open(
@@ -222,6 +171,9 @@ class LmdbChainStore:
     def commit(self, update: ChainUpdate) -> None:
         """Writes all of `update` and waits for the disk. Raises StoreFailed with nothing changed."""
         try:
+            if self._commits % READER_CHECK_COMMITS == 0:
+                self._env.reader_check()
+            self._commits += 1
             while True:
                 try:
                     with self._env.begin(write=True) as txn:

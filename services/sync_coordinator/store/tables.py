@@ -30,8 +30,6 @@ SCHEMA_VERSION: Final = 2
 SCHEMA_KEY: Final = b"schema"
 GENESIS_KEY: Final = b"genesis"
 PIVOT_KEY: Final = b"pivot"
-"""The block whose state is whole."""
-
 HEAD_KEYS: Final[Mapping[HeadKind, bytes]] = {kind: b"head." + kind.value.encode() for kind in HeadKind}
 
 PUTS_PER_CALL: Final = 256
