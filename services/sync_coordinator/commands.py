@@ -41,6 +41,9 @@ DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 PROGRESS_EVERY_S: Final = 1.0
 
+LARGE_FILE_MB: Final = 256
+"""The pages of a file this long take more than a second."""
+
 T = TypeVar("T")
 
 
@@ -132,6 +135,9 @@ def verify_command(options: argparse.Namespace) -> int:
         except (StoreRefused, OSError):
             say("the store is in use or write-protected; its pages are not checked, only what they hold")
         else:
+            size_mb = (path / DATA_NAME).stat().st_size >> 20
+            if size_mb >= LARGE_FILE_MB:
+                say(f"checking the pages of the store's file, {size_mb} MB")
             for problem in check_structure(path / DATA_NAME):
                 raise CommandFailed(f"{path}: the store is damaged: {problem}")
         snapshot = stack.enter_context(store.snapshot())

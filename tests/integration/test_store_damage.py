@@ -97,6 +97,12 @@ def test_death_of_the_process_that_reads_first_is_told_in_the_one_line(path: Pat
         probe(path, writes=False)
 
 
+def test_page_that_cannot_be_read_is_told_in_the_words_of_who_read_first(path: Path):
+    overwrite_all(path / "data.mdb")
+    with pytest.raises(StoreRefused, match=r"the store is damaged: mdb_\w+: MDB_.*; put a copy back"):
+        probe(path, writes=True)
+
+
 def test_first_reader_leaves_the_store_as_it_is(path: Path):
     before = (path / "data.mdb").read_bytes()
     probe(path, writes=True)

@@ -14,7 +14,7 @@ from typing import IO
 import pytest
 
 from services.sync_coordinator.core.fork_choice import HeadKind, extend_blocks
-from services.sync_coordinator.store.chain_store import StoreRefused
+from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
 from services.sync_coordinator.store.data_file import check_structure
 from services.sync_coordinator.store.lmdb_store import READER_CHECK_COMMITS, LmdbChainStore
 from services.sync_coordinator.store.tables import Table
@@ -120,6 +120,20 @@ def test_readers_in_other_processes_follow_while_the_map_grows_under_them(tmp_pa
         assert ended(holder) == ["0"]
     assert (path / "data.mdb").stat().st_size > 8 * FIRST_MAP_BYTES
     assert_is_whole_up_to(path, CHAIN_LENGTH)
+
+
+def test_read_beside_a_held_view_fails_in_one_line_when_the_map_has_grown(tmp_path):
+    path = tmp_path / "chain"
+    LmdbChainStore.open(path, GENESIS, map_bytes=FIRST_MAP_BYTES).close()
+    reader = LmdbChainStore.open(path, GENESIS, read_only=True, map_bytes=FIRST_MAP_BYTES)
+    with reader.snapshot() as view:
+        with running("write", path, 300) as writer:
+            ended(writer)
+        with pytest.raises(StoreFailed, match="the store grew under a view of it"):
+            reader.canonical_hash(0)
+        assert view.count(Table.HEADERS) == 1
+    assert reader.canonical_hash(CHAIN_LENGTH) == CHAIN.head.hash
+    reader.close()
 
 
 def test_pages_that_a_killed_reader_held_are_used_again(tmp_path):

@@ -191,7 +191,11 @@ class LmdbChainStore:
         """One unchanging view for a long read. Caller's duty: no commit of this process meanwhile."""
         try:
             with self._reading.begin() as txn:
-                yield Snapshot(txn, self._tables)
+                self._reading.snapshots += 1
+                try:
+                    yield Snapshot(txn, self._tables)
+                finally:
+                    self._reading.snapshots -= 1
         except lmdb.Error as error:
             raise self._reading.failed(error) from error
 

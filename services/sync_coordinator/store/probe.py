@@ -24,7 +24,8 @@ WITHIN_S: Final = 60.0
 """How long the process may take; damage can make a read go in circles."""
 
 ENTRIES_AT_ENDS: Final = 32
-SPREAD_ENTRIES: Final = 64
+SPREAD_ENTRIES: Final = 16
+"""Of each table; on a slow disk each may cost a seek or two."""
 
 _FAILED: Final = 1
 _MAP_BYTES: Final = 1 << 30

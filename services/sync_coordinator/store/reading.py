@@ -25,6 +25,8 @@ class Reading:
 
     def __init__(self, path: Path, env: lmdb.Environment) -> None:
         self.lock = threading.Lock()
+        self.snapshots = 0
+        """Views that are held now: the map must not move under them."""
         self.on_damage: Callable[[StoreFailed], None] | None = None
         self._path, self._env = path, env
         self._txn: Transaction
@@ -61,8 +63,11 @@ class Reading:
         return failure
 
     def begin(self) -> Transaction:
+        """A read transaction. Raises StoreFailed when another process made the map larger under a held view."""
         try:
             return self._env.begin()
-        except lmdb.MapResizedError:
+        except lmdb.MapResizedError as error:
+            if self.snapshots:
+                raise StoreFailed(f"{self._path}: the store grew under a view of it; run this again") from error
             self._env.set_mapsize(0)
             return self._env.begin()
