@@ -13,7 +13,7 @@ from services.shared.runtime.faults import CannotContinue
 
 
 class RpcError(Exception):
-    """An error its caller hears about by status code and text. Its children are the keys of STATUS_OF."""
+    """An error its caller hears about by status code and text. Its children are keys of STATUS_OF."""
 
 
 class UnknownPeer(RpcError):
