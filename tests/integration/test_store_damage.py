@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import random
 import resource
 import shutil
@@ -21,8 +22,8 @@ from services.sync_coordinator.store.dumps import write_dump
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from services.sync_coordinator.store.probe import probe
 from tests.support.chain_maker import made_chain
-from tests.support.deadlines import DEADLINE_S
-from tests.support.processes import outcome_of, ready_pid, run_trisync, trisync
+from tests.support.deadlines import DEADLINE_S, until
+from tests.support.processes import ready_pid, run_trisync, trisync
 from tests.support.small_network import chain_blocks, write_genesis
 from tests.support.stack import in_one_loop
 from tests.support.store_process import GENESIS
@@ -33,6 +34,7 @@ pytestmark = pytest.mark.integration
 PAGE_BYTES: Final = 4096
 CHAIN = made_chain(1200)
 SEEDS = range(16)
+REFUSED: Final = "put a copy back, or remove the directory to sync again"
 
 
 @pytest.fixture(scope="module")
@@ -147,7 +149,7 @@ def prepared(tmp_path_factory: pytest.TempPathFactory) -> Path:
         (cut_off, "coordinator was killed by SIGBUS, as happens when its store is damaged; `trisync verify` tells"),
     ],
 )
-def test_node_whose_store_is_damaged_under_it_says_so_and_ends(
+def test_node_whose_store_is_damaged_under_it_says_so_and_is_not_started_on_it_again(
     prepared: Path, tmp_path: Path, spoil: Callable[[Path], None], said: str
 ):
     datadir = tmp_path / "data"
@@ -160,11 +162,13 @@ def test_node_whose_store_is_damaged_under_it_says_so_and_ends(
             await ready_pid(DataDir(datadir).run_dir / "gateway-0", "peer_gateway")
             spoil(store_path(datadir) / "data.mdb")
             await run_trisync("block", "7", "--datadir", datadir)
-            ended = await outcome_of(up)
-        assert ended.exit_code == 1
-        assert any(line.startswith(said) for line in ended.err), ended.err
-        assert "the store is damaged" in ended.err[-1]
-        assert "Traceback" not in "".join(log.read_text() for log in (datadir / "logs").glob("*.log"))
+            assert up.stderr is not None
+            async with asyncio.timeout(DEADLINE_S):
+                while not (line := (await up.stderr.readline()).decode()).startswith(said):
+                    assert line, "it ended without a word"
+            logs = datadir / "logs"
+            await until(lambda: REFUSED in (logs / "coordinator.log").read_text(), "the next start to be refused")
+            assert "Traceback" not in "".join(log.read_text() for log in logs.glob("*.log"))
 
     scenario()
 
