@@ -12,7 +12,7 @@ from typing import NamedTuple, assert_never
 import structlog
 
 from services.shared.ethwire.messages import GetBlockHeaders
-from services.shared.ethwire.types import Block, Body, Header, PeerId
+from services.shared.ethwire.types import Block, BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
@@ -213,6 +213,12 @@ class SyncDriver:
     def on_bodies(self, request_id: int, bodies: Sequence[Body]) -> None:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_bodies(request_id, bodies, self._loop.time()))
+
+    def on_receipts(self, request_id: int, receipts: Sequence[BlockReceipts]) -> None:
+        """Nothing asks for them yet."""
+
+    def on_node_data(self, request_id: int, entries: Sequence[StateEntry]) -> None:
+        """Nothing asks for it yet."""
 
     def on_request_lost(self, request_id: int) -> None:
         if self._downloader is not None:
