@@ -33,7 +33,7 @@ _SERIAL_BITS: Final = 48
 class IncompleteEntry:
     """One entry and those that wait for it. `value` is None until it arrives."""
 
-    __slots__ = ("depth", "hash", "kind", "order", "parents", "value", "waits_for")
+    __slots__ = ("depth", "hash", "kind", "more_parents", "order", "parent", "value", "waits_for")
 
     def __init__(self, reference: Reference, order: int) -> None:
         self.hash, self.kind, self.depth = reference
@@ -42,7 +42,20 @@ class IncompleteEntry:
         self.value: bytes | None = None
         self.waits_for = 0
         """References to entries that are not complete."""
-        self.parents: list[IncompleteEntry] = []
+        self.parent: IncompleteEntry | None = None
+        self.more_parents: list[IncompleteEntry] | None = None
+        """Few entries have more than one parent, and a list for each would keep the garbage collector busy."""
+
+    def add_parent(self, parent: IncompleteEntry) -> None:
+        if self.parent is None:
+            self.parent = parent
+        elif self.more_parents is None:
+            self.more_parents = [parent]
+        else:
+            self.more_parents.append(parent)
+
+    def parents(self) -> list[IncompleteEntry]:
+        return [*([self.parent] if self.parent else []), *(self.more_parents or ())]
 
 
 class StateTree:
@@ -136,7 +149,7 @@ class StateTree:
             child = self._add(reference)
         elif (child.kind, child.depth) != (reference.kind, reference.depth):
             self._reconcile(child, reference)
-        child.parents.append(parent)
+        child.add_parent(parent)
         parent.waits_for += 1
 
     def _add(self, reference: Reference) -> IncompleteEntry:
@@ -168,7 +181,7 @@ class StateTree:
             assert done.value is not None, "it has arrived"
             del self._entries[done.hash]
             self._on_complete(StateEntry(done.value, done.hash))
-            for parent in done.parents:
+            for parent in done.parents():
                 parent.waits_for -= 1
                 if not parent.waits_for:
                     complete.append(parent)

@@ -111,7 +111,7 @@ def _read_branch(buffer: bytes, at: int, end: int, kind: EntryKind, depth: int, 
         else:
             at = _read_child(buffer, at, end, kind, below, found)
     if end - at != 1 or buffer[at] != _EMPTY:
-        raise MalformedRlp("a branch has a value")
+        raise MalformedRlp("a branch does not end with an empty value")
 
 
 def _read_child(buffer: bytes, at: int, limit: int, kind: EntryKind, depth: int, found: list[Reference]) -> int:
