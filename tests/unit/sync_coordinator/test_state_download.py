@@ -75,7 +75,7 @@ def test_what_is_shared_with_the_old_state_stays_when_the_root_moves():
 
 
 def test_complete_entries_that_wait_are_stored_and_open_requests_are_stale_when_the_root_moves():
-    fetch = StateFetch(STATE.root, config=DownloaderConfig(state_commit=20))
+    fetch = StateFetch(STATE.root, config=DownloaderConfig(state_commit=20, max_waiting_commits=100))
     while fetch.commit is None:
         fetch.settle()
         fetch.answer_all(STATE.entries)
