@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 import rlp
 
-from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.hashing import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.types import StateEntry
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.sync_faults import SyncFailed, SyncFault
@@ -299,6 +299,7 @@ def test_nothing_more_is_asked_for_and_the_commit_is_still_answered_for_when_can
     fetch.store()
     assert not fetch.download.is_busy
     assert not fetch.download.is_complete
+    assert fetch.download.held == 0
 
 
 def test_download_is_over_when_a_commit_fails():
@@ -312,23 +313,38 @@ def test_download_is_over_when_a_commit_fails():
     assert fetch.download.advance(fetch.now) == []
 
 
-def test_code_with_the_bytes_of_a_node_does_not_vouch_for_what_is_below_the_node():
-    storage = {slot.to_bytes(32): slot + 1 for slot in range(40)}
-    below: dict[bytes, bytes] = {}
-    node = below[add_secure_trie({slot: rlp.encode(value) for slot, value in storage.items()}, below)]
-    plain = made_state({b"a" * 20: Account(code=node)})
-    state = made_state({b"a" * 20: Account(code=node), b"b" * 20: Account(storage=storage)})
-    for first in (b"a", b"b"):
-        fetch = StateFetch(state.root)
-        while not fetch.download.is_complete:
-            fetch.settle()
-            if fetch.commit is not None:
-                fetch.store()
-            for request in list(fetch.open.values()):
-                # The leaf of one account, and all below it, comes before the other's.
-                wanted = sorted(request.hashes, key=lambda entry: state.entries[entry].count(first * 3))
-                fetch.answer(request, entries_of(state.entries, wanted[:1]))
-        assert fetch.chain.state == state.entries
-    fetch = StateFetch(plain.root)
-    fetch.finish(plain.entries)
-    assert fetch.chain.state == plain.entries, "code that nobody needs as a node is complete in itself"
+STORAGE = {slot.to_bytes(32): slot + 1 for slot in range(40)}
+BELOW_NODE: dict[bytes, bytes] = {}
+NODE_HASH = add_secure_trie({slot: rlp.encode(value) for slot, value in STORAGE.items()}, BELOW_NODE)
+NODE = BELOW_NODE[NODE_HASH]
+
+
+@pytest.mark.parametrize(
+    "last",
+    [EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, NODE],
+    ids=["who-has-the-node", "who-has-the-code", "the-bytes-themselves"],
+)
+def test_code_with_the_bytes_of_a_node_does_not_vouch_for_what_is_below_the_node(last):
+    state = made_state({b"a" * 20: Account(code=NODE), b"b" * 20: Account(storage=STORAGE)})
+    fetch = StateFetch(state.root, [ALICE, BOB])
+    withheld = [entry_hash for entry_hash, value in state.entries.items() if last in value]
+    assert len(withheld) == 1
+    for _ in range(20):
+        fetch.settle()
+        if fetch.commit is not None:
+            fetch.store()
+        for request in list(fetch.open.values()):
+            wanted = [entry for entry in request.hashes if entry not in withheld]
+            if wanted:
+                fetch.answer(request, entries_of(state.entries, wanted))
+        fetch.now += 1.0
+    assert not fetch.download.is_complete
+    fetch.finish(state.entries)
+    assert fetch.chain.state == state.entries
+
+
+def test_code_with_the_bytes_of_a_node_is_complete_in_itself_when_nobody_needs_the_node():
+    state = made_state({b"a" * 20: Account(code=NODE), b"c" * 20: Account(code=b"other")})
+    fetch = StateFetch(state.root)
+    fetch.finish(state.entries)
+    assert fetch.chain.state == state.entries
