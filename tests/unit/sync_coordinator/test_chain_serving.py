@@ -168,11 +168,16 @@ def test_reply_stops_growing_once_it_reaches_the_soft_limit():
     ("answer", "read"), [(answer_bodies, "bodies"), (answer_receipts, "receipts"), (answer_node_data, "state_entries")]
 )
 def test_no_more_is_read_than_a_reply_holds(answer, read):
-    big, asked = b"\xba\x01\x00\x00" + bytes(65_536), []
+    big = b"\xba\x01\x00\x00" + bytes(65_536)
+    asked: list[BlockHash] = []
+
+    def found(hashes: Sequence[BlockHash]) -> list[bytes]:
+        asked.extend(hashes)
+        return [big for _ in hashes]
 
     class Counted(Served):
         def __init__(self) -> None:
-            setattr(self, read, lambda hashes: asked.extend(hashes) or [big for _ in hashes])
+            setattr(self, read, found)
 
     payload = answer(Counted(), [BlockHash(number.to_bytes(32)) for number in range(120)])
     assert len(split_list(payload)) == 32
