@@ -79,7 +79,8 @@ class StateDownload:
     def advance(self, now: float) -> list[SyncAction]:
         """One step: look below what arrived, hand out a commit, ask idle peers.
 
-        Raises SyncFailed when no peer can serve an entry, or one that is below the root is not what it must be.
+        Raises SyncFailed when no peer can serve an entry, once what is complete was handed out, or when an entry
+        below the root is not what it must be.
         """
         self._now = now
         if self._is_cancelled:
@@ -89,8 +90,14 @@ class StateDownload:
         except MalformedNode as problem:
             raise SyncFailed(SyncFault.INVALID_CHAIN, f"the state of root 0x{self._root.hex()}: {problem}") from problem
         self._queue.schedule_unordered(self._tree.take_new())
-        batch = self._commits.next_batch(self._run.next_request_id, now, flush=not len(self._tree))
-        return [*([batch] if batch is not None else []), *self._ask(now)]
+        asked = self._ask(now)
+        is_idle = not self._queue.open_requests and not self._tree.has_work
+        batch = self._commits.next_batch(self._run.next_request_id, now, flush=is_idle)
+        if batch is not None:
+            return [batch, *asked]
+        if is_idle and not self._commits.is_full and self._fetch.is_stuck():
+            raise SyncFailed(SyncFault.PEERS_UNAVAILABLE, f"no peer has {self._queue.pending} entries of the state")
+        return list(asked)
 
     def on_node_data(self, request_id: int, entries: Sequence[StateEntry], now: float) -> tuple[bool, PeerId | None]:
         """Take a peer's entries: whether somebody waits for them, and the peer if one of them was not asked for.
@@ -186,8 +193,6 @@ class StateDownload:
         if self._commits.is_full:
             return []
         given = self._fetch.assign(ASKED_PER_STEP, now)
-        if not given and not self._tree.has_work and self._fetch.is_stuck():
-            raise SyncFailed(SyncFault.PEERS_UNAVAILABLE, f"no peer has {self._queue.pending} entries of the state")
         self._may_ask_more = sum([len(reservation.parts) for reservation in given]) == ASKED_PER_STEP
         return [
             RequestNodeData(request_id, peer, [entry.hash for entry in entries])

@@ -119,6 +119,23 @@ def test_entry_is_asked_of_others_when_the_reply_is_empty_until_nobody_is_left()
     assert failure.value.fault is SyncFault.PEERS_UNAVAILABLE
 
 
+def test_what_is_complete_is_handed_out_before_nobody_is_left_to_ask():
+    fetch = StateFetch(STATE.root, config=DownloaderConfig())
+    while fetch.download.pulled < len(STATE) // 2:
+        fetch.settle()
+        fetch.answer_all(STATE.entries)
+    fetch.settle()
+    assert fetch.commit is None
+    fetch.leave(ALICE)
+    fetch.advance()
+    assert fetch.commit is not None, "nothing more comes, so it need not wait for more"
+    with pytest.raises(SyncFailed) as failure:
+        fetch.advance()
+    assert failure.value.fault is SyncFault.PEERS_UNAVAILABLE
+    fetch.store()
+    assert len(fetch.chain.state) > 100
+
+
 def wide_fetch(peers=(ALICE,), config=SMALL_COMMITS):
     """A download whose root is here and whose branches are asked for."""
     fetch = StateFetch(STATE.root, peers, config)
