@@ -16,6 +16,7 @@ class MemoryStore:
         self._chain = MemoryChain()
         self._receipts: dict[BlockHash, bytes] = {}
         self._seal_states: dict[BlockHash, bytes] = {}
+        self._pivot: BlockHash | None = None
 
     def header(self, block_hash: BlockHash) -> Header | None:
         return self._chain.header(block_hash)
@@ -66,12 +67,19 @@ class MemoryStore:
         return self._seal_states.get(block_hash)
 
     def state_entries(self, hashes: Sequence[bytes]) -> list[bytes | None]:
-        return [None for _ in hashes]
+        return [self._chain.state.get(entry_hash) for entry_hash in hashes]
+
+    def has_state(self, hashes: Sequence[bytes]) -> list[bool]:
+        return self._chain.has_state(hashes)
+
+    def pivot(self) -> BlockHash | None:
+        return self._pivot
 
     def commit(self, update: ChainUpdate) -> None:
         for header in update.forgotten:
             self._receipts.pop(header.hash, None)
             self._seal_states.pop(header.hash, None)
         self._chain._commit(update)
+        self._pivot = update.pivot or self._pivot
         self._receipts.update((header.hash, receipts_rlp) for header, receipts_rlp in update.receipts)
         self._seal_states.update((state.block_hash, state.value) for state in update.seal_states)

@@ -15,7 +15,8 @@ from pathlib import Path
 
 import pytest
 
-from services.shared.ethwire.types import Block, BlockHash
+from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.types import Block, BlockHash, StateEntry
 from services.sync_coordinator.core.fork_choice import (
     ChainUpdate,
     Heads,
@@ -176,6 +177,27 @@ class StoreContract:
         later = ChainUpdate(heads=store.heads(), seal_states=[SealState(number, block_hash, b"other")])
         store.commit(later)
         assert store.seal_state(block_hash) == b"other"
+
+    def test_state_entries_are_read_back_by_their_hash(self, store: ChainStore) -> None:
+        entries = [StateEntry(value, keccak256(value)) for value in (b"a node", b"code", b"a node above")]
+        hashes = [entry.hash for entry in entries]
+        assert store.has_state(hashes) == [False, False, False]
+        store.commit(ChainUpdate(heads=store.heads(), state_entries=entries[:2]))
+        assert store.state_entries([hashes[1], UNKNOWN, hashes[0], hashes[1]]) == [b"code", None, b"a node", b"code"]
+        assert store.has_state([*reversed(hashes), hashes[0]]) == [False, True, True, True]
+        store.commit(ChainUpdate(heads=store.heads(), state_entries=entries[1:]))
+        assert store.has_state(hashes) == [True, True, True]
+        assert store.has_state([]) == []
+
+    def test_pivot_is_kept_until_a_commit_names_another(self, store: ChainStore) -> None:
+        assert store.pivot() is None
+        update = extend_blocks(store, blocks_of(LIGHT))
+        store.commit(dataclasses.replace(update, pivot=LIGHT.headers[3].hash))
+        assert store.pivot() == LIGHT.headers[3].hash
+        store.commit(ChainUpdate(heads=store.heads()))
+        assert store.pivot() == LIGHT.headers[3].hash
+        store.commit(ChainUpdate(heads=store.heads(), pivot=LIGHT.headers[5].hash))
+        assert store.pivot() == LIGHT.headers[5].hash
 
     def test_update_is_not_seen_before_it_is_committed(self, store: ChainStore) -> None:
         extend_blocks(store, blocks_of(LIGHT))

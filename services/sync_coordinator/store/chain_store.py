@@ -69,6 +69,10 @@ class ChainStore(ChainView, Protocol):
         """Trie nodes and code by their hash, as `bodies`."""
         ...
 
+    def pivot(self) -> BlockHash | None:
+        """The block whose whole state is in the store, once a fast sync has brought one."""
+        ...
+
     def commit(self, update: ChainUpdate) -> None:
         """Applies all of `update`: deletes first, then what it adds; what is there already is written again.
 
