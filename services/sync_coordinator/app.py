@@ -50,8 +50,9 @@ from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
 from services.sync_coordinator.edges.sync_explainer import SyncExplainer
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.node import NodeParts, SyncNode
-from services.sync_coordinator.store.chain_store import StoreRefused
+from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
+from services.sync_coordinator.store.probe import probe
 
 STOP_GRACE_S: Final = 0.5
 """How long open calls may take to end at shutdown; streams of gateways end at once and are dialled again."""
@@ -81,6 +82,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
+                tasks.create_task(_end_when_damaged(chain.store), name="store-damage")
                 links, node = _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
@@ -105,6 +107,22 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
 
 def _stop_tasks() -> NoReturn:
     raise _Stopped
+
+
+async def _end_when_damaged(store: LmdbChainStore) -> NoReturn:
+    """A store that cannot be read any more ends the service, whoever met the damage. Raises StoreFailed."""
+    loop = asyncio.get_running_loop()
+    failure: asyncio.Future[StoreFailed] = loop.create_future()
+
+    def settle(found: StoreFailed) -> None:
+        if not failure.done():
+            failure.set_result(found)
+
+    def report(found: StoreFailed) -> None:
+        loop.call_soon_threadsafe(settle, found)
+
+    store.on_damage(report)
+    raise await failure
 
 
 @dataclass(frozen=True, slots=True)
@@ -134,7 +152,7 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
     except (GenesisInvalid, UnknownNetwork, SealCheckRefused) as problem:
         raise ConfigInvalid(str(problem)) from problem
     try:
-        store = LmdbChainStore.open(store_path(config.datadir), genesis.header)
+        store = LmdbChainStore.open(store_path(config.datadir), genesis.header, probe=probe)
     except StoreRefused as problem:
         raise StartRefused(str(problem)) from problem
     feed_reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed-reader")

@@ -31,13 +31,18 @@ from services.sync_coordinator.store.environment import DATA_NAME
 from services.sync_coordinator.store.file_block import DumpInvalid
 from services.sync_coordinator.store.file_import import import_file
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, Snapshot, store_path
+from services.sync_coordinator.store.probe import probe
+from services.sync_coordinator.store.problems import MAX_PROBLEMS, Problem
 from services.sync_coordinator.store.tables import HEAD_KEYS, Table, number_key
-from services.sync_coordinator.store.verify import MAX_PROBLEMS, Problem, StoreCheck
+from services.sync_coordinator.store.verify import StoreCheck
 from services.sync_coordinator.store.writer_lock import WriterLock
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
 PROGRESS_EVERY_S: Final = 1.0
+
+LARGE_FILE_MB: Final = 256
+"""The pages of a file this long take more than a second."""
 
 T = TypeVar("T")
 
@@ -62,13 +67,13 @@ class Progress:
     def seconds(self) -> float:
         return max(time.monotonic() - self._started, 1e-3)
 
-    def show(self, done: int, total: int, head: Header | None = None) -> None:
+    def show(self, done: int, total: int, head: Header | None = None, what: str = "blocks") -> None:
         if time.monotonic() < self._next_at:
             return
         self._next_at = time.monotonic() + PROGRESS_EVERY_S
         at = "" if head is None else f", head {head.number} 0x{head.hash.hex()[:8]}…"
         share = 100 * done // max(total, 1)
-        say(f"{self._verb} {done} of {total} blocks ({share} %, {done / self.seconds:.0f} blocks/s){at}")
+        say(f"{self._verb} {done} of {total} {what} ({share} %, {done / self.seconds:.0f} {what}/s){at}")
 
 
 def say(line: str) -> None:
@@ -130,6 +135,9 @@ def verify_command(options: argparse.Namespace) -> int:
         except (StoreRefused, OSError):
             say("the store is in use or write-protected; its pages are not checked, only what they hold")
         else:
+            size_mb = (path / DATA_NAME).stat().st_size >> 20
+            if size_mb >= LARGE_FILE_MB:
+                say(f"checking the pages of the store's file, {size_mb} MB")
             for problem in check_structure(path / DATA_NAME):
                 raise CommandFailed(f"{path}: the store is damaged: {problem}")
         snapshot = stack.enter_context(store.snapshot())
@@ -164,15 +172,18 @@ async def _verify(snapshot: Snapshot, rules: ChainRules, seals: SealCheck) -> in
 
     check = StoreCheck(snapshot, rules, seals, report)
     try:
-        count = await check.run(progress.show)
+        verified = await check.run(lambda done, total, what: progress.show(done, total, what=what))
     finally:
         await seals.close()
     if check.problems:
         more = " or more" if check.problems >= MAX_PROBLEMS else ""
-        raise CommandFailed(f"the store is bad: {check.problems}{more} problems in {count} blocks")
+        raise CommandFailed(f"the store is bad: {check.problems}{more} problems in {verified.headers} blocks")
     head_hash = snapshot.get(Table.META, HEAD_KEYS[HeadKind.HEADER]) or b""
     head_number = int.from_bytes(snapshot.get(Table.NUMBERS, head_hash) or b"")
-    print(f"verified {count} blocks, head {head_number} 0x{head_hash.hex()}")
+    if verified.unjudged_seal_states:
+        say(f"{verified.unjudged_seal_states} stored seal states were not judged, because the seals were not")
+    state = f" and {verified.state_entries} state entries" if verified.state_entries else ""
+    print(f"verified {verified.headers} blocks{state}, head {head_number} 0x{head_hash.hex()}")
     return DONE
 
 
@@ -209,7 +220,7 @@ def _seals(options: argparse.Namespace, genesis: Genesis) -> SealCheck:
 
 @contextlib.contextmanager
 def _opened(options: argparse.Namespace, genesis: Genesis, *, read_only: bool = False) -> Iterator[LmdbChainStore]:
-    store = LmdbChainStore.open(store_path(options.datadir), genesis.header, read_only=read_only)
+    store = LmdbChainStore.open(store_path(options.datadir), genesis.header, read_only=read_only, probe=probe)
     try:
         yield store
     finally:

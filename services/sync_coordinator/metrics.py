@@ -33,7 +33,12 @@ class CoordinatorMetrics:
             ["kind", "asker"],
             registry=registry,
         )
-        self.items = Counter("coordinator_items", "Headers and bodies received.", ["kind"], registry=registry)
+        self.items = Counter(
+            "coordinator_items",
+            "Headers, bodies, receipt lists and state entries received.",
+            ["kind"],
+            registry=registry,
+        )
         self.imported_blocks = Counter(
             "coordinator_imported", "Headers and blocks committed to the store.", ["kind"], registry=registry
         )

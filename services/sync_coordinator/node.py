@@ -12,7 +12,7 @@ from blocksync.v1 import coordinator_pb2, gateway_link_pb2
 
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence
-from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
+from services.shared.ethwire.types import Announce, Block, BlockHash, BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
@@ -188,6 +188,18 @@ class SyncNode:
                 self._parts.fetch.on_bodies(request_id, bodies)
             case Asker.DOWNLOADER:
                 self._parts.driver.on_bodies(request_id, bodies)
+
+    def receipts_arrived(self, request_id: int, peer: PeerId, receipts: Sequence[BlockReceipts]) -> None:
+        asker = self._parts.router.take(request_id, peer)
+        self._count_reply("receipts", asker, len(receipts))
+        if asker is Asker.DOWNLOADER:
+            self._parts.driver.on_receipts(request_id, receipts)
+
+    def node_data_arrived(self, request_id: int, peer: PeerId, entries: Sequence[StateEntry]) -> None:
+        asker = self._parts.router.take(request_id, peer)
+        self._count_reply("node_data", asker, len(entries))
+        if asker is Asker.DOWNLOADER:
+            self._parts.driver.on_node_data(request_id, entries)
 
     def reply_unreadable(self, request_id: int, peer: PeerId, fault: PeerFault) -> None:
         self._parts.asker.drop(peer, fault.offence, str(fault))

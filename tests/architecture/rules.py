@@ -27,6 +27,12 @@ CORE_SHARED: Final = ("services.shared.ethwire", "services.shared.chainspec")
 CLIENT_SHARED: Final = ("services.shared.chainspec",)
 """What `trisync` may use of the services: it reaches them by their RPCs."""
 
+STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
+"""What the coordinator may know of its store, so that another one can take its place."""
+
+STORE_COMPOSITIONS: Final = frozenset({"sync_coordinator/app.py", "sync_coordinator/commands.py"})
+"""Where the store is chosen, and where its files are worked on."""
+
 BANNED_NAMES: Final = re.compile(r"(Manager|Handler|Helper|Util|Utils|Base|Impl)$|^(Data|Info|Process)$")
 
 BANNED_FILES: Final = frozenset({"manager", "handler", "helper", "helpers", "util", "utils", "base", "impl", "info"})
@@ -61,6 +67,19 @@ def foreign_imports(source: Path, services: Path) -> set[str]:
 def client_imports_of_services(source: Path) -> set[str]:
     """Imports by `trisync` of more of the services than it may use."""
     return {name for name in imports(source) if name.startswith("services") and not _is_within(name, CLIENT_SHARED)}
+
+
+def store_imports(source: Path, services: Path) -> set[str]:
+    """Imports of what keeps the chain, beside the contract and its errors, outside the store and the compositions."""
+    relative = source.relative_to(services)
+    if relative.parts[:2] == ("sync_coordinator", "store") or str(relative) in STORE_COMPOSITIONS:
+        return set()
+    within = "services.sync_coordinator.store"
+    return {
+        name
+        for name in imports(source)
+        if _is_within(name, ("lmdb",)) or (_is_within(name, (within,)) and not _is_within(name, STORE_CONTRACT))
+    }
 
 
 def stray_shared_modules(services: Path) -> list[str]:

@@ -38,6 +38,11 @@ def test_client_reaches_services_by_their_rpcs_only(source: Path):
     assert rules.client_imports_of_services(source) == set()
 
 
+@pytest.mark.parametrize("source", sorted((SERVICES / "sync_coordinator").glob("**/*.py")), ids=name_of)
+def test_coordinator_knows_its_store_by_the_contract_only(source: Path):
+    assert rules.store_imports(source, SERVICES) == set()
+
+
 def test_shared_has_four_rooms_and_no_modules_of_its_own():
     assert rules.stray_shared_modules(SERVICES) == []
 

@@ -111,3 +111,15 @@ def test_name_that_says_nothing_is_found(tmp_path: Path, name: str):
 
 def test_work_put_off_is_found(tmp_path: Path):
     assert rules.unfinished_marks(plant(tmp_path / "a.py", "x = 1\n# TO" + "DO: later\n")) == [2]
+
+
+def test_import_of_lmdb_or_of_the_store_behind_the_contract_is_found(services: Path):
+    for folder in ("edges", "store"):
+        (services / "sync_coordinator" / folder).mkdir(parents=True)
+    text = "import lmdb\nfrom services.sync_coordinator.store.lmdb_store import LmdbChainStore"
+    source = plant(services / "sync_coordinator/edges/block_import.py", text)
+    assert {name.split(".")[0] for name in rules.store_imports(source, services)} == {"lmdb", "services"}
+    plant(source, "from services.sync_coordinator.store.chain_store import ChainStore")
+    assert rules.store_imports(source, services) == set()
+    for allowed in ("store/lmdb_store.py", "app.py"):
+        assert rules.store_imports(plant(services / "sync_coordinator" / allowed, text), services) == set()

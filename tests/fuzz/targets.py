@@ -9,10 +9,18 @@ from tests.fuzz.discovery_targets import discovery_targets
 from tests.fuzz.eth_targets import eth_targets
 from tests.fuzz.link_targets import link_targets
 from tests.fuzz.seal_targets import seal_targets
+from tests.fuzz.state_targets import state_targets
 from tests.fuzz.target import Target
 
 
 @cache
 def all_targets() -> dict[str, Target]:
-    targets = [*link_targets(), *eth_targets(), *contract_targets(), *discovery_targets(), *seal_targets()]
+    targets = [
+        *link_targets(),
+        *eth_targets(),
+        *contract_targets(),
+        *discovery_targets(),
+        *seal_targets(),
+        *state_targets(),
+    ]
     return {target.name: target for target in targets}

@@ -26,8 +26,9 @@ from services.sync_coordinator.edges.seal_pool import SealPool
 from services.sync_coordinator.edges.seal_process import SealProcess
 from services.sync_coordinator.edges.seal_workers import NoSeal, SealCheck
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.problems import Problem
 from services.sync_coordinator.store.tables import Table, block_key
-from services.sync_coordinator.store.verify import Problem, StoreCheck
+from services.sync_coordinator.store.verify import StoreCheck
 from tests.support.clique_chain import (
     EMPTY_BODY_RLP,
     CliqueMaker,
@@ -80,7 +81,7 @@ async def problems_of(path: Path) -> list[Problem]:
     seals = CliqueSeals(GENESIS.spec.clique_epoch_blocks, SealPool(1))
     try:
         with store.snapshot() as snapshot:
-            await StoreCheck(snapshot, RULES, seals, found.append).run(lambda done, total: None)
+            await StoreCheck(snapshot, RULES, seals, found.append).run(lambda *_: None)
     finally:
         await seals.close()
         store.close()

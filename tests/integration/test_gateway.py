@@ -12,7 +12,7 @@ from services.peer_gateway.core.request_book import MAX_OUTSTANDING
 from services.peer_gateway.edges.dialler import Dialler
 from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.ethwire.disconnect_reason import DisconnectReason
-from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
@@ -26,7 +26,9 @@ from services.shared.ethwire.messages import (
     NodeData,
     Receipts,
 )
-from services.shared.ethwire.types import Announce
+from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_list
+from services.shared.ethwire.roots import ordered_trie_root
+from services.shared.ethwire.types import Announce, BlockHash
 from services.shared.rpc.convert import big_from_bytes, headers_query_to_proto
 from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, NETWORK_ID, gateway_under_test, in_loop
@@ -124,6 +126,46 @@ async def test_replies_reach_the_coordinator_with_request_id_bytes_and_digests()
         assert list(bodies.bodies_rlp) == CHAIN.bodies_rlp[3:13]
         expected = b"".join(header.transactions_root + header.uncles_hash for header in CHAIN.headers[3:13])
         assert bodies.roots == expected
+
+
+@in_loop
+async def test_receipts_and_state_entries_reach_the_coordinator_with_what_was_computed_of_them():
+    bloom = bytes(range(256))
+    receipt = join_list([b"\x01", encode_uint(21_000), encode_string(bloom), b"\xc0"])
+    lists, values = [join_list([receipt]), b"\xc0"], [b"code", b"node"]
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        gateway.ask(peer, 7, receipts=gateway_link_pb2.HashList(hashes=bytes(96)))
+        gateway.ask(peer, 8, node_data=gateway_link_pb2.HashList(hashes=b"".join(map(keccak256, values))))
+        assert await peer.receive(GetReceipts) == GetReceipts([BlockHash(bytes(32))] * 3)
+        assert await peer.receive(GetNodeData) == GetNodeData([keccak256(value) for value in values])
+        peer.send(NodeData(values[1:]))
+        peer.send(Receipts(lists))
+        entries = await gateway.coordinator.bulk.next("node_data")
+        assert (entries.request_id, list(entries.values), entries.hashes) == (8, values[1:], keccak256(values[1]))
+        receipts = await gateway.coordinator.bulk.next("receipts")
+        assert (receipts.request_id, list(receipts.receipts_rlp)) == (7, lists)
+        assert receipts.roots == ordered_trie_root([receipt]) + EMPTY_TRIE_ROOT
+        assert (receipts.blooms, list(receipts.gas_used)) == (bloom + bytes(256), [21_000, 0])
+
+
+@pytest.mark.parametrize(
+    ("query", "reply", "reason"),
+    [
+        ("node_data", NodeData([b"not what was asked for"]), DisconnectReason.USELESS_PEER),
+        ("receipts", Receipts([b"\xc0", b"\xc0"]), DisconnectReason.USELESS_PEER),
+        ("receipts", Receipts([b"\xc1\xc0"]), DisconnectReason.SUBPROTOCOL_ERROR),
+    ],
+    ids=["foreign-entry", "too-many-lists", "no-receipt"],
+)
+@in_loop
+async def test_peer_is_dropped_when_its_receipts_or_state_entries_are_not_what_was_asked_for(query, reply, reason):
+    async with gateway_under_test() as gateway:
+        peer = await gateway.joined()
+        gateway.ask(peer, 7, **{query: gateway_link_pb2.HashList(hashes=keccak256(b"asked for"))})
+        await peer.receive(GetNodeData if query == "node_data" else GetReceipts)
+        peer.send(reply)
+        assert await peer.refusal() is reason
 
 
 @in_loop

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import TypeVar
 
 import pytest
@@ -20,12 +21,15 @@ from services.shared.ethwire.messages import (
     NodeData,
     Receipts,
 )
-from services.shared.ethwire.types import Announce, BlockHash
+from services.shared.ethwire.types import Announce, Block, BlockHash, StateEntry
+from services.sync_coordinator.core.fork_choice import extend_blocks
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest, until_shown
 from tests.support.deadlines import until
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.small_network import NETWORK_ID, chain_blocks, next_block, peer_chain
 from tests.support.stack import Stack, in_one_loop, running_stack
+from tests.support.state_trie import seeded_state
 from tests.support.wire import local_node
 from trisync.node_status import SyncAnswer, SyncMode
 
@@ -217,6 +221,32 @@ async def test_questions_are_answered_from_the_chain_when_it_is_synced() -> None
         empty_list = b"\xc0"
         assert await ask(bob, GetReceipts([*wanted, UNKNOWN_HASH]), Receipts) == Receipts([empty_list] * 100)
         assert await ask(bob, GetNodeData([HEAD.state_root]), NodeData) == NodeData([])
+
+
+@in_one_loop
+async def test_state_and_receipts_that_the_store_holds_are_served() -> None:
+    state = seeded_state(1, 300)
+    receipts = {
+        header.hash: bytes((0xC0 + header.number % 3,)) + b"\xc0" * (header.number % 3)
+        for header in CHAIN.headers[1:40]
+    }
+    async with running_stack() as stack:
+        await stack.coordinator.stop()
+        store = LmdbChainStore.open(store_path(stack.datadir), None)
+        blocks = [Block(header, body) for header, body in zip(CHAIN.headers, CHAIN.bodies_rlp, strict=True)][1:40]
+        update = extend_blocks(store, blocks, receipts)
+        entries = [StateEntry(value, entry_hash) for entry_hash, value in state.entries.items()]
+        store.commit(dataclasses.replace(update, state_entries=entries, pivot=blocks[-1].header.hash))
+        store.close()
+        await stack.coordinator.start()
+        bob = await dial_in(stack.enode, "bob", GENESIS_ONLY)
+        wanted = [UNKNOWN_HASH, *state.entries]
+        known = list(state.entries.values())
+        assert await ask(bob, GetNodeData(wanted[:200]), NodeData) == NodeData(known[:199])
+        assert await ask(bob, GetNodeData(wanted[:600]), NodeData) == NodeData(known[:383])
+        asked = [UNKNOWN_HASH, *receipts]
+        assert await ask(bob, GetReceipts(asked), Receipts) == Receipts(list(receipts.values()))
+        assert bob.is_connected
 
 
 @in_one_loop

@@ -112,13 +112,14 @@ class Child:
         self.facts = facts
         return True
 
-    def _reason(self) -> str:
-        """The last line the service wrote since it was started."""
+    def last_line(self) -> str:
+        """What the service wrote last since it was started; empty if nothing."""
         with self.plan.log_path.open("rb") as log:
             size = log.seek(0, os.SEEK_END)
             log.seek(max(self._log_start, size - REASON_TAIL_BYTES))
             lines = log.read().decode(errors="replace").strip().splitlines()
-        if lines:
-            return lines[-1]
+        return lines[-1] if lines else ""
+
+    def _reason(self) -> str:
         assert self._process is not None
-        return f"{self.plan.name} ended with code {self._process.returncode} and said nothing"
+        return self.last_line() or f"{self.plan.name} ended with code {self._process.returncode} and said nothing"

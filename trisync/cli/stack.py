@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import random
+import signal
 from collections.abc import Callable, Coroutine, Iterable
 from typing import Any, Final, NoReturn
 
 from trisync.cli.child import Child, ChildFailed
-from trisync.cli.failures import BAD_USAGE
+from trisync.cli.failures import BAD_USAGE, FAILED
 from trisync.cli.plan import StackPlan
 from trisync.cli.waiting import first_of
 
@@ -25,6 +26,9 @@ LONGEST_RESTART_S: Final = 10.0
 
 STEADY_AFTER_S: Final = 30.0
 """A service that ran this long starts again with the first delay."""
+
+MEMORY_FAULTS: Final = (signal.SIGSEGV, signal.SIGBUS, signal.SIGABRT)
+"""How a process ends that reads a damaged file through its memory."""
 
 RESTARTS_THAT_FAIL: Final = 5
 """A service that cannot be started again this often in a row ends the stack."""
@@ -96,7 +100,7 @@ class Stack:
             child.kill_group()
             if loop.time() - started > STEADY_AFTER_S:
                 delay_s, failures = FIRST_RESTART_S, 0
-            self._say(f"{child.plan.name} {_describe_end(code)}; starting it again in {delay_s:.1f} s")
+            self._say(f"{child.plan.name} {_describe_end(child, code)}; starting it again in {delay_s:.1f} s")
             await asyncio.sleep(delay_s * self._rng.uniform(0.8, 1.0))
             delay_s, started = min(2 * delay_s, LONGEST_RESTART_S), loop.time()
             before = child.facts.get("enode")
@@ -133,5 +137,10 @@ async def _wait_ended(children: Iterable[Child], patience_s: float) -> None:
         wait.cancel()
 
 
-def _describe_end(code: int) -> str:
-    return f"was killed by signal {-code}" if code < 0 else f"ended with code {code}"
+def _describe_end(child: Child, code: int) -> str:
+    if code >= 0:
+        return f"ended with code {code}: {child.last_line()}" if code == FAILED else f"ended with code {code}"
+    if -code in MEMORY_FAULTS:
+        name = signal.Signals(-code).name
+        return f"was killed by {name}, as happens when its store is damaged; `trisync verify` tells"
+    return f"was killed by signal {-code}"

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Final, NamedTuple
 
-from services.shared.ethwire.bodies import body_roots_steps, receipts_root_steps
+from services.shared.ethwire.bodies import BLOOM_BYTES, GAS_BYTES, body_roots_steps, receipt_totals_steps
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
 from services.shared.ethwire.roots import NODE_COST, Steps, WorkMeter, keccak_steps
 
@@ -18,6 +18,8 @@ PART_BYTES: Final = 4 * 1024 * 1024
 
 UNASKED_BYTES: Final = PART_BYTES
 """A larger message that nobody asked for does not cross: no client makes one, and it would fill the link."""
+
+RECEIPTS_DIGEST_BYTES: Final = 32 + GAS_BYTES + BLOOM_BYTES
 
 Reply = BlockHeaders | BlockBodies | Receipts | NodeData
 """The messages that answer a question of ours."""
@@ -34,7 +36,7 @@ def digest_slices(reply: Reply) -> Iterator[bytes]:
     """The digests of a reply's items, joined, one slice of work per step; a slice within a huge item is empty.
 
     A header and a state value have their hash (32 bytes), a body its transactions root and uncles hash
-    (64), a receipt list its root (32). Raises MalformedRlp for an item of a wrong shape.
+    (64), a receipt list its root, gas used and bloom (296). Raises MalformedRlp for an item of a wrong shape.
     """
     digest_steps, meter = _DIGEST_STEPS[type(reply)], WorkMeter()
     done: list[bytes] = []
@@ -52,6 +54,27 @@ def digest_slices(reply: Reply) -> Iterator[bytes]:
             yield b"".join(done)
             done.clear()
     yield b"".join(done)
+
+
+class ReceiptDigests(NamedTuple):
+    """The digests of receipt lists, one list of each kind."""
+
+    roots: bytes
+    """32 bytes each, joined."""
+    gas_used: Sequence[int]
+    blooms: bytes
+    """256 bytes each, joined."""
+
+
+def split_receipt_digests(digests: bytes) -> ReceiptDigests:
+    """The digests of receipt lists, which `digest_slices` joined, apart."""
+    starts = range(0, len(digests), RECEIPTS_DIGEST_BYTES)
+    gas_at = [start + 32 for start in starts]
+    return ReceiptDigests(
+        b"".join([digests[start : start + 32] for start in starts]),
+        [int.from_bytes(digests[at : at + GAS_BYTES]) for at in gas_at],
+        b"".join([digests[start + 32 + GAS_BYTES : start + RECEIPTS_DIGEST_BYTES] for start in starts]),
+    )
 
 
 def cut_parts(items: Sequence[bytes], digests: bytes, limit_bytes: int = PART_BYTES) -> list[ReplyPart]:
@@ -75,9 +98,14 @@ def _body_digest_steps(body_rlp: bytes, meter: WorkMeter) -> Steps[bytes]:
     return body.transactions_root + body.uncles_hash
 
 
+def _receipts_digest_steps(receipts_rlp: bytes, meter: WorkMeter) -> Steps[bytes]:
+    root, bloom, gas_used = yield from receipt_totals_steps(receipts_rlp, meter)
+    return root + gas_used.to_bytes(GAS_BYTES) + bloom
+
+
 _DIGEST_STEPS: Final[Mapping[type[Reply], Callable[[bytes, WorkMeter], Steps[bytes]]]] = {
     BlockHeaders: keccak_steps,
     BlockBodies: _body_digest_steps,
-    Receipts: receipts_root_steps,
+    Receipts: _receipts_digest_steps,
     NodeData: keccak_steps,
 }

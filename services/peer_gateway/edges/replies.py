@@ -8,7 +8,7 @@ from typing import Final, NamedTuple
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
-from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts
+from services.peer_gateway.core.reply_decoding import ReplyPart, cut_parts, split_receipt_digests
 from services.peer_gateway.core.request_book import (
     ANSWER_OF,
     Asked,
@@ -127,5 +127,7 @@ def _to_proto(kind: type[Reply], part: ReplyPart, place: _Place) -> wire.BulkReq
     if kind is BlockBodies:
         return wire.BulkRequest(bodies=wire.BodiesReply(bodies_rlp=items, roots=digests, **where))
     if kind is Receipts:
-        return wire.BulkRequest(receipts=wire.ReceiptsReply(receipts_rlp=items, roots=digests, **where))
+        roots, gas_used, blooms = split_receipt_digests(digests)
+        reply = wire.ReceiptsReply(receipts_rlp=items, roots=roots, blooms=blooms, gas_used=gas_used, **where)
+        return wire.BulkRequest(receipts=reply)
     return wire.BulkRequest(node_data=wire.NodeDataReply(values=items, hashes=digests, **where))

@@ -7,7 +7,7 @@ as a string whose content is the trie's value; an old one is a list and is that 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import NamedTuple
+from typing import Final, NamedTuple
 
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
@@ -27,13 +27,20 @@ from services.shared.ethwire.roots import (
     WorkMeter,
     finish,
     keccak_steps,
-    ordered_trie_root,
     ordered_trie_root_steps,
 )
 from services.shared.ethwire.types import Body, Header
 
-BLOOM_BYTES = 256
+BLOOM_BYTES: Final = 256
 """Size of the bloom in a header and in a receipt (Yellow Paper, section 4.3.1)."""
+
+GAS_BYTES: Final = 8
+"""Width of an amount of gas."""
+
+RECEIPT_COST: Final = 640
+"""What reading a receipt costs beside its place in the trie, in bytes hashed."""
+
+_BLOOM_PREFIX: Final = encode_length(BLOOM_BYTES, 0x80)
 
 
 class ReceiptTotals(NamedTuple):
@@ -93,30 +100,27 @@ def join_block(header_rlp: bytes, body_rlp: bytes) -> bytes:
     return encode_length(len(block), 0xC0) + block
 
 
-def receipts_root(receipts_rlp: bytes) -> bytes:
-    """Root of one block's list of receipts."""
-    return finish(receipts_root_steps(receipts_rlp, WorkMeter()))
-
-
-def receipts_root_steps(receipts_rlp: bytes, meter: WorkMeter) -> Steps[bytes]:
-    """`receipts_root`, which the result is, in steps."""
-    start, end = whole_list(receipts_rlp)
-    return (yield from ordered_trie_root_steps(_trie_values(receipts_rlp, start, end), meter))
-
-
 def receipt_totals(receipts_rlp: bytes) -> ReceiptTotals:
-    """Root, joined bloom and gas used of one block's list of receipts."""
+    """Root, joined bloom and gas used of one block's list of receipts. Raises MalformedRlp on any other shape."""
+    return finish(receipt_totals_steps(receipts_rlp, WorkMeter()))
+
+
+def receipt_totals_steps(receipts_rlp: bytes, meter: WorkMeter) -> Steps[ReceiptTotals]:
+    """`receipt_totals`, which the result is, in steps."""
     start, end = whole_list(receipts_rlp)
     values = _trie_values(receipts_rlp, start, end)
     bloom, gas_used = 0, 0
     for value in values:
+        if meter.is_due(RECEIPT_COST):
+            yield
         receipt = value if value[0] >= 0xC0 else value[1:]
         fields = split_list(receipt, most=4)
-        if len(fields) != 4 or len(fields[2]) != BLOOM_BYTES + 3:
+        if len(fields) != 4 or fields[2][:3] != _BLOOM_PREFIX:
             raise MalformedRlp("a receipt is not a status, gas, a bloom and logs")
-        gas_used = uint_payload(fields[1], max_bytes=8)
+        gas_used = uint_payload(fields[1], max_bytes=GAS_BYTES)
         bloom |= int.from_bytes(fields[2][3:])
-    return ReceiptTotals(ordered_trie_root(values), bloom.to_bytes(BLOOM_BYTES), gas_used)
+    root = yield from ordered_trie_root_steps(values, meter)
+    return ReceiptTotals(root, bloom.to_bytes(BLOOM_BYTES), gas_used)
 
 
 def _body_spans(body_rlp: bytes) -> tuple[int, int, int]:

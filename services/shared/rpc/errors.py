@@ -9,9 +9,11 @@ from typing import Any, Final, NoReturn, cast
 import grpc
 import grpc.aio
 
+from services.shared.runtime.faults import CannotContinue
+
 
 class RpcError(Exception):
-    """An error its caller hears about by status code and text. Its children are the keys of STATUS_OF."""
+    """An error its caller hears about by status code and text. Its children are keys of STATUS_OF."""
 
 
 class UnknownPeer(RpcError):
@@ -59,6 +61,7 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreDamaged: grpc.StatusCode.DATA_LOSS,
+    CannotContinue: grpc.StatusCode.DATA_LOSS,
     LinkReplaced: grpc.StatusCode.ABORTED,
 }
 

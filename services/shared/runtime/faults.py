@@ -1,4 +1,4 @@
-"""Reasons for a service not to start; each becomes one line on stderr and an exit code."""
+"""Reasons for a service not to start, or not to go on; each becomes one line on stderr and an exit code."""
 
 from __future__ import annotations
 
@@ -9,3 +9,7 @@ class StartRefused(Exception):
 
 class ConfigInvalid(ValueError):
     """A flag or variable breaks its rule. The text names the value, the rule, and what to do. Exit code 2."""
+
+
+class CannotContinue(Exception):
+    """What the service works with has failed under it: its disk, its files. Exit code 1."""

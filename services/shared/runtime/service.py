@@ -16,7 +16,7 @@ from typing import Any, Final, Generic, TypeVar
 import uvloop
 
 from services.shared.runtime.config import read_config
-from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.shared.runtime.faults import CannotContinue, ConfigInvalid, StartRefused
 from services.shared.runtime.logs import configure_logs, get_log
 from services.shared.runtime.memory import settle_memory
 from services.shared.runtime.process_options import ProcessOptions
@@ -81,6 +81,7 @@ def run_service(
 async def _supervise(service: str, run: Callable[[ServiceContext[C]], Awaitable[None]], config: C) -> int:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
+    loop.set_exception_handler(_on_callback_failed)
     for number in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(number, _on_signal, stop)
     parent_watch = _watch_parent(stop) if config.stop_with_parent else None
@@ -105,6 +106,15 @@ async def _supervise(service: str, run: Callable[[ServiceContext[C]], Awaitable[
         stopping.cancel()
         if parent_watch is not None:
             parent_watch.cancel()
+
+
+def _on_callback_failed(loop: asyncio.AbstractEventLoop, context: dict[str, Any]) -> None:
+    """A failure of what the service works with is one line, also in a timer; bugs keep their traceback."""
+    problem = context.get("exception")
+    if isinstance(problem, CannotContinue):
+        get_log("runtime").error("cannot continue", why=str(problem))
+    else:
+        loop.default_exception_handler(context)
 
 
 def _on_signal(stop: asyncio.Event) -> None:
@@ -146,10 +156,10 @@ async def _poll_parent(stop: asyncio.Event, parent: int) -> None:
 
 
 def _expected(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
-    """The one reason to refuse a start that a TaskGroup wrapped, if that is what it is."""
+    """The one reason to end that a TaskGroup wrapped, if that is what it is."""
     for problem in group.exceptions:
         inner = _expected(problem) if isinstance(problem, BaseExceptionGroup) else problem
-        if isinstance(inner, StartRefused | ConfigInvalid):
+        if isinstance(inner, StartRefused | ConfigInvalid | CannotContinue):
             return inner
     return None
 
@@ -157,7 +167,7 @@ def _expected(group: BaseExceptionGroup[BaseException]) -> BaseException | None:
 def _report(service: str, problem: BaseException) -> int:
     if isinstance(problem, ConfigInvalid):
         return _refuse(service, problem, EXIT_USAGE)
-    if isinstance(problem, StartRefused):
+    if isinstance(problem, StartRefused | CannotContinue):
         return _refuse(service, problem, EXIT_FAILED)
     get_log("runtime").error("service failed", exc_info=problem)
     return EXIT_FAILED

@@ -38,7 +38,7 @@ class ChainRules:
 
     def __init__(self, spec: ChainSpec) -> None:
         self._spec = spec
-        self._is_clique = spec.seal_engine == "clique"
+        self.is_clique = spec.seal_engine == "clique"
         self.terminal_total_difficulty = spec.terminal_total_difficulty
         self._eras = eras_of(spec)
         self._starts = [era.first for era in self._eras]
@@ -54,7 +54,7 @@ class ChainRules:
         """
         if not uncles:
             return
-        if self._is_clique:
+        if self.is_clique:
             raise broken(header, "uncles", "a clique block has none")
         for uncle, uncle_parent in check_uncle_family(header, uncles, ancestors):
             try:
@@ -88,7 +88,7 @@ class ChainRules:
         if number != parent.number + 1:
             raise broken(header, "number", f"must be {parent.number + 1}")
         era = self._eras[bisect.bisect_right(self._starts, number) - 1]
-        if self._is_clique:
+        if self.is_clique:
             if not header.difficulty and self.terminal_total_difficulty is not None:
                 raise broken(header, "difficulty", f"is 0, must be 1 or 2: {_NO_PROOF_OF_STAKE}")
             check_clique_shape(self._spec, header, parent, now)

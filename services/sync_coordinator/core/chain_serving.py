@@ -6,8 +6,8 @@ of reads.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Final, Protocol
+from collections.abc import Callable, Sequence
+from typing import Final, Protocol, TypeVar
 
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT
 from services.shared.ethwire.limits import (
@@ -26,6 +26,12 @@ from services.shared.ethwire.types import BlockHash, Header
 MAX_NUMBER: Final = 2**64 - 1
 _MAX_HEADERS: Final = min(MAX_HEADERS_PER_REPLY, SOFT_REPLY_BYTES // ESTIMATED_HEADER_BYTES)
 _EMPTY_LIST: Final = b"\xc0"
+
+READ_AT_ONCE: Final = 16
+"""Values read before the size of the reply is looked at: one question must not read 256 blocks' worth of receipts
+for the few that fit."""
+
+_Hash = TypeVar("_Hash", bound=bytes)
 
 
 class ServedChain(Protocol):
@@ -62,37 +68,41 @@ def answer_headers(chain: ServedChain, query: GetBlockHeaders) -> bytes:
 
 def answer_bodies(chain: ServedChain, hashes: Sequence[BlockHash]) -> bytes:
     """Payload of BlockBodies: the known ones among `hashes`, in order."""
-    return join_list(_up_to_soft_limit(chain.bodies(hashes[:MAX_BODIES_PER_REPLY])))
+    return join_list(_up_to_soft_limit(chain.bodies, hashes[:MAX_BODIES_PER_REPLY]))
 
 
 def answer_receipts(chain: ServedChain, hashes: Sequence[BlockHash]) -> bytes:
     """Payload of Receipts; a block whose receipts root is the empty root gives an empty list."""
-    hashes = hashes[:MAX_RECEIPTS_PER_REPLY]
-    found = chain.receipts(hashes)
-    for at, block_hash in enumerate(hashes):
-        if found[at] is None:
-            header = chain.header(block_hash)
-            if header is not None and header.receipts_root == EMPTY_TRIE_ROOT:
-                found[at] = _EMPTY_LIST
-    return join_list(_up_to_soft_limit(found))
+
+    def read(hashes: Sequence[BlockHash]) -> list[bytes | None]:
+        found = chain.receipts(hashes)
+        for at, block_hash in enumerate(hashes):
+            if found[at] is None:
+                header = chain.header(block_hash)
+                if header is not None and header.receipts_root == EMPTY_TRIE_ROOT:
+                    found[at] = _EMPTY_LIST
+        return found
+
+    return join_list(_up_to_soft_limit(read, hashes[:MAX_RECEIPTS_PER_REPLY]))
 
 
 def answer_node_data(chain: ServedChain, hashes: Sequence[bytes]) -> bytes:
     """Payload of NodeData: the state entries we hold among `hashes`, in order; full and light sync bring none."""
-    entries = chain.state_entries(hashes[:MAX_NODE_DATA_PER_REPLY])
-    return join_list([encode_string(entry) for entry in _up_to_soft_limit(entries)])
+    entries = _up_to_soft_limit(chain.state_entries, hashes[:MAX_NODE_DATA_PER_REPLY])
+    return join_list([encode_string(entry) for entry in entries])
 
 
-def _up_to_soft_limit(values: Sequence[bytes | None]) -> list[bytes]:
+def _up_to_soft_limit(read: Callable[[Sequence[_Hash]], list[bytes | None]], hashes: Sequence[_Hash]) -> list[bytes]:
     """The values that are there, up to the first with which the reply reaches the soft limit."""
     reply: list[bytes] = []
     size_bytes = 0
-    for value in values:
-        if size_bytes >= SOFT_REPLY_BYTES:
-            break
-        if value is not None:
-            reply.append(value)
-            size_bytes += len(value)
+    for start in range(0, len(hashes), READ_AT_ONCE):
+        for value in read(hashes[start : start + READ_AT_ONCE]):
+            if value is not None:
+                reply.append(value)
+                size_bytes += len(value)
+                if size_bytes >= SOFT_REPLY_BYTES:
+                    return reply
     return reply
 
 

@@ -8,7 +8,7 @@ from typing import Protocol
 from blocksync.v1 import gateway_link_pb2
 
 from services.shared.ethwire.faults import PeerFault
-from services.shared.ethwire.types import Announce, Block, Body, Header, PeerId
+from services.shared.ethwire.types import Announce, Block, BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.peer_set import Peer
 from services.sync_coordinator.edges.gateway_links import GatewayLink
@@ -36,6 +36,10 @@ class GatewayEvents(Protocol):
     def headers_arrived(self, request_id: int, peer: PeerId, headers: Sequence[Header]) -> None: ...
 
     def bodies_arrived(self, request_id: int, peer: PeerId, bodies: Sequence[Body]) -> None: ...
+
+    def receipts_arrived(self, request_id: int, peer: PeerId, receipts: Sequence[BlockReceipts]) -> None: ...
+
+    def node_data_arrived(self, request_id: int, peer: PeerId, entries: Sequence[StateEntry]) -> None: ...
 
     def reply_unreadable(self, request_id: int, peer: PeerId, fault: PeerFault) -> None:
         """A message that is not what its code promises."""

@@ -10,11 +10,12 @@ import grpc
 import structlog
 from blocksync.v1 import common_pb2, gateway_link_pb2, gateway_link_pb2_grpc
 
+from services.shared.ethwire.bodies import BLOOM_BYTES
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.faults import MalformedMessage, MalformedRlp, PeerFault
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.offences import Offence
-from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
+from services.shared.ethwire.types import Announce, Block, BlockHash, BlockReceipts, Body, PeerId, StateEntry
 from services.shared.rpc.convert import offence_from_proto, reason_from_proto
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.rpc.outbox import Outbox
@@ -121,6 +122,10 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
                     self._take_headers(message.headers, parts)
                 case "bodies":
                     self._take_bodies(message.bodies, parts)
+                case "receipts":
+                    self._take_receipts(message.receipts, parts)
+                case "node_data":
+                    self._take_node_data(message.node_data, parts)
                 case "block":
                     self._take_block(message.block)
                 case "announces":
@@ -160,6 +165,27 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         whole = parts.add(peer, reply.request_id, bodies, is_last=reply.last_part)
         if whole is not None:
             self._events.bodies_arrived(reply.request_id, peer, whole)
+
+    def _take_receipts(self, reply: gateway_link_pb2.ReceiptsReply, parts: ReplyParts) -> None:
+        roots, blooms = reply.roots, reply.blooms
+        receipts = [
+            BlockReceipts(
+                receipts_rlp, roots[at * 32 : at * 32 + 32], blooms[at * BLOOM_BYTES : (at + 1) * BLOOM_BYTES], gas_used
+            )
+            for at, (receipts_rlp, gas_used) in enumerate(zip(reply.receipts_rlp, reply.gas_used, strict=True))
+        ]
+        peer = PeerId(reply.node_id)
+        whole = parts.add(peer, reply.request_id, receipts, is_last=reply.last_part)
+        if whole is not None:
+            self._events.receipts_arrived(reply.request_id, peer, whole)
+
+    def _take_node_data(self, reply: gateway_link_pb2.NodeDataReply, parts: ReplyParts) -> None:
+        hashes = reply.hashes
+        entries = [StateEntry(value, hashes[at * 32 : at * 32 + 32]) for at, value in enumerate(reply.values)]
+        peer = PeerId(reply.node_id)
+        whole = parts.add(peer, reply.request_id, entries, is_last=reply.last_part)
+        if whole is not None:
+            self._events.node_data_arrived(reply.request_id, peer, whole)
 
     def _take_block(self, message: gateway_link_pb2.PropagatedBlock) -> None:
         peer = PeerId(message.node_id)

@@ -94,6 +94,18 @@ class GatewayLinks:
         request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer, bodies=wanted)
         return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
 
+    def request_receipts(self, gateway_id: str, peer: PeerId, request_id: int, hashes: Sequence[BlockHash]) -> bool:
+        """Ask a peer for the receipts of blocks; False when its gateway is gone."""
+        wanted = gateway_link_pb2.HashList(hashes=b"".join(hashes))
+        request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer, receipts=wanted)
+        return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
+
+    def request_node_data(self, gateway_id: str, peer: PeerId, request_id: int, hashes: Sequence[bytes]) -> bool:
+        """Ask a peer for state entries; False when its gateway is gone."""
+        wanted = gateway_link_pb2.HashList(hashes=b"".join(hashes))
+        request = gateway_link_pb2.PeerRequest(request_id=request_id, node_id=peer, node_data=wanted)
+        return self._send(gateway_id, gateway_link_pb2.ControlResponse(peer_request=request))
+
     def drop_peer(self, gateway_id: str, peer: PeerId, offence: Offence, explanation: str) -> None:
         drop = gateway_link_pb2.DropPeer(node_id=peer, offence=offence_to_proto(offence), explanation=explanation)
         self._send(gateway_id, gateway_link_pb2.ControlResponse(drop_peer=drop))

@@ -50,6 +50,24 @@ class PeerAsker:
         self._metrics.requests.labels("bodies").inc()
         return True
 
+    def ask_receipts(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[BlockHash]) -> bool:
+        """False when the peer is gone, as in `ask_headers`."""
+        peer = self._peers.get(node_id)
+        if peer is None or not self._links.request_receipts(peer.gateway_id, node_id, request_id, hashes):
+            return False
+        self._router.asked(request_id, asker, node_id)
+        self._metrics.requests.labels("receipts").inc()
+        return True
+
+    def ask_node_data(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[bytes]) -> bool:
+        """False when the peer is gone, as in `ask_headers`."""
+        peer = self._peers.get(node_id)
+        if peer is None or not self._links.request_node_data(peer.gateway_id, node_id, request_id, hashes):
+            return False
+        self._router.asked(request_id, asker, node_id)
+        self._metrics.requests.labels("node_data").inc()
+        return True
+
     def drop(self, node_id: PeerId, offence: Offence, explanation: str) -> None:
         """Have a peer disconnected; it leaves the peer set when its gateway reports it gone."""
         peer = self._peers.get(node_id)

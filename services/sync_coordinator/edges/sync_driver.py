@@ -12,7 +12,7 @@ from typing import NamedTuple, assert_never
 import structlog
 
 from services.shared.ethwire.messages import GetBlockHeaders
-from services.shared.ethwire.types import Block, Body, Header, PeerId
+from services.shared.ethwire.types import Block, BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
@@ -26,7 +26,9 @@ from services.sync_coordinator.core.sync_actions import (
     ImportHeaders,
     RequestBodies,
     RequestHeaders,
+    RequestNodeData,
     RollBackHeaders,
+    StoreState,
     SyncAction,
     SyncEnded,
     SyncMode,
@@ -212,6 +214,12 @@ class SyncDriver:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_bodies(request_id, bodies, self._loop.time()))
 
+    def on_receipts(self, request_id: int, receipts: Sequence[BlockReceipts]) -> None:
+        """Nothing asks for them yet."""
+
+    def on_node_data(self, request_id: int, entries: Sequence[StateEntry]) -> None:
+        """Nothing asks for it yet."""
+
     def on_request_lost(self, request_id: int) -> None:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_request_failed(request_id, self._loop.time()))
@@ -258,6 +266,8 @@ class SyncDriver:
                     self._tasks.create_task(self._import_headers(run, batch_id, headers), name="import-headers")
                 case ImportBlocks(batch_id, blocks):
                     self._tasks.create_task(self._import_blocks(run, batch_id, blocks), name="import-blocks")
+                case RequestNodeData() | StoreState():
+                    raise AssertionError("a full or light sync needs no state")
                 case DropPeer(peer, fault, detail):
                     why = f"{fault.value}: {detail}" if detail else fault.value
                     self._parts.asker.drop(peer, fault.offence, why)

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 from contextlib import suppress
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple, Protocol
 
 import lmdb
 
 from services.shared.ethwire.types import Block, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, Heads
 from services.sync_coordinator.store.chain_store import StoreRefused
-from services.sync_coordinator.store.data_file import check_data_file
+from services.sync_coordinator.store.data_file import check_data_file, damaged
 from services.sync_coordinator.store.tables import (
     GENESIS_KEY,
     SCHEMA_KEY,
@@ -25,6 +25,9 @@ from services.sync_coordinator.store.writer_lock import LOCK_NAME
 DATA_NAME: Final = "data.mdb"
 OWN_NAMES: Final = frozenset({DATA_NAME, "lock.mdb", LOCK_NAME})
 """Files of a store; any other in its directory makes it foreign."""
+
+FIRST_MAP_BYTES: Final = 1 << 30
+"""Address space of a new store. The file grows as it fills; only addresses are reserved."""
 
 EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 """The genesis block's body."""
@@ -45,15 +48,31 @@ def check_directory(path: Path, *, must_exist: bool) -> None:
     path.mkdir(parents=True, exist_ok=True)
 
 
-def open_environment(
-    path: Path, genesis: Header | None, *, read_only: bool, map_bytes: int
-) -> tuple[lmdb.Environment, Tables]:
+class Probe(Protocol):
+    """Tries a store before it is opened here. Raises StoreRefused."""
+
+    def __call__(self, path: Path, /, *, writes: bool) -> None: ...
+
+
+class OpenOptions(NamedTuple):
+    """How a store is opened."""
+
+    read_only: bool
+    map_bytes: int
+    probe: Probe | None
+
+
+def open_environment(path: Path, genesis: Header | None, options: OpenOptions) -> tuple[lmdb.Environment, Tables]:
     """The environment and tables of the store at `path`, made when nothing is there yet.
 
     Raises StoreRefused, OSError or lmdb.Error. Caller's duty: the writer lock, unless `read_only`.
     """
-    if (path / DATA_NAME).exists():
-        check_data_file(path / DATA_NAME)
+    read_only, map_bytes, probe = options
+    data_file = path / DATA_NAME
+    if data_file.exists():
+        check_data_file(data_file)
+        if probe is not None and data_file.stat().st_size:
+            probe(path, writes=not read_only)
     env = lmdb.open(
         str(path),
         map_size=map_bytes,
@@ -104,12 +123,14 @@ def _check_contents(path: Path, env: lmdb.Environment, genesis: Header | None) -
         schema, own_genesis = txn.get(SCHEMA_KEY), txn.get(GENESIS_KEY)
     if schema is None:
         return None
+    if not schema.isdigit():
+        raise damaged(path, "its schema is not a number")
     if int(schema) > SCHEMA_VERSION:
         raise StoreRefused(
             f"{path}: the store has schema {int(schema)}, this trisync knows {SCHEMA_VERSION}; use the newer trisync"
         )
     if own_genesis is None or int(schema) < SCHEMA_VERSION or names != {table.value for table in Table}:
-        raise StoreRefused(f"{path}: the store is damaged: a table or its genesis is missing")
+        raise damaged(path, "a table or its genesis is missing")
     if genesis is not None and own_genesis != genesis.hash:
         raise StoreRefused(
             f"{path}: genesis mismatch: the store has 0x{own_genesis.hex()}, this network's is 0x{genesis.hash.hex()}; "

@@ -7,8 +7,7 @@ old pages alive. The map starts small and doubles when it is full.
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Final, Self
@@ -20,9 +19,18 @@ from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, HeadKind, Heads
 from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
-from services.sync_coordinator.store.environment import check_directory, open_environment
+from services.sync_coordinator.store.data_file import damaged
+from services.sync_coordinator.store.environment import (
+    FIRST_MAP_BYTES,
+    OpenOptions,
+    Probe,
+    check_directory,
+    open_environment,
+)
+from services.sync_coordinator.store.reading import Reading
 from services.sync_coordinator.store.tables import (
     HEAD_KEYS,
+    PIVOT_KEY,
     Table,
     Tables,
     Transaction,
@@ -32,8 +40,8 @@ from services.sync_coordinator.store.tables import (
 )
 from services.sync_coordinator.store.writer_lock import WriterLock
 
-FIRST_MAP_BYTES: Final = 1 << 30
-"""Address space of a new store. The file grows as it fills; only addresses are reserved."""
+READER_CHECK_COMMITS: Final = 64
+"""After so many commits the readers that were killed are looked for: they would keep old pages for ever."""
 
 
 def store_path(datadir: Path) -> Path:
@@ -41,58 +49,35 @@ def store_path(datadir: Path) -> Path:
     return datadir / "chaindata"
 
 
-class _Reading:
-    """Gives one short read transaction at a time; `lock` is also held while the map moves under the readers."""
-
-    def __init__(self, path: Path, env: lmdb.Environment) -> None:
-        self.lock = threading.Lock()
-        self._path, self._env = path, env
-        self._txn: Transaction
-
-    def __enter__(self) -> Transaction:
-        self.lock.acquire()
-        try:
-            self._txn = self.begin()
-        except BaseException:
-            self.lock.release()
-            raise
-        return self._txn
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        self._txn.abort()
-        self.lock.release()
-        if isinstance(error, lmdb.Error):
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
-
-    def begin(self) -> Transaction:
-        try:
-            return self._env.begin()
-        except lmdb.MapResizedError:
-            self._env.set_mapsize(0)
-            return self._env.begin()
-
-
 class LmdbChainStore:
     """A `ChainStore`. Reads from any thread; `commit` from one at a time."""
 
     def __init__(self, path: Path, env: lmdb.Environment, tables: Tables, lock: WriterLock | None) -> None:
         self._path, self._env, self._tables, self._lock = path, env, tables, lock
-        self._reading = _Reading(path, env)
+        self._reading = Reading(path, env)
         self._heads = self._read_heads()
+        self._commits = 0
 
     @classmethod
     def open(
-        cls, path: Path, genesis: Header | None, *, read_only: bool = False, map_bytes: int = FIRST_MAP_BYTES
+        cls,
+        path: Path,
+        genesis: Header | None,
+        *,
+        read_only: bool = False,
+        map_bytes: int = FIRST_MAP_BYTES,
+        probe: Probe | None = None,
     ) -> Self:
         """Opens or creates the store in the directory `path`. Raises StoreRefused; a refused store is untouched.
 
         Without `genesis` any existing store will do. A read-only store may be open elsewhere for writing.
+        With `probe` another process reads an existing store first, so that damage cannot end this one.
         """
         try:
             check_directory(path, must_exist=read_only or genesis is None)
             lock = None if read_only else WriterLock.acquire(path)
             try:
-                env, tables = open_environment(path, genesis, read_only=read_only, map_bytes=map_bytes)
+                env, tables = open_environment(path, genesis, OpenOptions(read_only, map_bytes, probe))
                 try:
                     return cls(path, env, tables, lock)
                 except BaseException:
@@ -111,12 +96,16 @@ class LmdbChainStore:
         if self._lock is not None:
             self._lock.release()
 
+    def on_damage(self, report: Callable[[StoreFailed], None]) -> None:
+        """Calls `report`, in whichever thread reads, when a page of the store turns out to be unreadable."""
+        self._reading.on_damage = report
+
     def header(self, block_hash: BlockHash) -> Header | None:
         header_rlp = self._read(Table.HEADERS, block_hash)
         try:
             return None if header_rlp is None else decode_header(header_rlp, block_hash)
         except MalformedRlp as fault:
-            raise StoreFailed(f"{self._path}: the store is damaged: header 0x{block_hash.hex()}: {fault}") from fault
+            raise self._reading.damaged(f"header 0x{block_hash.hex()}: {fault}") from fault
 
     def header_rlp(self, block_hash: BlockHash) -> bytes | None:
         return self._read(Table.HEADERS, block_hash)
@@ -180,9 +169,25 @@ class LmdbChainStore:
         with self._reading as txn:
             return [txn.get(entry_hash, db=self._tables[Table.STATE]) for entry_hash in hashes]
 
+    def has_state(self, hashes: Sequence[bytes]) -> list[bool]:
+        """Looks every hash up in key order, which touches each page of the table once."""
+        with self._reading as txn:
+            has_key = txn.cursor(self._tables[Table.STATE]).set_key
+            found = {entry_hash for entry_hash in sorted(hashes) if has_key(entry_hash)}
+        return [entry_hash in found for entry_hash in hashes]
+
+    def pivot(self) -> BlockHash | None:
+        """The block whose whole state is in the store."""
+        with self._reading as txn:
+            value = txn.get(PIVOT_KEY, db=self._tables[Table.META])
+        return None if value is None else BlockHash(value)
+
     def commit(self, update: ChainUpdate) -> None:
         """Writes all of `update` and waits for the disk. Raises StoreFailed with nothing changed."""
         try:
+            if self._commits % READER_CHECK_COMMITS == 0:
+                self._env.reader_check()
+            self._commits += 1
             while True:
                 try:
                     with self._env.begin(write=True) as txn:
@@ -192,7 +197,7 @@ class LmdbChainStore:
                     with self._reading.lock:
                         self._env.set_mapsize(2 * self._env.info()["map_size"])
         except lmdb.Error as error:
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+            raise self._reading.failed(error) from error
         self._heads = update.heads
 
     @contextmanager
@@ -200,9 +205,13 @@ class LmdbChainStore:
         """One unchanging view for a long read. Caller's duty: no commit of this process meanwhile."""
         try:
             with self._reading.begin() as txn:
-                yield Snapshot(txn, self._tables)
+                self._reading.snapshots += 1
+                try:
+                    yield Snapshot(txn, self._tables)
+                finally:
+                    self._reading.snapshots -= 1
         except lmdb.Error as error:
-            raise StoreFailed(f"{self._path}: the store failed: {error}") from error
+            raise self._reading.failed(error) from error
 
     def _read(self, table: Table, block_hash: BlockHash) -> bytes | None:
         with self._reading as txn:
@@ -219,7 +228,7 @@ class LmdbChainStore:
                 block_hash = BlockHash(txn.get(HEAD_KEYS[kind], b"", db=self._tables[Table.META]))
                 header_rlp = read_by_hash(txn, self._tables, Table.HEADERS, block_hash) if block_hash else None
                 if header_rlp is None:
-                    raise StoreRefused(f"{self._path}: the store is damaged: its {kind.value} head is missing")
+                    raise damaged(self._path, f"its {kind.value} head is missing")
                 heads.append(decode_header(header_rlp, block_hash))
         return Heads(*heads)
 

@@ -6,12 +6,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.peer_gateway.core.reply_decoding import PART_BYTES, cut_parts, digest_slices
-from services.shared.ethwire.bodies import body_roots
+from services.peer_gateway.core.reply_decoding import PART_BYTES, cut_parts, digest_slices, split_receipt_digests
+from services.shared.ethwire.bodies import BLOOM_BYTES, body_roots, receipt_totals
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.messages import BlockBodies, BlockHeaders, NodeData, Receipts
-from services.shared.ethwire.rlp_slices import encode_string, join_list
+from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_list
 from services.shared.ethwire.roots import NODE_COST, STEP_COST
 from tests.support.chain_maker import EMPTY_BODY, made_chain
 
@@ -30,7 +30,50 @@ def test_bodies_have_their_two_roots():
 
 
 def test_empty_receipts_have_the_empty_root():
-    assert b"".join(digest_slices(Receipts([b"\xc0", b"\xc0"]))) == 2 * EMPTY_TRIE_ROOT
+    digests = split_receipt_digests(b"".join(digest_slices(Receipts([b"\xc0", b"\xc0"]))))
+    assert digests == (2 * EMPTY_TRIE_ROOT, [0, 0], bytes(2 * BLOOM_BYTES))
+
+
+def receipt_rlp(gas_used: int, bloom: bytes) -> bytes:
+    return join_list([b"\x01", encode_uint(gas_used), encode_string(bloom), b"\xc0"])
+
+
+def test_receipts_have_their_root_joined_bloom_and_last_gas():
+    odd, even = b"\x55" * BLOOM_BYTES, b"\xaa" * BLOOM_BYTES
+    lists = [
+        join_list([receipt_rlp(21_000, odd)]),
+        b"\xc0",
+        join_list([receipt_rlp(21_000, odd), encode_string(b"\x02" + receipt_rlp(2**64 - 1, even))]),
+    ]
+    digests = split_receipt_digests(b"".join(digest_slices(Receipts(lists))))
+    assert digests.roots == b"".join([receipt_totals(list_rlp).root for list_rlp in lists])
+    assert digests.gas_used == [21_000, 0, 2**64 - 1]
+    assert digests.blooms == odd + bytes(BLOOM_BYTES) + b"\xff" * BLOOM_BYTES
+
+
+def test_block_of_many_receipts_is_many_slices():
+    list_rlp = join_list([receipt_rlp(21_000 * number, bytes(BLOOM_BYTES)) for number in range(20_000)])
+    slices = list(digest_slices(Receipts([list_rlp])))
+    root, bloom, gas_used = receipt_totals(list_rlp)
+    assert split_receipt_digests(b"".join(slices)) == (root, [gas_used], bloom)
+    assert len(slices) > 60
+
+
+@pytest.mark.parametrize(
+    "receipt",
+    [
+        b"\xc0",
+        join_list([b"\x01", b"\x01", encode_string(bytes(BLOOM_BYTES - 1)), b"\xc0"]),
+        join_list([b"\x01", b"\x01", join_list([encode_string(bytes(BLOOM_BYTES - 3))]), b"\xc0"]),
+        join_list([b"\x01", encode_uint(2**64), encode_string(bytes(BLOOM_BYTES)), b"\xc0"]),
+        join_list([b"\x01", b"\x01", encode_string(bytes(BLOOM_BYTES)), b"\xc0", b"\xc0"]),
+        b"\x82\x02\x02",
+    ],
+    ids=["empty", "short-bloom", "list-for-bloom", "endless-gas", "five-fields", "typed-no-list"],
+)
+def test_receipt_of_a_wrong_shape_is_a_fault(receipt):
+    with pytest.raises(MalformedRlp):
+        list(digest_slices(Receipts([join_list([receipt])])))
 
 
 def test_state_values_have_their_hashes():

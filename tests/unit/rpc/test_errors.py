@@ -4,6 +4,7 @@ import grpc
 import pytest
 
 from services.shared.rpc.errors import STATUS_OF, RpcError, UnknownBlock, status_of
+from services.shared.runtime.faults import CannotContinue
 
 
 class NoSuchUncle(UnknownBlock):
@@ -12,7 +13,7 @@ class NoSuchUncle(UnknownBlock):
 
 @pytest.mark.parametrize("kind", STATUS_OF)
 def test_every_error_of_the_table_is_ours_and_has_its_status(kind: type[Exception]):
-    assert issubclass(kind, RpcError)
+    assert issubclass(kind, RpcError | CannotContinue)
     assert status_of(kind("why")) is STATUS_OF[kind]
 
 

@@ -164,6 +164,26 @@ def test_reply_stops_growing_once_it_reaches_the_soft_limit():
     assert split_list(answer_bodies(BigBodies(), [BlockHash(b"b" * 32)] * 9)) == [big] * 3
 
 
+@pytest.mark.parametrize(
+    ("answer", "read"), [(answer_bodies, "bodies"), (answer_receipts, "receipts"), (answer_node_data, "state_entries")]
+)
+def test_no_more_is_read_than_a_reply_holds(answer, read):
+    big = b"\xba\x01\x00\x00" + bytes(65_536)
+    asked: list[BlockHash] = []
+
+    def found(hashes: Sequence[BlockHash]) -> list[bytes]:
+        asked.extend(hashes)
+        return [big for _ in hashes]
+
+    class Counted(Served):
+        def __init__(self) -> None:
+            setattr(self, read, found)
+
+    payload = answer(Counted(), [BlockHash(number.to_bytes(32)) for number in range(120)])
+    assert len(split_list(payload)) == 32
+    assert len(asked) < 50
+
+
 def test_receipts_are_served_and_blocks_without_any_give_an_empty_list(served):
     known, without = MAIN.headers[3].hash, MAIN.headers[9].hash
     assert MAIN.headers[9].receipts_root == EMPTY_TRIE_ROOT

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from typing import Any, cast
 
 from blocksync.v1 import common_pb2, gateway_link_pb2
 
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import BlockReceipts, PeerId, StateEntry
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.edges.gateway_events import GatewayEvents
 from services.sync_coordinator.edges.gateway_link import REPLIES_IN_PARTS, GatewayLinkServicer, ReplyParts
@@ -93,6 +93,52 @@ def test_end_that_is_told_on_two_streams_is_taken_once_and_acknowledged_each_tim
 
     asyncio.run(main())
     assert [ended.connected_s for ended in events.ended] == [4, 5, 6]
+
+
+class Arrivals:
+    """Notes what the replies of peers bring."""
+
+    def __init__(self) -> None:
+        self.seen: list[tuple[int, PeerId, Sequence[object]]] = []
+
+    def receipts_arrived(self, request_id: int, peer: PeerId, receipts: Sequence[BlockReceipts]) -> None:
+        self.seen.append((request_id, peer, receipts))
+
+    def node_data_arrived(self, request_id: int, peer: PeerId, entries: Sequence[StateEntry]) -> None:
+        self.seen.append((request_id, peer, entries))
+
+
+def test_receipts_and_state_entries_arrive_with_what_the_gateway_computed():
+    events = Arrivals()
+    first = BlockReceipts(b"\xc1\x01", b"r" * 32, b"b" * 256, 21_000)
+    second = BlockReceipts(b"\xc0", b"s" * 32, bytes(256), 0)
+    entries = [StateEntry(b"node", b"n" * 32), StateEntry(b"code", b"c" * 32)]
+
+    async def gateway() -> AsyncIterator[gateway_link_pb2.BulkRequest]:
+        yield gateway_link_pb2.BulkRequest(hello=gateway_link_pb2.BulkHello(gateway_id="north"))
+        receipts = gateway_link_pb2.ReceiptsReply(
+            request_id=7,
+            node_id=ALICE,
+            receipts_rlp=[first.receipts_rlp, second.receipts_rlp],
+            roots=first.receipts_root + second.receipts_root,
+            blooms=first.bloom + second.bloom,
+            gas_used=[first.gas_used, second.gas_used],
+            last_part=True,
+        )
+        yield gateway_link_pb2.BulkRequest(receipts=receipts)
+        for part, entry in enumerate(entries):
+            reply = gateway_link_pb2.NodeDataReply(
+                request_id=8, node_id=BOB, values=[entry.value], hashes=entry.hash, part=part, last_part=part == 1
+            )
+            yield gateway_link_pb2.BulkRequest(node_data=reply)
+
+    async def main() -> None:
+        servicer = GatewayLinkServicer(GatewayLinks(), cast("GatewayEvents", events))
+        async for _ in servicer.Bulk(gateway(), cast("Any", None)):
+            pass
+
+    asyncio.run(main())
+    assert events.seen == [(7, ALICE, [first, second]), (8, BOB, entries)]
 
 
 def test_reply_in_parts_is_whole_with_its_last_part_whatever_other_peers_say_between():

@@ -36,6 +36,17 @@ def test_lowest_parts_are_reserved_first(queue):
     assert (queue.pending, queue.in_flight, queue.done) == (3, 7, 0)
 
 
+def test_lowest_parts_are_reserved_first_in_whatever_order_they_were_scheduled():
+    queue = number_queue()
+    queue.schedule_unordered([7, 3, 9])
+    queue.schedule_unordered([5, 1])
+    assert queue.first_pending() == 1
+    assert parts_of(queue.reserve(1, ALICE, 2, 0.0)) == [1, 3]
+    queue.schedule_unordered([2])
+    queue.complete(1, [3])
+    assert parts_of(queue.reserve(2, ALICE, 9, 0.0)) == [2, 3, 5, 7, 9]
+
+
 def test_peer_gets_nothing_more_when_its_requests_are_all_open(queue):
     queue.reserve(1, ALICE, 3, 0.0)
     assert not queue.has_room(ALICE)

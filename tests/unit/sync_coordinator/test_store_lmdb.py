@@ -6,12 +6,13 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from services.shared.ethwire.types import BlockHash
+from services.shared.ethwire.types import BlockHash, StateEntry
 from services.sync_coordinator.core.fork_choice import ChainUpdate, extend_blocks, extend_headers, roll_back
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.tables import Table
 from tests.support.chain_maker import made_chain, made_genesis
 from tests.support.memory_chain import MemoryChain
+from tests.support.state_trie import seeded_state
 
 GENESIS = made_genesis().head
 LIGHT = made_chain(10, branch=1, difficulty=100)
@@ -67,6 +68,24 @@ def test_unknown_hash_reads_as_nothing(store):
     assert store.bodies([UNKNOWN, GENESIS.hash]) == [None, b"\xc2\xc0\xc0"]
     assert store.receipts([UNKNOWN]) == [None]
     assert store.state_entries([UNKNOWN]) == [None]
+
+
+def test_state_entries_and_pivot_are_read_back_when_the_store_is_opened_again(tmp_path):
+    state = seeded_state(1, 300)
+    entries = [StateEntry(value, entry_hash) for entry_hash, value in state.entries.items()]
+    store = LmdbChainStore.open(tmp_path / "chain", GENESIS)
+    assert store.pivot() is None
+    store.commit(ChainUpdate(heads=store.heads(), state_entries=entries[:400]))
+    assert store.pivot() is None
+    store.commit(ChainUpdate(heads=store.heads(), state_entries=entries[350:], pivot=GENESIS.hash))
+    store.commit(ChainUpdate(heads=store.heads()))
+    store.close()
+    again = LmdbChainStore.open(tmp_path / "chain", GENESIS)
+    assert again.pivot() == GENESIS.hash
+    assert again.state_entries([*state.entries, UNKNOWN]) == [*state.entries.values(), None]
+    assert again.has_state([entries[5].hash, UNKNOWN, entries[5].hash, state.root]) == [True, False, True, True]
+    assert again.has_state([]) == []
+    again.close()
 
 
 def test_side_blocks_stay_readable_by_hash_when_a_heavier_branch_takes_over(store):

@@ -17,6 +17,8 @@ from tests.support.chain_maker import EMPTY_BODY, made_chain, made_genesis, make
 GENESIS = made_genesis().head
 CHAIN = made_chain(60)
 PAGE_BYTES = 4096
+TRANSACTION_ID_AT = 144
+"""Where it stands in a meta page."""
 
 
 @pytest.fixture(scope="module")
@@ -87,6 +89,19 @@ def test_store_of_another_genesis_is_refused_with_both_hashes(path):
 def test_newer_schema_is_refused(path):
     edit(path, Table.META, lambda txn, table: txn.put(b"schema", b"3", db=table))
     assert "schema 3, this trisync knows 2" in refusal(path)
+
+
+@pytest.mark.parametrize("schema", [b"", b"two", b"\xb2", b"-1"])
+def test_schema_that_is_no_number_is_damage(path, schema):
+    edit(path, Table.META, lambda txn, table: txn.put(b"schema", schema, db=table))
+    assert "the store is damaged: its schema is not a number" in refusal(path)
+
+
+def test_meta_pages_that_are_not_of_two_commits_in_a_row_are_damage(path):
+    with (path / "data.mdb").open("r+b") as file:
+        file.seek(TRANSACTION_ID_AT + 1)
+        file.write(b"\x01")
+    assert "its two meta pages are not of two commits in a row" in refusal(path)
 
 
 def to_schema_1(path: Path) -> None:

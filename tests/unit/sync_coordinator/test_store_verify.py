@@ -13,8 +13,9 @@ from services.shared.ethwire.rlp_slices import join_list
 from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.fork_choice import extend_blocks, extend_headers
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.problems import MAX_PROBLEMS, Problem
 from services.sync_coordinator.store.tables import Table, Tables, Transaction, block_key, number_key
-from services.sync_coordinator.store.verify import MAX_PROBLEMS, Problem, StoreCheck
+from services.sync_coordinator.store.verify import StoreCheck
 from tests.support.ruled_chain import GENESIS, RULES, SPEC, ListedSeals, ruled_block, ruled_chain
 
 SHARED = ruled_chain(GENESIS, 20)
@@ -51,7 +52,7 @@ def problems_of(path: Path, seals: ListedSeals | None = None, rules: ChainRules 
     try:
         with store.snapshot() as snapshot:
             check = StoreCheck(snapshot, rules, seals or ListedSeals(), found.append)
-            asyncio.run(check.run(lambda done, total: None))
+            asyncio.run(check.run(lambda *_: None))
             assert check.problems == len(found)
     finally:
         store.close()
