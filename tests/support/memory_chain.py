@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from services.shared.ethwire.types import Block, BlockHash, Header
+from services.shared.ethwire.types import Block, BlockHash, Header, StateEntry
 from services.sync_coordinator.core.fork_choice import ChainUpdate, Heads, extend_blocks, extend_headers, roll_back
 from tests.support.chain_maker import MadeChain, made_genesis
 
@@ -19,6 +19,7 @@ class MemoryChain:
         self._canonical = {0: genesis.header.hash}
         self.bodies = {genesis.header.hash: genesis.body_rlp}
         self._heads = Heads(genesis.header, genesis.header, genesis.header)
+        self.state: dict[bytes, bytes] = {}
 
     def header(self, block_hash: BlockHash) -> Header | None:
         return self._headers.get(block_hash)
@@ -32,6 +33,9 @@ class MemoryChain:
     def has_body(self, block_hash: BlockHash) -> bool:
         return block_hash in self.bodies
 
+    def has_state(self, hashes: Sequence[bytes]) -> list[bool]:
+        return [entry_hash in self.state for entry_hash in hashes]
+
     def heads(self) -> Heads:
         return self._heads
 
@@ -42,6 +46,9 @@ class MemoryChain:
     def add_blocks(self, blocks: Sequence[Block]) -> None:
         if blocks:
             self._commit(extend_blocks(self, blocks))
+
+    def add_state(self, entries: Sequence[StateEntry]) -> None:
+        self.state.update((entry.hash, entry.value) for entry in entries)
 
     def forget(self, headers: Sequence[Header]) -> None:
         self._commit(roll_back(self, headers))
@@ -65,4 +72,5 @@ class MemoryChain:
         for number in update.vacated_numbers:
             self._canonical.pop(number, None)
         self._canonical.update(update.canonical)
+        self.add_state(update.state_entries)
         self._heads = update.heads

@@ -16,7 +16,9 @@ from services.sync_coordinator.core.sync_actions import (
     ImportHeaders,
     RequestBodies,
     RequestHeaders,
+    RequestNodeData,
     RollBackHeaders,
+    StoreState,
     SyncAction,
     SyncEnded,
     SyncMode,
@@ -149,6 +151,8 @@ class SimSync:
                     self._ask(action)
                 case ImportHeaders() | ImportBlocks():
                     self._import(action)
+                case RequestNodeData() | StoreState():
+                    raise AssertionError("a full or light sync needs no state")
                 case RollBackHeaders(headers):
                     self.head_before_rollback = self.head_number
                     self.net.log(f"roll back {headers[0].number}..{headers[-1].number}")

@@ -18,3 +18,6 @@ EMPTY_TRIE_ROOT: Final = keccak256(b"\x80")
 
 EMPTY_LIST_HASH: Final = keccak256(b"\xc0")
 """Uncles hash of a block without uncles."""
+
+EMPTY_CODE_HASH: Final = keccak256(b"")
+"""Code hash of an account without code."""

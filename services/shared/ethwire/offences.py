@@ -69,6 +69,7 @@ class Offence(enum.IntEnum):
     INVALID_BODY = 51
     INVALID_BLOCK = 52
     FALSE_ANNOUNCE = 53
+    INVALID_STATE_ENTRY = 55
 
     # Nobody's fault, or our own decision.
     TOO_MANY_PEERS = 60
@@ -190,6 +191,7 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.INVALID_BODY: _BAD_CHAIN,
         Offence.INVALID_BLOCK: _BAD_CHAIN,
         Offence.FALSE_ANNOUNCE: _BAD_CHAIN,
+        Offence.INVALID_STATE_ENTRY: _BAD_CHAIN,
         Offence.TOO_MANY_PEERS: _refuse(DisconnectReason.TOO_MANY_PEERS),
         Offence.ALREADY_CONNECTED: _refuse(DisconnectReason.ALREADY_CONNECTED),
         Offence.CONNECTED_TO_SELF: _drop(DisconnectReason.CONNECTED_TO_SELF, NO_BAN_S),

@@ -45,6 +45,24 @@ class Body(NamedTuple):
     uncles_hash: bytes
 
 
+class BlockReceipts(NamedTuple):
+    """One block's receipts: the exact RLP of their list, and what a header says of them, recomputed."""
+
+    receipts_rlp: bytes
+    receipts_root: bytes
+    bloom: bytes
+    """All their blooms joined."""
+    gas_used: int
+    """The cumulative gas of the last one."""
+
+
+class StateEntry(NamedTuple):
+    """A node of the account trie or of a storage trie, or the code of a contract; `hash` is its Keccak-256."""
+
+    value: bytes
+    hash: bytes
+
+
 class Block(NamedTuple):
     """A whole block. Caller's duty: the body's roots are checked against the header where it enters."""
 

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import enum
 import random
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
 
 from services.shared.ethwire.types import PeerId
@@ -26,6 +26,17 @@ class PartKind(enum.IntEnum):
 
     HEADERS = 0
     BODIES = 1
+    RECEIPTS = 2
+    STATE = 3
+
+
+OLDEST_ETH_VERSION: Final[Mapping[PartKind, int]] = {
+    PartKind.HEADERS: 62,
+    PartKind.BODIES: 62,
+    PartKind.RECEIPTS: 63,
+    PartKind.STATE: 63,
+}
+"""Peers of an earlier version have no message to ask for a kind (SPEC section 2)."""
 
 
 class PeerCapacity:
@@ -123,8 +134,9 @@ class DownloadPeers:
         return due if due is None else min([due, *self._paused_until.values()])
 
     def fastest_first(self, kind: PartKind, rng: random.Random) -> list[PeerCapacity]:
-        """All peers that are not paused, by their throughput of `kind`; equal ones in random order."""
-        peers: Iterable[PeerCapacity] = self._peers.values()
+        """All peers that serve `kind` and are not paused, by their throughput of it; equal ones in random order."""
+        oldest = OLDEST_ETH_VERSION[kind]
+        peers: Iterable[PeerCapacity] = [known for known in self._peers.values() if known.eth_version >= oldest]
         if self._paused_until:
             peers = [known for known in peers if known.peer not in self._paused_until]
         return sorted(peers, key=lambda known: (-known.throughput[kind], rng.random()))

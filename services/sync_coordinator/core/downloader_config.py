@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from services.shared.ethwire.limits import MAX_BODIES_PER_REPLY, MAX_HEADERS_PER_REPLY
+from services.shared.ethwire.limits import MAX_BODIES_PER_REPLY, MAX_HEADERS_PER_REPLY, MAX_NODE_DATA_PER_REPLY
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -19,6 +19,9 @@ class DownloaderConfig:
 
     bodies_per_request: int = MAX_BODIES_PER_REPLY
     """Bodies asked for at once, however fast the peer."""
+
+    state_per_request: int = MAX_NODE_DATA_PER_REPLY
+    """State entries asked for at once, however fast the peer."""
 
     fills_per_peer: int = 4
     """Header fills one peer may have open (ours; geth 1): fills are small, the round trip is what costs."""
@@ -56,6 +59,18 @@ class DownloaderConfig:
     import_batch: int = 2048
     """Most blocks or headers in one batch. One batch is out at a time, and none waits to be filled."""
 
+    state_commit: int = 4096
+    """State entries that make a commit (ours): a commit waits for the disk, whatever its size."""
+
+    state_commit_bytes: int = 1024 * 1024
+    """Or entries of this size."""
+
+    state_commit_wait_s: float = 1.0
+    """How long complete entries may wait for more of them: what is not stored is fetched again after a restart."""
+
+    max_waiting_commits: int = 4
+    """State commits' worth of complete entries that may wait for the disk; then no more state is asked for."""
+
     rollback_headers: int = 2048
     """Newest headers of a failed light sync that are forgotten."""
 
@@ -78,6 +93,7 @@ class DownloaderConfig:
         self._check("headers_per_request", 1, MAX_HEADERS_PER_REPLY)
         self._check("skeleton_anchors", 1, MAX_HEADERS_PER_REPLY)
         self._check("bodies_per_request", 1, MAX_BODIES_PER_REPLY)
+        self._check("state_per_request", 1, MAX_NODE_DATA_PER_REPLY)
         self._check("span_probes", 2, MAX_HEADERS_PER_REPLY)
         self._check("span_step_min", 1, self.span_step_max)
         self._check("hold_back_headers", 0, self.headers_per_request - 1)
@@ -88,14 +104,18 @@ class DownloaderConfig:
             "max_assembled_blocks",
             "max_assembled_bytes",
             "import_batch",
+            "state_commit",
+            "state_commit_bytes",
+            "max_waiting_commits",
             "rollback_headers",
             "lacking_per_peer",
         ):
             self._check(field, 1, None)
         if not 0 < self.rtt_min_s <= self.rtt_max_s:
             raise ValueError(f"rtt_min_s={self.rtt_min_s} not in 0..rtt_max_s={self.rtt_max_s}")
-        if min(self.request_timeout_max_s, self.tail_retry_s, self.lost_request_pause_s) <= 0:
-            raise ValueError("request_timeout_max_s, tail_retry_s and lost_request_pause_s must be above 0")
+        for field in ("request_timeout_max_s", "tail_retry_s", "lost_request_pause_s", "state_commit_wait_s"):
+            if getattr(self, field) <= 0:
+                raise ValueError(f"{field} must be above 0")
 
     def _check(self, field: str, least: int, most: int | None) -> None:
         value: int = getattr(self, field)

@@ -13,7 +13,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-from services.shared.ethwire.types import Block, BlockHash, Header
+from services.shared.ethwire.types import Block, BlockHash, Header, StateEntry
 
 
 class HeadKind(enum.Enum):
@@ -46,6 +46,10 @@ class ChainView(Protocol):
     def total_difficulty(self, block_hash: BlockHash) -> int | None: ...
 
     def has_body(self, block_hash: BlockHash) -> bool: ...
+
+    def has_state(self, hashes: Sequence[bytes]) -> list[bool]:
+        """Whether each state entry is stored, and with it all below it."""
+        ...
 
     def heads(self) -> Heads: ...
 
@@ -90,6 +94,10 @@ class ChainUpdate:
     """Headers to delete, with all that is stored under them."""
     seal_states: Sequence[SealState] = ()
     """Seal states to keep; each block is in the store or in `headers`."""
+    state_entries: Sequence[StateEntry] = ()
+    """State entries to keep, each after those it refers to."""
+    pivot: BlockHash | None = None
+    """The block whose whole state is in the store, if that changes."""
     reorg: Reorg | None = None
 
 

@@ -29,7 +29,8 @@ class PartQueue(Generic[Part]):
     """Parts that are pending, in flight or done; a part is in exactly one of these, whatever happens.
 
     Parts are scheduled in rising order and reserved lowest first. Those that come back from a request
-    are kept in a heap: they are lower than everything not yet reserved, so the heap goes first.
+    are kept in a heap: they are lower than everything not yet reserved, so the heap goes first. A queue
+    whose parts turn up in any order has all of them in the heap.
     """
 
     def __init__(
@@ -82,6 +83,10 @@ class PartQueue(Generic[Part]):
     def schedule(self, parts: Iterable[Part]) -> None:
         """Add parts. Caller's duty: each is higher in order than all before."""
         self._fresh.extend(parts)
+
+    def schedule_unordered(self, parts: Iterable[Part]) -> None:
+        """Add parts of any order. Caller's duty: never to `schedule` in the same queue."""
+        self._give_back(parts)
 
     def reserve(self, request_id: int, peer: PeerId, count: int, now: float) -> Reservation[Part] | None:
         """Take up to `count` parts that `peer` is not known to lack; None when there are none for it.

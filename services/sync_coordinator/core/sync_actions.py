@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
-from services.shared.ethwire.types import Block, BlockHash, Header, PeerId
+from services.shared.ethwire.types import Block, BlockHash, Header, PeerId, StateEntry
 from services.sync_coordinator.core.sync_faults import SyncFault
 
 
@@ -108,6 +108,15 @@ class RequestBodies:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestNodeData:
+    """Ask `peer` for these state entries."""
+
+    request_id: int
+    peer: PeerId
+    hashes: Sequence[bytes]
+
+
+@dataclass(frozen=True, slots=True)
 class ImportHeaders:
     """Check and store linked headers; then call `on_imported` or `on_import_failed`, exactly once."""
 
@@ -121,6 +130,17 @@ class ImportBlocks:
 
     batch_id: int
     blocks: Sequence[Block]
+
+
+@dataclass(frozen=True, slots=True)
+class StoreState:
+    """Store state entries, all or none; then call `on_imported` or `on_import_failed`, exactly once.
+
+    What each refers to is in the store already, or among `entries`.
+    """
+
+    batch_id: int
+    entries: Sequence[StateEntry]
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,4 +169,14 @@ class SyncEnded:
     outcome: SyncOutcome
 
 
-SyncAction = RequestHeaders | RequestBodies | ImportHeaders | ImportBlocks | RollBackHeaders | DropPeer | SyncEnded
+SyncAction = (
+    RequestHeaders
+    | RequestBodies
+    | RequestNodeData
+    | ImportHeaders
+    | ImportBlocks
+    | StoreState
+    | RollBackHeaders
+    | DropPeer
+    | SyncEnded
+)

@@ -26,7 +26,9 @@ from services.sync_coordinator.core.sync_actions import (
     ImportHeaders,
     RequestBodies,
     RequestHeaders,
+    RequestNodeData,
     RollBackHeaders,
+    StoreState,
     SyncAction,
     SyncEnded,
     SyncMode,
@@ -258,6 +260,8 @@ class SyncDriver:
                     self._tasks.create_task(self._import_headers(run, batch_id, headers), name="import-headers")
                 case ImportBlocks(batch_id, blocks):
                     self._tasks.create_task(self._import_blocks(run, batch_id, blocks), name="import-blocks")
+                case RequestNodeData() | StoreState():
+                    raise AssertionError("a full or light sync needs no state")
                 case DropPeer(peer, fault, detail):
                     why = f"{fault.value}: {detail}" if detail else fault.value
                     self._parts.asker.drop(peer, fault.offence, why)

@@ -23,6 +23,7 @@ from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefuse
 from services.sync_coordinator.store.environment import check_directory, open_environment
 from services.sync_coordinator.store.tables import (
     HEAD_KEYS,
+    PIVOT_KEY,
     Table,
     Tables,
     Transaction,
@@ -179,6 +180,19 @@ class LmdbChainStore:
     def state_entries(self, hashes: Sequence[bytes]) -> list[bytes | None]:
         with self._reading as txn:
             return [txn.get(entry_hash, db=self._tables[Table.STATE]) for entry_hash in hashes]
+
+    def has_state(self, hashes: Sequence[bytes]) -> list[bool]:
+        """Looks every hash up in key order, which touches each page of the table once."""
+        with self._reading as txn:
+            has_key = txn.cursor(self._tables[Table.STATE]).set_key
+            found = {entry_hash for entry_hash in sorted(hashes) if has_key(entry_hash)}
+        return [entry_hash in found for entry_hash in hashes]
+
+    def pivot(self) -> BlockHash | None:
+        """The block whose whole state is in the store."""
+        with self._reading as txn:
+            value = txn.get(PIVOT_KEY, db=self._tables[Table.META])
+        return None if value is None else BlockHash(value)
 
     def commit(self, update: ChainUpdate) -> None:
         """Writes all of `update` and waits for the disk. Raises StoreFailed with nothing changed."""

@@ -8,7 +8,7 @@
 | canonical | number | hash |
 | state | hash | a state entry: trie node or code |
 | seal_states | number + hash | who may seal what follows (clique), every 1,024 blocks |
-| meta | a name | schema version, genesis hash, one hash per head |
+| meta | a name | schema version, genesis hash, one hash per head, the pivot's hash |
 
 Keys start with the number, so that importing a chain appends.
 """
@@ -29,6 +29,7 @@ SCHEMA_VERSION: Final = 2
 
 SCHEMA_KEY: Final = b"schema"
 GENESIS_KEY: Final = b"genesis"
+PIVOT_KEY: Final = b"pivot"
 HEAD_KEYS: Final[Mapping[HeadKind, bytes]] = {kind: b"head." + kind.value.encode() for kind in HeadKind}
 
 PUTS_PER_CALL: Final = 256
@@ -89,10 +90,13 @@ def write_update(txn: Transaction, tables: Tables, update: ChainUpdate) -> None:
         tables[Table.SEAL_STATES],
         [(block_key(state.number, state.block_hash), state.value) for state in update.seal_states],
     )
+    _put(txn, tables[Table.STATE], sorted([(entry.hash, entry.value) for entry in update.state_entries]))
     for number in update.vacated_numbers:
         txn.delete(number_key(number), db=tables[Table.CANONICAL])
     for kind, key in HEAD_KEYS.items():
         txn.put(key, update.heads.of(kind).hash, db=tables[Table.META])
+    if update.pivot is not None:
+        txn.put(PIVOT_KEY, update.pivot, db=tables[Table.META])
 
 
 def write_genesis(txn: Transaction, tables: Tables, genesis: Header, update: ChainUpdate) -> None:
