@@ -13,7 +13,7 @@ from coincurve import PublicKey
 
 from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.bodies import receipt_totals, transaction_items, uncle_headers
-from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.rlp_slices import (
     encode_string,
     encode_uint,
@@ -22,10 +22,9 @@ from services.shared.ethwire.rlp_slices import (
     string_payload,
     uint_payload,
 )
-from services.shared.ethwire.roots import trie_root
 from services.shared.ethwire.types import Block, Header
+from tests.support.state_trie import Account, MadeState, made_state
 
-EMPTY_CODE_HASH: Final = keccak256(b"")
 ETHER: Final = 10**18
 
 TRANSFER_GAS: Final = 21_000
@@ -77,22 +76,14 @@ class Ledger:
             raise NotOnlyTransfers(f"block {header.number}: its receipts are not those of plain transfers")
         return receipts_rlp
 
-    def accounts(self, header: Header) -> dict[bytes, bytes]:
-        """Account RLP by address hash after block `header`. Raises NotOnlyTransfers when its state is another."""
-        accounts = {
-            keccak256(address): join_list(
-                [
-                    encode_uint(self._nonces.get(address, 0)),
-                    encode_uint(balance),
-                    encode_string(EMPTY_TRIE_ROOT),
-                    encode_string(EMPTY_CODE_HASH),
-                ]
-            )
-            for address, balance in self._balances.items()
-        }
-        if trie_root(accounts) != header.state_root:
+    def state_after(self, header: Header) -> MadeState:
+        """The state now, which `header`, the last block applied, names. Raises NotOnlyTransfers when it does not."""
+        state = made_state(
+            {address: Account(self._nonces.get(address, 0), balance) for address, balance in self._balances.items()}
+        )
+        if state.root != header.state_root:
             raise NotOnlyTransfers(f"block {header.number}: its state is not that of plain transfers")
-        return accounts
+        return state
 
     def _transfer(self, transaction: bytes, header: Header) -> _Transfer:
         if not _is_active(self._spec.byzantium_block, header.number):
