@@ -12,6 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
 
+from services.shared.chainspec.genesis import load_genesis
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
+from tests.support.state_source import add_receipts_and_state, genesis_balances
+from tests.support.transfer_ledger import NotOnlyTransfers
 from trisync.cli.chain_choice import ChainChoice, choose_chain
 from trisync.cli.chain_commands import store_command
 from trisync.cli.failures import BadUsage, CommandFailed
@@ -62,9 +66,12 @@ def find_chain(dump: Path | None, genesis: Path | None, network_id: int | None, 
 
 
 async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
-    """Data directory with the whole chain; made unless an earlier run did. Raises CommandFailed or Stopped."""
+    """Data directory with the whole chain, with the state where it can be had; made unless an earlier run did.
+
+    Raises CommandFailed or Stopped.
+    """
     store_dir = chain.store_dir
-    done = store_dir / "imported"
+    done = store_dir / "complete"
     if done.exists():
         return store_dir
     shutil.rmtree(store_dir, ignore_errors=True)
@@ -77,6 +84,7 @@ async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
             await asyncio.to_thread(unpack, chain.dump, dump)
         arguments = ["--datadir", str(store_dir), *chain.choice.arguments(), "--seal-check", chain.seal_check]
         await _run_import([*arguments, str(dump)], stop)
+        await or_stop(asyncio.to_thread(_add_state, chain, store_dir), stop)
         done.touch()
     finally:
         if not done.exists():
@@ -84,6 +92,28 @@ async def import_once(chain: BenchChain, stop: asyncio.Event) -> Path:
         elif dump != chain.dump:
             dump.unlink()
     return store_dir
+
+
+def has_state(store_dir: Path) -> bool:
+    """Whether a fast sync can be served from there."""
+    store = LmdbChainStore.open(store_path(store_dir), None, read_only=True)
+    try:
+        return store.pivot() is not None
+    finally:
+        store.close()
+
+
+def _add_state(chain: BenchChain, store_dir: Path) -> None:
+    """Receipts and the pivot's state, where they can be worked out without a virtual machine."""
+    assert chain.choice.genesis is not None
+    genesis = load_genesis(chain.choice.genesis)
+    store = LmdbChainStore.open(store_path(store_dir), genesis.header)
+    try:
+        add_receipts_and_state(store, genesis, genesis_balances(chain.choice.genesis))
+    except NotOnlyTransfers as problem:
+        print(f"no fast mode: {problem}", flush=True)
+    finally:
+        store.close()
 
 
 def unpack(packed: Path, plain: Path) -> None:

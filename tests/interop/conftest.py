@@ -1,4 +1,4 @@
-"""What the npm interop tests need: Node, npm, and the package, installed once into `.cache`."""
+"""What the interop tests need: Node, npm, and the package, installed once into `.cache`; the binary of geth."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import re
 import shutil
 import subprocess
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Final
 
@@ -71,6 +71,24 @@ def js_dpt(node: str, installed: Path) -> Callable[..., JsPeer]:
         return JsPeer([node, str(script), *options])
 
     return start
+
+
+@pytest.fixture(scope="session")
+def geth_binary() -> str:
+    named = os.environ.get("GETH_BIN")
+    if not named:
+        pytest.skip("GETH_BIN is not set; it names the geth that these tests talk to (1.8 or 1.9, which speak eth/63)")
+    found = shutil.which(named)
+    if found is None:
+        pytest.skip(f"GETH_BIN={named} is not a program")
+    return found
+
+
+@pytest.fixture
+def geth_directory() -> Iterator[Path]:
+    """A short name, for the path of geth's IPC socket."""
+    with tempfile.TemporaryDirectory(prefix="geth-") as path:
+        yield Path(path)
 
 
 def _beside_packages(installed: Path, name: str) -> Path:

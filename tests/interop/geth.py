@@ -64,8 +64,9 @@ async def running_geth(
     bootnodes: Sequence[str] | None = None,
     network: Sequence[str] = (),
     genesis: Path | None = None,
+    syncmode: str = "full",
 ) -> AsyncIterator[Geth]:
-    """A node in full mode on an empty data directory, into which `chain` is imported first.
+    """A node on an empty data directory, into which `chain` is imported first, with the state of every block.
 
     Discovery is on where boot nodes are given, none included. `network` are the flags of one that is not
     mainnet; `genesis` is its genesis file.
@@ -82,10 +83,10 @@ async def running_geth(
         if genesis is not None:
             await _end(await start("init", str(genesis)), within_s=DEADLINE_S)
         if chain is not None:
-            await _end(await start("import", str(chain)), within_s=2 * DEADLINE_S)
+            await _end(await start("import", "--gcmode", "archive", str(chain)), within_s=2 * DEADLINE_S)
             assert "Import done" in log.read_text(), log.read_text()
         config = str(directory / "config.toml")
-        node = await start("--config", config, "--nat", "none", "--syncmode", "full", *network)
+        node = await start("--config", config, "--nat", "none", "--syncmode", syncmode, *network)
     try:
         await until(lambda: ipc.exists() or node.returncode is not None, "geth's IPC socket")
         assert node.returncode is None, log.read_text()

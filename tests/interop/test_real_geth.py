@@ -5,10 +5,6 @@ GETH_BIN names the binary. Both eth/63 and eth/62, the latter by offering nothin
 
 from __future__ import annotations
 
-import os
-import shutil
-import tempfile
-from collections.abc import Iterator
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -35,24 +31,6 @@ REAL: Final = real_chain()
 CHAIN: Final = ScriptedChain(zip((header.header_rlp for header in REAL.headers), REAL.bodies_rlp, strict=True))
 
 
-@pytest.fixture(scope="session")
-def geth_binary() -> str:
-    named = os.environ.get("GETH_BIN")
-    if not named:
-        pytest.skip("GETH_BIN is not set; it names the geth that these tests talk to (1.8 or 1.9, which speak eth/63)")
-    found = shutil.which(named)
-    if found is None:
-        pytest.skip(f"GETH_BIN={named} is not a program")
-    return found
-
-
-@pytest.fixture
-def directory() -> Iterator[Path]:
-    """A short one, for the path of geth's IPC socket."""
-    with tempfile.TemporaryDirectory(prefix="geth-") as path:
-        yield Path(path)
-
-
 @pytest.fixture
 def version(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> int:
     """The one version of eth that our gateway offers."""
@@ -70,9 +48,9 @@ async def check_peer(stack: Stack, version: int) -> None:
 @pytest.mark.parametrize("mode", ["full", "light"])
 @in_one_loop
 async def test_we_sync_from_geth_when_it_has_the_chain(
-    geth_binary: str, directory: Path, mode: str, version: int
+    geth_binary: str, geth_directory: Path, mode: str, version: int
 ) -> None:
-    async with running_geth(geth_binary, directory, CHAIN_FILE) as geth:
+    async with running_geth(geth_binary, geth_directory, CHAIN_FILE) as geth:
         enode = str(await geth.enode())
         async with running_stack(
             network="mainnet", seal_check="ethash", syncmode=mode, static_peers=[enode], force_sync_cycle=2
@@ -84,8 +62,8 @@ async def test_we_sync_from_geth_when_it_has_the_chain(
 
 @pytest.mark.parametrize("version", [62, 63], indirect=True)
 @in_one_loop
-async def test_geth_syncs_from_us_when_we_have_the_chain(geth_binary: str, directory: Path, version: int) -> None:
-    async with running_stack(network="mainnet") as stack, running_geth(geth_binary, directory) as geth:
+async def test_geth_syncs_from_us_when_we_have_the_chain(geth_binary: str, geth_directory: Path, version: int) -> None:
+    async with running_stack(network="mainnet") as stack, running_geth(geth_binary, geth_directory) as geth:
         source = await dial_in(stack.enode, "alice", CHAIN, network_id=NETWORK_ID, eth_versions=(version,))
         await stack.until_head(REAL.head)
         await until_shown(stack.enode, CHAIN.status(NETWORK_ID), eth_versions=(version,))
@@ -103,18 +81,18 @@ async def test_geth_syncs_from_us_when_we_have_the_chain(geth_binary: str, direc
 
 
 @in_one_loop
-async def test_geth_finds_and_dials_us_when_we_are_its_boot_node(geth_binary: str, directory: Path) -> None:
+async def test_geth_finds_and_dials_us_when_we_are_its_boot_node(geth_binary: str, geth_directory: Path) -> None:
     async with running_stack(network="mainnet", bootnodes=[]) as stack:
         assert stack.enode.udp_port == stack.enode.tcp_port
-        async with running_geth(geth_binary, directory, bootnodes=[str(stack.enode)]) as geth:
+        async with running_geth(geth_binary, geth_directory, bootnodes=[str(stack.enode)]) as geth:
             await stack.until_peers(1)
             await check_peer(stack, 63)
             assert [peer["network"]["inbound"] for peer in await geth.peers()] == [False]
 
 
 @in_one_loop
-async def test_we_find_a_second_geth_through_the_first(geth_binary: str, directory: Path) -> None:
-    first, second = directory / "first", directory / "second"
+async def test_we_find_a_second_geth_through_the_first(geth_binary: str, geth_directory: Path) -> None:
+    first, second = geth_directory / "first", geth_directory / "second"
     first.mkdir()
     second.mkdir()
     async with running_geth(geth_binary, first, bootnodes=[]) as boot:
@@ -129,8 +107,8 @@ async def test_we_find_a_second_geth_through_the_first(geth_binary: str, directo
 
 
 @in_one_loop
-async def test_geth_finds_and_dials_us_through_another_geth(geth_binary: str, directory: Path) -> None:
-    first, second = directory / "first", directory / "second"
+async def test_geth_finds_and_dials_us_through_another_geth(geth_binary: str, geth_directory: Path) -> None:
+    first, second = geth_directory / "first", geth_directory / "second"
     first.mkdir()
     second.mkdir()
     async with running_geth(geth_binary, first, bootnodes=[]) as boot:
@@ -148,8 +126,8 @@ async def test_geth_finds_and_dials_us_through_another_geth(geth_binary: str, di
 
 
 @in_one_loop
-async def test_doctor_tells_what_geth_is_and_that_it_works(geth_binary: str, directory: Path) -> None:
-    async with running_geth(geth_binary, directory, CHAIN_FILE) as geth:
+async def test_doctor_tells_what_geth_is_and_that_it_works(geth_binary: str, geth_directory: Path) -> None:
+    async with running_geth(geth_binary, geth_directory, CHAIN_FILE) as geth:
         enode = await geth.enode()
         told = await run_trisync("doctor", enode, "--json")
         assert told.exit_code == 0, told

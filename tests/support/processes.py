@@ -38,13 +38,13 @@ class Outcome:
 
 
 @contextlib.asynccontextmanager
-async def mainnet_stack(datadir: Path, **options: Any) -> AsyncIterator[Stack]:
-    """The services of `trisync up` on mainnet without seal checks, and without `up`: nobody starts them again."""
+async def running_processes(datadir: Path, chain: ChainChoice, **options: Any) -> AsyncIterator[Stack]:
+    """The services of `trisync up` without seal checks, and without `up`: nobody starts them again."""
     data_dir = DataDir(datadir)
     data_dir.prepare()
     lock = await DataDirLock.acquire(data_dir)
     settings = {"host": "127.0.0.1", "port": 0, "nodiscover": True, "seal_check": "none", **options}
-    plan = plan_stack(StackOptions(data_dir=data_dir, chain=ChainChoice("mainnet", None, 1), **settings))
+    plan = plan_stack(StackOptions(data_dir=data_dir, chain=chain, **settings))
     stack = Stack(plan, lock.descriptor, lambda _: None)
     try:
         await stack.start()
@@ -52,6 +52,11 @@ async def mainnet_stack(datadir: Path, **options: Any) -> AsyncIterator[Stack]:
     finally:
         await stack.stop()
         lock.release()
+
+
+def mainnet_stack(datadir: Path, **options: Any) -> contextlib.AbstractAsyncContextManager[Stack]:
+    """The same on mainnet."""
+    return running_processes(datadir, ChainChoice("mainnet", None, 1), **options)
 
 
 @contextlib.asynccontextmanager

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from itertools import accumulate
+from typing import TypeVar
 
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.limits import (
     MAX_BODIES_PER_REPLY,
     MAX_HEADERS_PER_REPLY,
+    MAX_NODE_DATA_PER_REPLY,
+    MAX_RECEIPTS_PER_REPLY,
     SOFT_REPLY_BYTES,
 )
 from services.shared.ethwire.messages import (
@@ -25,15 +28,24 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.types import BlockHash
 
+Key = TypeVar("Key", bound=bytes)
+
 
 class ScriptedChain:
     """Blocks from genesis on. `answer` fits `ScriptedPeer.answer`; a test that lies wraps it."""
 
-    def __init__(self, blocks: Iterable[tuple[bytes, bytes]]) -> None:
+    def __init__(
+        self,
+        blocks: Iterable[tuple[bytes, bytes]],
+        *,
+        receipts: Mapping[BlockHash, bytes] = {},
+        state_entries: Mapping[bytes, bytes] = {},
+    ) -> None:
         """`blocks` are (header RLP, body RLP) in order; the first is the genesis block."""
         blocks = list(blocks)
         self.headers = [decode_header(header_rlp) for header_rlp, _ in blocks]
         self.bodies_rlp = [body_rlp for _, body_rlp in blocks]
+        self.receipts, self.state_entries = receipts, state_entries
         self.numbers: dict[BlockHash, int] = {header.hash: header.number for header in self.headers}
         self.total_difficulties = list(accumulate(header.difficulty for header in self.headers))
 
@@ -48,10 +60,10 @@ class ScriptedChain:
                 return self._headers(message)
             case GetBlockBodies(hashes):
                 return self._bodies(hashes)
-            case GetReceipts():
-                return Receipts([])
-            case GetNodeData():
-                return NodeData([])
+            case GetReceipts(hashes):
+                return Receipts(_found(self.receipts, hashes, MAX_RECEIPTS_PER_REPLY))
+            case GetNodeData(hashes):
+                return NodeData(_found(self.state_entries, hashes, MAX_NODE_DATA_PER_REPLY))
             case _:
                 return None
 
@@ -66,14 +78,22 @@ class ScriptedChain:
         return BlockHeaders(found)
 
     def _bodies(self, hashes: Iterable[BlockHash]) -> BlockBodies:
-        found: list[bytes] = []
-        size = 0
-        for block_hash in hashes:
-            number = self.numbers.get(block_hash)
-            if number is None:
-                continue
-            if len(found) == MAX_BODIES_PER_REPLY or size >= SOFT_REPLY_BYTES:
-                break
-            found.append(self.bodies_rlp[number])
-            size += len(self.bodies_rlp[number])
-        return BlockBodies(found)
+        known = {
+            block_hash: self.bodies_rlp[self.numbers[block_hash]] for block_hash in hashes if block_hash in self.numbers
+        }
+        return BlockBodies(_found(known, known, MAX_BODIES_PER_REPLY))
+
+
+def _found(known: Mapping[Key, bytes], keys: Iterable[Key], most: int) -> list[bytes]:
+    """What is known of `keys`, within the limits of one reply."""
+    found: list[bytes] = []
+    size = 0
+    for key in keys:
+        value = known.get(key)
+        if value is None:
+            continue
+        if len(found) == most or size >= SOFT_REPLY_BYTES:
+            break
+        found.append(value)
+        size += len(value)
+    return found
