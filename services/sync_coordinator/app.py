@@ -208,6 +208,7 @@ def _assemble(
             block_import=block_import,
             metrics=metrics,
             rng=rng,
+            seal_sample=config.seal_sample,
         ),
         tasks,
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later

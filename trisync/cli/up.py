@@ -42,6 +42,14 @@ def up(
         typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help="full: headers and bodies; light: headers only."),
     ] = flags.Mode.FULL,
     seal_check: flags.Seal = flags.SealCheck.AUTO,
+    seal_sample: Annotated[
+        bool,
+        typer.Option(
+            "--seal-sample",
+            envvar="TRISYNC_SEAL_SAMPLE",
+            help="With --syncmode light: check one seal in each hundred headers, and the last of each batch.",
+        ),
+    ] = False,
     seal_workers: Annotated[
         int,
         typer.Option(
@@ -171,6 +179,7 @@ def up(
             chain=choose_chain(network, genesis, networkid),
             syncmode=syncmode.value,
             seal_check=seal_check.value,
+            seal_sample=seal_sample,
             seal_workers=seal_workers,
             host=host,
             port=port,

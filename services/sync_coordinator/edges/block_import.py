@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
@@ -36,6 +36,10 @@ SLICE_S: Final = 0.002
 
 class SealChecks(Protocol):
     """Checks seals off the event loop; raises RuleBroken for the lowest bad number."""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a seal is judged without those before it, so that some may be left out."""
 
     def read_from(self, history: SealHistory) -> None: ...
 
@@ -79,10 +83,14 @@ class BlockImport:
         """Waits for the commit under way. Caller's duty: no import runs or follows."""
         self._writer.shutdown()
 
-    async def import_headers(self, headers: Sequence[Header]) -> ImportOutcome:
-        """Adds headers; the header head may move. Raises RuleBroken or StoreFailed."""
+    async def import_headers(self, headers: Sequence[Header], sealed: Sequence[Header] | None = None) -> ImportOutcome:
+        """Adds headers; the header head may move. Raises RuleBroken or StoreFailed.
+
+        With `sealed` only these seals are checked, where seals stand alone.
+        """
         blocks = [Block(header, b"") for header in headers]
-        return await self._import(blocks, _HeaderImport(self._store))
+        wanted = None if sealed is None or not self._seals.stands_alone else {header.hash for header in sealed}
+        return await self._import(blocks, _HeaderImport(self._store, wanted))
 
     async def import_blocks(
         self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes] | None = None
@@ -173,7 +181,7 @@ class BlockImport:
         self, checked: CheckedChunk, kind: _HeaderImport | _FullImport, count: Callable[[ChainUpdate, int], None]
     ) -> None:
         """Commits what is valid, then raises the first fault."""
-        checked = await self._check_seals(checked)
+        checked = await self._check_seals(checked, kind)
         if checked.blocks:
             seal_states = self._seals.to_store([block.header for block in checked.blocks])
             update = dataclasses.replace(kind.extend(checked.blocks), seal_states=seal_states)
@@ -182,7 +190,7 @@ class BlockImport:
         if checked.fault is not None:
             raise checked.fault
 
-    async def _check_seals(self, checked: CheckedChunk) -> CheckedChunk:
+    async def _check_seals(self, checked: CheckedChunk, kind: _HeaderImport | _FullImport) -> CheckedChunk:
         """`checked`, cut before the first block whose seal, or whose uncle's seal, is bad.
 
         An uncle has a lower number than its block, so the lowest bad number need not lie in the first bad
@@ -190,7 +198,7 @@ class BlockImport:
         """
         while checked.blocks:
             try:
-                await self._seals.check(checked.sealed_headers())
+                await self._seals.check(kind.sealed_headers(checked))
             except RuleBroken as fault:
                 checked = checked.cut(fault)
             else:
@@ -218,8 +226,12 @@ class _HeaderImport:
 
     has_bodies = False
 
-    def __init__(self, store: ChainStore) -> None:
-        self._store = store
+    def __init__(self, store: ChainStore, sealed: Collection[BlockHash] | None) -> None:
+        self._store, self._sealed = store, sealed
+
+    def sealed_headers(self, checked: CheckedChunk) -> list[Header]:
+        headers = [block.header for block in checked.blocks]
+        return headers if self._sealed is None else [header for header in headers if header.hash in self._sealed]
 
     def is_known(self, block_hash: BlockHash) -> bool:
         return self._store.number_of(block_hash) is not None
@@ -241,6 +253,9 @@ class _FullImport:
 
     def __init__(self, store: ChainStore, receipts: Mapping[BlockHash, bytes] | None) -> None:
         self._store, self._receipts = store, receipts
+
+    def sealed_headers(self, checked: CheckedChunk) -> list[Header]:
+        return checked.sealed_headers()
 
     def is_known(self, block_hash: BlockHash) -> bool:
         return self._store.has_body(block_hash)

@@ -49,6 +49,8 @@ class CliqueSeals:
     A snapshot follows from its block hash alone, so what is in memory stays true whatever the store forgets.
     """
 
+    stands_alone = False
+
     def __init__(self, epoch_blocks: int, pool: SealPool) -> None:
         self._epoch_blocks = epoch_blocks
         self._pool = pool

@@ -30,6 +30,10 @@ class SealCheckRefused(ValueError):
 class SealCheck(Protocol):
     """Judges the seals of headers whose other rules already passed."""
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a seal is judged without those before it."""
+
     def read_from(self, history: SealHistory) -> None:
         """Where ancestors are looked up. Caller's duty: before the first check."""
 
@@ -62,6 +66,8 @@ def open_seal_check(genesis: Genesis, wanted: SealMode | None, worker_count: int
 class NoSeal:
     """Every seal passes; for networks that have none worth checking."""
 
+    stands_alone = True
+
     def read_from(self, history: SealHistory) -> None:
         """Nothing to do."""
 
@@ -77,6 +83,8 @@ class NoSeal:
 
 class SealWorkers:
     """Ethash seals: each stands for itself, so all of a batch are checked at once."""
+
+    stands_alone = True
 
     def __init__(self, spec: ChainSpec, worker_count: int | None = None) -> None:
         self._spec = spec

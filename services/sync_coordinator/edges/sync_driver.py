@@ -20,6 +20,7 @@ from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
 from services.sync_coordinator.core.rule_broken import RuleBroken
+from services.sync_coordinator.core.seal_sampling import sample
 from services.sync_coordinator.core.sync_actions import (
     DropPeer,
     ImportBlocks,
@@ -104,6 +105,8 @@ class SyncParts:
     block_import: BlockImport
     metrics: CoordinatorMetrics
     rng: random.Random
+    seal_sample: bool = False
+    """Whether light mode leaves most seals out."""
 
 
 class SyncDriver:
@@ -288,7 +291,8 @@ class SyncDriver:
 
     async def _import_headers(self, run: Downloader, batch_id: int, headers: Sequence[Header]) -> None:
         with self._parts.metrics.import_seconds.labels("headers").time():
-            failure = await _failure(self._parts.block_import.import_headers(headers))
+            sealed = sample(headers, self._parts.rng, pivot=None) if self._parts.seal_sample else None
+            failure = await _failure(self._parts.block_import.import_headers(headers, sealed))
         self._imported(run, batch_id, failure, "headers", len(headers))
 
     async def _import_blocks(self, run: Downloader, batch_id: int, blocks: Sequence[Block]) -> None:
