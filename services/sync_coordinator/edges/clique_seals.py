@@ -157,7 +157,7 @@ class CliqueSeals:
         chunks = self._pool.chunks([header for header in headers if header.hash not in found])
 
         async def recover(chunk: Sequence[Header]) -> None:
-            signers = await self._pool.ask(chunk, None, lambda worker: worker.signers(chunk))
+            signers = await self._pool.ask(chunk, lambda worker: worker.signers(chunk))
             for header, signer in zip(chunk, signers, strict=True):
                 found[header.hash] = signer
                 _put(self._signers, header.hash, signer, KNOWN_SIGNERS)
