@@ -58,6 +58,7 @@ RoutingAction = StartWorker | EndWorker
 @dataclass(slots=True)
 class _Held:
     used_at: float
+    pace: _Pace
     open_questions: int = 0
 
 
@@ -68,7 +69,6 @@ class SealRouting:
         self._ecip1099_block = ecip1099_block
         self._held: dict[EthashEpoch, _Held] = {}
         """The least recently used first."""
-        self._pace = _Pace()
         self._position = 0
 
     @property
@@ -83,9 +83,9 @@ class SealRouting:
         """A question about blocks of one epoch begins, `last_number` the highest of them."""
         epoch = self.epoch_of(last_number)
         self._position = last_number
-        self._pace.note(last_number, now)
         actions = self._hold(epoch, now, is_ahead=False)
         self._held[epoch].open_questions += 1
+        self._held[epoch].pace.note(last_number, now)
         if self._is_next_due(epoch):
             actions += self._hold(self.epoch_of(epoch.blocks.stop), now, is_ahead=True)
         return [*actions, *self._let_go(now)]
@@ -97,7 +97,7 @@ class SealRouting:
 
     def _hold(self, epoch: EthashEpoch, now: float, *, is_ahead: bool) -> list[RoutingAction]:
         held = self._held.pop(epoch, None)
-        self._held[epoch] = held or _Held(now)
+        self._held[epoch] = held or _Held(now, _Pace())
         self._held[epoch].used_at = now
         return [StartWorker(epoch, is_ahead)] if held is None else []
 
@@ -105,7 +105,7 @@ class SealRouting:
         if self._position - epoch.blocks.start < STRAGGLER_BLOCKS or epoch.size_epoch >= MAX_EPOCH:
             return False
         blocks_left = epoch.blocks.stop - self._position
-        return blocks_left <= max(AHEAD_BLOCKS, self._pace.blocks_per_s * AHEAD_S)
+        return blocks_left <= max(AHEAD_BLOCKS, self._held[epoch].pace.blocks_per_s * AHEAD_S)
 
     def _let_go(self, now: float) -> list[RoutingAction]:
         """Ends idle workers of epochs well below the position, then the least recently used above the limit."""
@@ -123,7 +123,7 @@ class SealRouting:
 
 
 class _Pace:
-    """How fast block numbers rise, over the last seconds."""
+    """How fast block numbers rise in one epoch, over the last seconds."""
 
     def __init__(self) -> None:
         self._marks: deque[tuple[float, int]] = deque()
