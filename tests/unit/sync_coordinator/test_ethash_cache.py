@@ -4,7 +4,7 @@ import hashlib
 
 import pytest
 
-from services.shared.ethwire.headers import decode_header, with_hash
+from services.shared.ethwire.headers import with_hash
 from services.sync_coordinator.core.ethash_cache import build_cache, cache_items, dataset_items, seed_of
 from services.sync_coordinator.core.ethash_epochs import MAX_EPOCH
 from services.sync_coordinator.core.ethash_seal import seal_inputs
@@ -41,13 +41,6 @@ def test_library_judges_by_our_cache_as_by_its_own():
     for is_right in (ours, library):
         assert [is_right(seal_inputs(header)) for header in headers] == [True] * len(headers)
         assert [is_right(seal_inputs(header)) for header in wrong] == [False] * len(wrong)
-
-
-def test_first_classic_header_of_long_epochs_has_a_right_seal_with_its_own_seed_only():
-    (header,) = [decode_header(bytes.fromhex(header_rlp)) for header_rlp in PUBLISHED["classic_headers"]]
-    assert header.number == 11_700_000
-    assert open_verifier(195, 390)(seal_inputs(header))
-    assert not open_verifier(195, 195)(seal_inputs(header))
 
 
 def test_library_with_another_layout_is_refused_before_it_is_given_a_cache(monkeypatch):
