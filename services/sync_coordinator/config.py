@@ -36,7 +36,7 @@ class CoordinatorConfig(ProcessOptions):
     """In light mode: check one seal in each hundred headers, and the last of each batch."""
 
     seal_workers: int = 0
-    """Processes that check seals; 0: one per processor."""
+    """Seals that are checked at once, in worker processes; 0: one per processor."""
 
     listen: tuple[str, ...] = ("127.0.0.1:7450",)
     """gRPC addresses to listen on, host:port or unix:/path, for gateways, broadcasters and operators."""

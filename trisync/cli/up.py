@@ -53,7 +53,9 @@ def up(
     seal_workers: Annotated[
         int,
         typer.Option(
-            "--seal-workers", envvar="TRISYNC_SEAL_WORKERS", help="Processes that check seals; 0: one per processor."
+            "--seal-workers",
+            envvar="TRISYNC_SEAL_WORKERS",
+            help="Seals that are checked at once; 0: one per processor.",
         ),
     ] = 0,
     host: Annotated[

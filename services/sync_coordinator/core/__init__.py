@@ -5,5 +5,6 @@ nodes, `dial_plan`, `challenges`, `reply_router`, `ban_list`, `disconnect_log`, 
 when; `downloader` is one sync, made of `ancestor_search`, `header_download` (`skeleton`, `linked_headers`),
 `body_download` (`part_queue`, `part_fetch`, `block_assembly`) and `import_batches`, at the pace of `capacity` and
 `round_trip`. New blocks: `announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`, `base_fee`,
-`uncles`, `fork_eras`), `ethash_seal`, `fork_choice`. Peers' questions: `chain_serving`.
+`uncles`, `fork_eras`), `fork_choice`; seals: `ethash_seal` (`ethash_epochs`, `ethash_cache`), `clique_snapshot`,
+`seal_sampling`, and `seal_routing` among workers. Peers' questions: `chain_serving`.
 """

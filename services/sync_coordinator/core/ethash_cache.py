@@ -42,9 +42,10 @@ def seed_of(seed_epoch: int) -> bytes:
     return seed
 
 
-def build_cache(item_count: int, seed: bytes) -> bytes:
-    """The cache's items in a row. Items are numbers meanwhile: these are mixed by xor."""
+def fill_cache(cache: memoryview, seed: bytes) -> None:
+    """Writes the items of a cache of this length. They are numbers meanwhile: these are mixed by xor."""
     keccak_512, number = sha3.keccak_512, int.from_bytes
+    item_count = len(cache) // CACHE_ITEM_BYTES
     item = keccak_512(seed).digest()
     items = [number(item, "little")]
     for _ in range(item_count - 1):
@@ -55,7 +56,9 @@ def build_cache(item_count: int, seed: bytes) -> bytes:
         for index, own in enumerate(items):
             mixed = before ^ items[(own & WORD_MASK) % item_count]
             before = items[index] = number(keccak_512(mixed.to_bytes(CACHE_ITEM_BYTES, "little")).digest(), "little")
-    return b"".join([each.to_bytes(CACHE_ITEM_BYTES, "little") for each in items])
+    for index, each in enumerate(items):
+        start = index * CACHE_ITEM_BYTES
+        cache[start : start + CACHE_ITEM_BYTES] = each.to_bytes(CACHE_ITEM_BYTES, "little")
 
 
 def _largest_prime_below(bound: int) -> int:

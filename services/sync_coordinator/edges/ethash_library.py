@@ -11,9 +11,9 @@ import ethash
 
 from services.sync_coordinator.core.ethash_cache import (
     CACHE_ITEM_BYTES,
-    build_cache,
     cache_items,
     dataset_items,
+    fill_cache,
     seed_of,
 )
 from services.sync_coordinator.core.ethash_seal import SealInputs
@@ -46,7 +46,7 @@ class _OwnContext:
         _check_layout()
         items = cache_items(size_epoch)
         self._cache = mmap.mmap(-1, items * CACHE_ITEM_BYTES)
-        self._cache[:] = build_cache(items, seed)
+        fill_cache(memoryview(self._cache), seed)
         ffi = ethash.ffi
         self._view = ffi.from_buffer(self._cache)
         address = int(ffi.cast("uintptr_t", self._view))
