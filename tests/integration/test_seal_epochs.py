@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Sequence
 
 import pytest
@@ -20,6 +22,7 @@ from services.sync_coordinator.core.seal_frames import EXIT_UNFIT
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.seal_workers import SealWorkers, SealWorkersFailed
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from tests.support.deadlines import until
 from tests.support.vectors import load_vectors
 
 pytestmark = pytest.mark.integration
@@ -114,6 +117,24 @@ def test_wrong_seal_beyond_the_edge_is_found_by_the_worker_that_was_started_ahea
 
     asyncio.run(scenario())
     assert len(started) == 2
+
+
+def test_worker_that_died_after_it_was_started_ahead_is_started_again_when_its_epoch_comes(started):
+    below, above = grow(START, EDGE - 1), grow(START._replace(number=EDGE - 1), EDGE + 5)
+
+    async def scenario() -> None:
+        seals = SealWorkers(SPEC, 2)
+        try:
+            await seals.check([block.header for block in below])
+            await until(lambda: len(seals.pids) == 2, "a worker for the next epoch")
+            _, ahead = seals.pids
+            os.kill(ahead, signal.SIGKILL)
+            await seals.check([block.header for block in above])
+        finally:
+            await seals.close()
+
+    asyncio.run(scenario())
+    assert started == [("2", "0", "0"), ("2", "1", "1"), ("2", "1", "1")]
 
 
 def test_first_classic_header_of_long_epochs_is_accepted_and_a_forged_one_refused(started):
