@@ -39,8 +39,8 @@ SEALS: Final = 1024
 BATCH: Final = 128
 """Seals checked at once where an edge is crossed: short enough to tell a wait from the work."""
 
-BATCHES_BEFORE: Final = 12
-"""A second or more before the edge: the next epoch's worker starts 1,024 blocks before it at the latest."""
+BATCHES_BEFORE: Final = 20
+"""Some seconds of work, in which the next epoch's worker is started by the pace."""
 
 BATCHES_AFTER: Final = 4
 

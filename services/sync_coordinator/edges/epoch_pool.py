@@ -5,15 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
-from collections import Counter
 from collections.abc import Callable, Coroutine, Iterator, Sequence
-from typing import Any, assert_never
+from typing import Any, Final, assert_never
 
 from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.ethash_epochs import EthashEpoch
 from services.sync_coordinator.core.seal_routing import EndWorker, RoutingAction, SealRouting, StartWorker
 from services.sync_coordinator.edges.seal_pool import SPARE_QUESTIONS, SealWorkersFailed, ask_twice, cut
 from services.sync_coordinator.edges.seal_process import SealProcess, SealProcessDied
+
+CHUNK_HEADERS: Final = 16
+"""Headers sent to a worker at once: some 20 ms of work, so that threads end a batch together."""
 
 
 class EpochPool:
@@ -26,8 +28,6 @@ class EpochPool:
         self._turns = asyncio.Semaphore(self._threads + SPARE_QUESTIONS)
         self._chores: set[asyncio.Task[None]] = set()
         self._closed = False
-        self.started: Counter[EthashEpoch] = Counter()
-        """How often each epoch was given a worker."""
 
     @property
     def pids(self) -> list[int]:
@@ -40,7 +40,7 @@ class EpochPool:
         start = 0
         for index in range(1, len(headers) + 1):
             if index == len(headers) or headers[index].number not in self._epoch_of(headers[start]).blocks:
-                chunks += cut(headers[start:index], self._threads)
+                chunks += cut(headers[start:index], self._threads, CHUNK_HEADERS)
                 start = index
         return chunks
 
@@ -87,7 +87,6 @@ class EpochPool:
             match action:
                 case StartWorker(epoch, is_ahead):
                     self._workers[epoch] = worker = SealProcess(self._threads, epoch)
-                    self.started[epoch] += 1
                     if is_ahead:
                         self._do(_start(worker))
                 case EndWorker(epoch):

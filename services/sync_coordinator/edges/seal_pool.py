@@ -11,7 +11,7 @@ from services.shared.ethwire.types import Header
 from services.sync_coordinator.edges.seal_process import SealProcess, SealProcessDied
 
 CHUNK_HEADERS: Final = 64
-"""Headers sent to a worker at once: a fraction of a second of work, so that workers end a batch together."""
+"""Headers sent to a worker at once: some milliseconds of work, so that workers end a batch together."""
 
 MIN_CHUNK_HEADERS: Final = 8
 """Fewer are not shared out: asking costs more than it gains."""
@@ -45,7 +45,7 @@ class SealPool:
 
     def chunks(self, headers: Sequence[Header]) -> list[Sequence[Header]]:
         """`headers` cut so that all workers have their share."""
-        return cut(headers, len(self._workers))
+        return cut(headers, len(self._workers), CHUNK_HEADERS)
 
     async def ask(self, chunk: Sequence[Header], question: Callable[[SealProcess], Awaitable[T]]) -> T:
         """A worker's answer about `chunk`. Raises SealWorkersFailed."""
@@ -64,9 +64,9 @@ class SealPool:
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
 
-def cut(headers: Sequence[Header], shares: int) -> list[Sequence[Header]]:
-    """`headers` in chunks for so many at once."""
-    size = min(CHUNK_HEADERS, max(MIN_CHUNK_HEADERS, -(-len(headers) // shares)))
+def cut(headers: Sequence[Header], shares: int, most: int) -> list[Sequence[Header]]:
+    """`headers` in chunks of `most`, or of less, so that all have their share."""
+    size = min(most, max(MIN_CHUNK_HEADERS, -(-len(headers) // shares)))
     return [headers[start : start + size] for start in range(0, len(headers), size)]
 
 
