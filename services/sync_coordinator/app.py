@@ -226,7 +226,7 @@ def _assemble(
     importing = (
         LightImport(import_parts, lambda: driver.is_running)
         if is_light
-        else FetchImport(import_parts, broadcaster, tasks)
+        else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
     )
     identity = NodeIdentity(
         network_id=chain.network_id,

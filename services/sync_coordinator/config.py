@@ -26,8 +26,9 @@ class CoordinatorConfig(ProcessOptions):
     networkid: int | None = None
     """Network id of the Status message; default: the built-in network's, or the genesis file's chain id."""
 
-    syncmode: Literal["full", "light"] = "full"
-    """full: headers and bodies; light: headers only."""
+    syncmode: Literal["full", "fast", "light"] = "full"
+    """full: headers and bodies; fast: receipts and the state near the head too, seals of old blocks sampled;
+    light: headers only."""
 
     seal_check: Literal["auto", "ethash", "clique", "none"] = "auto"
     """How seals are checked; auto: as the network's genesis says."""

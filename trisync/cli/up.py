@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +22,11 @@ from trisync.cli.progress import make_view
 from trisync.cli.run_stack import Reached, logs_followed, running_stack, sync_until
 from trisync.cli.waiting import Stopped
 from trisync.node_status import NodeStatus
+
+SYNCMODE_HELP: Final = (
+    "full: headers and bodies; fast: receipts and the state near the head too, seals of old blocks sampled; "
+    "light: headers only."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,7 +44,7 @@ def up(
     networkid: flags.NetworkId = None,
     syncmode: Annotated[
         flags.Mode,
-        typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help="full: headers and bodies; light: headers only."),
+        typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help=SYNCMODE_HELP),
     ] = flags.Mode.FULL,
     seal_check: flags.Seal = flags.SealCheck.AUTO,
     seal_sample: Annotated[
