@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import contextlib
+
 from services.shared.ethwire.messages import EthMessage, GetNodeData, GetReceipts, NodeData, Receipts
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
+from services.sync_coordinator.store.problems import Problem
+from services.sync_coordinator.store.verify import StoreCheck
 from tests.support.chain_maker import state_at
 from tests.support.chain_peers import dial_in
+from tests.support.ruled_chain import RULES, ListedSeals
 from tests.support.scripted_chain import ScriptedChain
 from tests.support.scripted_peer import ScriptedPeer
 from tests.support.small_network import NETWORK_ID
-from tests.support.stack import in_one_loop, running_stack
+from tests.support.stack import Stack, in_one_loop, running_stack
 from tests.support.stateful_chain import StatefulChain, executed_blocks
 from tests.support.wire import local_node
 from trisync.node_status import SyncMode
@@ -18,6 +23,17 @@ BLOCKS = executed_blocks(300)
 CHAIN = StatefulChain(BLOCKS)
 HEAD = CHAIN.headers[-1]
 PIVOT = 300 - 64
+
+
+async def check_store(stack: Stack) -> None:
+    """`trisync verify` finds nothing wrong in it."""
+    problems: list[Problem] = []
+    with (
+        contextlib.closing(LmdbChainStore.open(store_path(stack.datadir), None, read_only=True)) as store,
+        store.snapshot() as snapshot,
+    ):
+        await StoreCheck(snapshot, RULES, ListedSeals(), problems.append).run(lambda done, total, what: None)
+    assert problems == []
 
 
 class StatelessChain(ScriptedChain):
@@ -58,6 +74,7 @@ async def test_sync_goes_on_where_it_was_when_the_coordinator_restarts_before_th
         status = await stack.status()
         assert (status.mode, status.full_block_head.number) == (SyncMode.FAST, 0)
         await stack.coordinator.stop()
+        await check_store(stack)
         await stack.coordinator.start()
         assert (await stack.status()).fast_block_head.number == PIVOT
         mallory.hang_up()
@@ -65,10 +82,10 @@ async def test_sync_goes_on_where_it_was_when_the_coordinator_restarts_before_th
         status = await stack.until_head(HEAD)
         assert status.progress.bodies_fetched < 100
         await stack.coordinator.stop()
-        with_store = LmdbChainStore.open(store_path(stack.datadir), None, read_only=True)
-        assert with_store.pivot() == CHAIN.headers[PIVOT].hash
-        assert all(with_store.has_state(list(state_at(PIVOT).entries)))
-        with_store.close()
+        await check_store(stack)
+        with contextlib.closing(LmdbChainStore.open(store_path(stack.datadir), None, read_only=True)) as store:
+            assert store.pivot() == CHAIN.headers[PIVOT].hash
+            assert all(store.has_state(list(state_at(PIVOT).entries)))
         await stack.coordinator.start()
         assert (await stack.status()).mode is SyncMode.FULL
         assert any("fast sync is off" in line["event"] for line in stack.log.lines)
