@@ -10,10 +10,6 @@ KEPT_FREE_BYTES: Final = 32 * 1024 * 1024
 """Free memory that is kept at the top of the heap. By default it goes back to the kernel after every reply of a
 few 100 KB, and comes again page by page: a third of the work of serving big bodies."""
 
-COLLECT_AFTER_OBJECTS: Final = 10_000
-"""New objects after which the youngest are searched for cycles; Python's 700 are four replies of headers. What a
-sync makes has no cycles, and the searches took a tenth of the coordinator's work."""
-
 OWN_MAPPING_BYTES: Final = 8 * 1024 * 1024
 """A buffer of this size is rare enough to be mapped, and given back, by itself."""
 
@@ -26,7 +22,6 @@ def settle_memory() -> None:
     """Call once, when all is imported and before the work begins."""
     # What the imports made is never garbage; a collection that looks through it costs more than all the rest.
     gc.freeze()
-    gc.set_threshold(COLLECT_AFTER_OBJECTS, *gc.get_threshold()[1:])
     mallopt = getattr(ctypes.CDLL(None), "mallopt", None)
     if mallopt is not None:
         mallopt(_TRIM_THRESHOLD, KEPT_FREE_BYTES)
