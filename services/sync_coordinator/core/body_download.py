@@ -26,7 +26,10 @@ class BodyDownload:
     def __init__(self, config: DownloaderConfig) -> None:
         self.assembly = BlockAssembly(config)
         self.queue: PartQueue[Header] = PartQueue(
-            order=attrgetter("number"), key=attrgetter("hash"), lacking_per_peer=config.lacking_per_peer
+            order=attrgetter("number"),
+            key=attrgetter("hash"),
+            requests_per_peer=config.requests_per_peer,
+            lacking_per_peer=config.lacking_per_peer,
         )
         self.fetched = 0
         """Bodies that were accepted."""
