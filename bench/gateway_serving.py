@@ -50,7 +50,7 @@ async def serve() -> list[Measured]:
             await peers.ask("hashes", path=str(_hashes_of(chain)))
             await peers.ask("ask", kind=kind, reach=MADE_BLOCKS - QUESTION_HEADERS)
             await asyncio.sleep(WARM_UP_S)
-            watch = ResourceWatch({**_pids(stack), "peers": peers.pid})
+            watch = ResourceWatch({**_pids(stack), peers.pid: "peers"})
             await peers.ask("reset")
             await asyncio.sleep(SERVE_S)
             answered = await peers.ask("stats")
@@ -158,9 +158,9 @@ def _hashes_of(chain: BenchChain) -> Path:
     return chain.dump.parent / "hashes"
 
 
-def _pids(stack: Stack) -> dict[str, int]:
+def _pids(stack: Stack) -> dict[int, str]:
     children = {"coordinator": stack.coordinator, "gateway": stack.gateways[0], "broadcaster": stack.broadcaster}
-    return {name: child.pid for name, child in children.items() if child.pid is not None}
+    return {child.pid: name for name, child in children.items() if child.pid is not None}
 
 
 def _say_nothing(line: str) -> None:

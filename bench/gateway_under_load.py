@@ -80,8 +80,8 @@ class GatewayUnderLoad:
     def watch(self) -> ResourceWatch:
         """CPU time and memory from now on."""
         assert self.gateway.pid is not None
-        generators = {f"generator_{at}": process.pid for at, process in enumerate(self.generators)}
-        return ResourceWatch({"gateway": self.gateway.pid, "sink": self.sink.pid, **generators})
+        generators = {process.pid: f"generator_{at}" for at, process in enumerate(self.generators)}
+        return ResourceWatch({self.gateway.pid: "gateway", self.sink.pid: "sink", **generators})
 
 
 @contextlib.asynccontextmanager

@@ -44,6 +44,11 @@ class Row:
         return self._medians(lambda usage: usage.cpu_seconds)
 
     @property
+    def cpu_us_per_block(self) -> Mapping[str, float]:
+        blocks = self.runs[0].blocks
+        return {name: round(1e6 * seconds / blocks, 1) for name, seconds in self.cpu_seconds.items()}
+
+    @property
     def peak_memory_mb(self) -> Mapping[str, float]:
         return self._medians(lambda usage: usage.peak_memory_mb)
 
@@ -55,6 +60,7 @@ class Row:
             "blocks_per_s": round(self.blocks_per_s, 1),
             "mb_per_s": round(self.mb_per_s, 2),
             "cpu_seconds": self.cpu_seconds,
+            "cpu_us_per_block": self.cpu_us_per_block,
             "peak_memory_mb": self.peak_memory_mb,
             "runs_seconds": [round(run.seconds, 3) for run in self.runs],
         }
@@ -72,6 +78,7 @@ def table(rows: Sequence[Row]) -> str:
     lines.append(["blocks/s", *(f"{row.blocks_per_s:.0f}" for row in rows)])
     lines.append(["MB/s", *(f"{row.mb_per_s:.2f}" for row in rows)])
     lines += _section("CPU seconds during the sync", [row.cpu_seconds for row in rows], digits=2)
+    lines += _section("the same per block, us", [row.cpu_us_per_block for row in rows], digits=1)
     lines += _section("peak private memory, MB", [row.peak_memory_mb for row in rows], digits=0)
     return _aligned(lines)
 

@@ -39,10 +39,10 @@ class Usage:
 class ResourceWatch:
     """Samples until cancelled. Workers are whatever descends from a service."""
 
-    def __init__(self, services: Mapping[str, int]) -> None:
-        """`services` are process ids by name."""
-        self._names = {pid: name for name, pid in services.items()}
-        self._peaks: dict[str, int] = dict.fromkeys(services, 0)
+    def __init__(self, services: Mapping[int, str]) -> None:
+        """`services` are names by process id; those of one name are counted together."""
+        self._names = services
+        self._peaks: dict[str, int] = dict.fromkeys(services.values(), 0)
         self._before = self._cpu_by_name()
 
     async def run(self) -> None:

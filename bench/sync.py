@@ -1,6 +1,7 @@
 """`python -m bench.sync`: how fast, and at what cost, an empty node syncs a chain from another on this machine.
 
-Both stacks are the real processes that `trisync up` starts, and talk over loopback TCP.
+Both stacks are the real processes that `trisync up` starts, and talk over loopback TCP. To compare numbers of sources,
+they are peers of one scripted process instead.
 """
 
 from __future__ import annotations
@@ -13,13 +14,15 @@ import os
 import shutil
 import sys
 import tempfile
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from pathlib import Path
-from typing import Any, Final, NoReturn
+from typing import Any, Final, NamedTuple, NoReturn
 
 from bench.bench_chain import CACHE, BenchChain, find_chain, import_once
+from bench.line_server import LineProcess
 from bench.report import Measurement, Row, table
 from bench.resource_watch import ResourceWatch
+from services.sync_coordinator.store.lmdb_store import store_path
 from trisync.cli.child import Child, ChildFailed
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import DONE, CommandFailed
@@ -37,12 +40,29 @@ MODES: Final = ("full", "light")
 SYNC_TIMEOUT_S: Final = 1800.0
 """A sync that takes longer hangs."""
 
+MOST_SOURCES: Final = 25
+"""As many peers as a node takes by default."""
+
+SERVING_PEERS: Final = "bench.serving_peers"
+
+
+class Case(NamedTuple):
+    """What is measured: a mode, and from how many scripted peers; 0 is from another stack."""
+
+    mode: str
+    sources: int
+
+    def __str__(self) -> str:
+        return f"{self.mode} of {self.sources}" if self.sources else self.mode
+
 
 def main(argv: Sequence[str] | None = None) -> int:
     options = _parser().parse_args(argv)
     try:
         chain = find_chain(options.chain, options.genesis, options.networkid, options.seal_check)
-        rows = asyncio.run(measure_all(chain, [options.mode] if options.mode else MODES, options.runs))
+        modes = [options.mode] if options.mode else MODES
+        cases = [Case(mode, sources) for mode in modes for sources in options.sources]
+        rows = asyncio.run(measure_all(chain, cases, options.runs))
     except CommandFailed as failure:
         print(f"bench.sync: {failure}", file=sys.stderr, flush=True)
         return failure.exit_code
@@ -53,45 +73,69 @@ def main(argv: Sequence[str] | None = None) -> int:
     return DONE
 
 
-async def measure_all(chain: BenchChain, modes: Sequence[str], runs: int) -> list[Row]:
-    """Every mode `runs` times, in turn, so that a slow minute of the machine meets all. Raises CommandFailed."""
+async def measure_all(chain: BenchChain, cases: Sequence[Case], runs: int) -> list[Row]:
+    """Every case `runs` times, in turn, so that a slow minute of the machine meets all. Raises CommandFailed."""
     stop = stop_on_signals()
-    measurements: dict[str, list[Measurement]] = {mode: [] for mode in modes}
+    measurements: dict[Case, list[Measurement]] = {case: [] for case in cases}
     try:
         source = DataDir(await import_once(chain, stop))
         for run in range(runs):
-            for mode in modes:
-                measurement = await measure_sync(chain, source, mode, stop)
-                measurements[mode].append(measurement)
+            for case in cases:
+                measurement = await measure_sync(chain, source, case, stop)
+                measurements[case].append(measurement)
                 rate = measurement.blocks / measurement.seconds
-                print(f"run {run + 1}, {mode}: {measurement.seconds:.2f} s, {rate:.0f} blocks/s", flush=True)
+                print(f"run {run + 1}, {case}: {measurement.seconds:.2f} s, {rate:.0f} blocks/s", flush=True)
     except Stopped:
         raise CommandFailed("interrupted; both stacks are stopped") from None
     except ChildFailed as failure:
         raise CommandFailed(str(failure)) from failure
-    return [Row(mode, done) for mode, done in measurements.items()]
+    return [Row(str(case), done) for case, done in measurements.items()]
 
 
-async def measure_sync(chain: BenchChain, source: DataDir, mode: str, stop: asyncio.Event) -> Measurement:
-    """Start both stacks, sync, stop both. The empty node's directory is removed, whatever happens."""
+async def measure_sync(chain: BenchChain, source: DataDir, case: Case, stop: asyncio.Event) -> Measurement:
+    """Start both sides, sync, stop both. The empty node's directory is removed, whatever happens."""
     sink = DataDir(Path(tempfile.mkdtemp(prefix="sink-", dir=CACHE)))
     try:
         with make_view() as view:
             async with contextlib.AsyncExitStack() as running:
-                serving = await running.enter_async_context(running_stack(stack_options(chain, source), view.say, stop))
-                options = stack_options(chain, sink, syncmode=mode, static_peers=tuple(serving.enodes))
-                syncing = await running.enter_async_context(running_stack(options, view.say, stop))
-                watch = ResourceWatch({**_pids("source", serving), **_pids("sink", syncing)})
+
+                async def start(data_dir: DataDir, **settings: Any) -> Stack:
+                    options = stack_options(chain, data_dir, **settings)
+                    return await running.enter_async_context(running_stack(options, view.say, stop))
+
+                if case.sources:
+                    syncing = await start(sink, syncmode=case.mode, min_sync_peers=case.sources)
+                    peers = await running.enter_async_context(_serving_peers())
+                    sources, children = {peers.pid: "sources"}, syncing.children
+                else:
+                    serving = await start(source)
+                    syncing = await start(sink, syncmode=case.mode, static_peers=tuple(serving.enodes))
+                    sources, children = _pids("source", serving), [*serving.children, *syncing.children]
+                watch = ResourceWatch({**sources, **_pids("sink", syncing)})
                 sampling = asyncio.create_task(watch.run(), name="resource-watch")
                 running.callback(sampling.cancel)
+                if case.sources:
+                    store, network_id = str(store_path(source.path)), chain.choice.network_id
+                    await peers.ask(
+                        "join", enode=syncing.enodes[0], count=case.sources, store=store, network_id=network_id
+                    )
                 async with asyncio.timeout(SYNC_TIMEOUT_S):
                     syncing_done = sync_until(syncing, Goal(None), view, stop)
-                    reached = await first_of(syncing_done, _fail_at_an_end([*serving.children, *syncing.children]))
+                    reached = await first_of(syncing_done, _fail_at_an_end(children))
                 return _measurement(reached.status, watch)
     except TimeoutError:
         raise CommandFailed(f"not synced after {SYNC_TIMEOUT_S:.0f} s") from None
     finally:
         shutil.rmtree(sink.path, ignore_errors=True)
+
+
+@contextlib.asynccontextmanager
+async def _serving_peers() -> AsyncIterator[LineProcess]:
+    peers = await LineProcess.start(SERVING_PEERS)
+    try:
+        yield peers
+    finally:
+        await peers.stop()
 
 
 async def _fail_at_an_end(children: Sequence[Child]) -> NoReturn:
@@ -114,10 +158,10 @@ def _measurement(status: NodeStatus, watch: ResourceWatch) -> Measurement:
     return Measurement(status.blocks_synced, status.bytes_synced, status.sync_seconds, watch.usage())
 
 
-def _pids(side: str, stack: Stack) -> dict[str, int]:
+def _pids(side: str, stack: Stack) -> dict[int, str]:
     children = [stack.coordinator, *stack.gateways, stack.broadcaster]
     names = ["coordinator", *("gateway" for _ in stack.gateways), "broadcaster"]
-    return {f"{side}_{name}": child.pid for name, child in zip(names, children, strict=True) if child.pid is not None}
+    return {child.pid: f"{side}_{name}" for name, child in zip(names, children, strict=True) if child.pid is not None}
 
 
 def stack_options(chain: BenchChain, data_dir: DataDir, **settings: Any) -> StackOptions:
@@ -139,10 +183,25 @@ def _parser() -> argparse.ArgumentParser:
     parser.add_argument("--genesis", type=Path, help="its genesis file in geth's format")
     parser.add_argument("--networkid", type=int, help="network id; without it the chain id of the genesis file")
     parser.add_argument("--mode", choices=MODES, help="only this mode; without it both")
-    parser.add_argument("--runs", type=count, default=3, help="syncs per mode; medians are shown (default 3)")
+    parser.add_argument(
+        "--sources",
+        type=_sources,
+        nargs="+",
+        default=[0],
+        metavar="N",
+        help="sync from so many scripted peers, each number in turn, instead of from another stack",
+    )
+    parser.add_argument("--runs", type=count, default=3, help="syncs of each; medians are shown (default 3)")
     parser.add_argument("--seal-check", choices=("none", "ethash", "auto"), default="none", help="(default none)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     return parser
+
+
+def _sources(text: str) -> int:
+    sources = count(text)
+    if sources > MOST_SOURCES:
+        raise argparse.ArgumentTypeError(f"{text} is above {MOST_SOURCES}")
+    return sources
 
 
 def count(text: str) -> int:

@@ -96,7 +96,7 @@ class Ledger:
             raise NotOnlyTransfers(f"block {header.number}: it creates a contract")
         zeros = data.count(0)
         return _Transfer(
-            sender=_sender(fields),
+            sender=_sender(fields, header),
             recipient=recipient,
             value=uint_payload(fields[4]),
             gas_price=uint_payload(fields[1]),
@@ -125,7 +125,7 @@ def _is_active(fork_block: int | None, number: int) -> bool:
     return fork_block is not None and number >= fork_block
 
 
-def _sender(fields: list[bytes]) -> bytes:
+def _sender(fields: list[bytes], header: Header) -> bytes:
     """Who signed a transaction (EIP-155, and before)."""
     v, r, s = (uint_payload(field) for field in fields[6:9])
     signed = fields[:6]
@@ -133,5 +133,8 @@ def _sender(fields: list[bytes]) -> bytes:
         signed = [*signed, encode_uint((v - 35) // 2), b"\x80", b"\x80"]
     recovery = (v - 35) % 2 if v >= 35 else v - 27
     signature = r.to_bytes(32) + s.to_bytes(32) + bytes([recovery])
-    key = PublicKey.from_signature_and_message(signature, keccak256(join_list(signed)), hasher=None)
+    try:
+        key = PublicKey.from_signature_and_message(signature, keccak256(join_list(signed)), hasher=None)
+    except Exception as problem:  # noqa: BLE001 - coincurve raises nothing narrower
+        raise NotOnlyTransfers(f"block {header.number}: a transaction that nobody signed") from problem
     return keccak256(key.format(compressed=False)[1:])[12:]

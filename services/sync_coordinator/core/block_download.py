@@ -46,7 +46,10 @@ class ContentDownload(Generic[Content]):
         self._found = found
         self._accept = accept
         self.queue: PartQueue[Header] = PartQueue(
-            order=attrgetter("number"), key=attrgetter("hash"), lacking_per_peer=config.lacking_per_peer
+            order=attrgetter("number"),
+            key=attrgetter("hash"),
+            requests_per_peer=config.requests_per_peer,
+            lacking_per_peer=config.lacking_per_peer,
         )
         self.fetched = 0
         """Contents that were accepted."""

@@ -17,6 +17,10 @@ from services.sync_coordinator.core.uncles import MAX_UNCLE_GENERATIONS, Ancesto
 CHUNK_BLOCKS: Final = 512
 """Blocks of one commit: enough that waiting for the disk costs little, few enough to prepare within a slice."""
 
+CHUNK_HEADERS: Final = 2048
+"""Headers without bodies of one commit. The store writes a page for nearly every hash, and fewer where a commit has
+more of them: an eighth of what the coordinator spends on a header."""
+
 CHUNK_BYTES: Final = 8 * 1024 * 1024
 """Body bytes of one commit; the store keeps them in private memory until then."""
 
@@ -108,10 +112,11 @@ def linked_runs(blocks: Sequence[Block]) -> Iterator[Sequence[Block]]:
 
 
 def chunks(run: Sequence[Block]) -> Iterator[Sequence[Block]]:
-    """`run` in parts that one commit takes."""
+    """`run` in parts that one commit takes. Caller's duty: all of its blocks have bodies, or none has."""
     start, size_bytes = 0, 0
+    most = CHUNK_BLOCKS if run[0].body_rlp else CHUNK_HEADERS
     for index, block in enumerate(run):
         size_bytes += len(block.body_rlp)
-        if index + 1 == len(run) or index + 1 - start == CHUNK_BLOCKS or size_bytes >= CHUNK_BYTES:
+        if index + 1 == len(run) or index + 1 - start == most or size_bytes >= CHUNK_BYTES:
             yield run[start : index + 1]
             start, size_bytes = index + 1, 0

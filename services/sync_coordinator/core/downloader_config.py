@@ -41,6 +41,10 @@ class DownloaderConfig:
     fills_per_peer: int = 4
     """Header fills one peer may have open (ours; geth 1): fills are small, the round trip is what costs."""
 
+    requests_per_peer: int = 3
+    """Requests of each other kind one peer may have open (ours; geth 1): the peer reads one reply from its disk and
+    the gateway hashes another while a third is imported. A fourth brought nothing more."""
+
     span_probes: int = 12
     """Headers of the first look for the common ancestor."""
 
@@ -117,6 +121,7 @@ class DownloaderConfig:
         self._check("max_queued_headers", self.headers_per_request, None)
         for field in (
             "fills_per_peer",
+            "requests_per_peer",
             "max_fork_depth",
             "max_assembled_blocks",
             "max_assembled_bytes",

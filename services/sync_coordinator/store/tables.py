@@ -120,6 +120,14 @@ def _forget(txn: Transaction, tables: Tables, header: Header) -> None:
 
 
 def _put(txn: Transaction, table: lmdb._Database, items: list[tuple[bytes, bytes]]) -> None:
+    """Put all items. Those in order above all keys of the table are appended, which fills its pages better."""
     cursor = txn.cursor(table)
+    is_above = bool(items) and (not cursor.last() or cursor.key() < items[0][0])
     for start in range(0, len(items), PUTS_PER_CALL):
-        cursor.putmulti(items[start : start + PUTS_PER_CALL])
+        batch = items[start : start + PUTS_PER_CALL]
+        if is_above:
+            _, added = cursor.putmulti(batch, append=True)
+            # LMDB leaves out what is not above its last key.
+            is_above = added == len(batch)
+        if not is_above:
+            cursor.putmulti(batch)

@@ -12,7 +12,7 @@ import pytest
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Block, BlockHash, Header
 from services.sync_coordinator.core.chain_rules import ChainRules
-from services.sync_coordinator.core.checked_chunks import CHUNK_BLOCKS
+from services.sync_coordinator.core.checked_chunks import CHUNK_BLOCKS, CHUNK_HEADERS
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport
@@ -262,6 +262,13 @@ def test_long_batch_is_committed_in_chunks(importing):
     (outcome,) = importing.blocks(long)
     assert outcome.imported == len(long)
     assert [len(update.bodies) for update in importing.updates] == [CHUNK_BLOCKS, CHUNK_BLOCKS, 7]
+
+
+def test_headers_are_committed_in_larger_chunks(importing):
+    long = ruled_chain(GENESIS, CHUNK_HEADERS + 7)
+    (outcome,) = importing.headers(long)
+    assert outcome.imported == len(long)
+    assert [len(update.headers) for update in importing.updates] == [CHUNK_HEADERS, 7]
 
 
 def test_chunks_before_a_bad_seal_are_kept_while_later_ones_are_checked(importing):

@@ -181,12 +181,21 @@ def test_sync_ends_without_blame_when_a_question_to_the_master_is_lost():
 
 
 def test_lost_body_request_is_made_again_after_a_pause():
-    talk = Conversation()
+    talk = Conversation(requests_per_peer=1)
     (request,) = (action for action in talk.to_tail() if isinstance(action, RequestBodies))
     assert talk.downloader.on_request_failed(request.request_id, 0.5) == []
     assert talk.downloader.next_wakeup() == 1.5
     (again,) = talk.downloader.on_wakeup(1.5)
     assert again.hashes == request.hashes
+
+
+def test_peer_is_asked_for_the_next_bodies_when_it_still_owes_some():
+    talk = Conversation(requests_per_peer=3)
+    requests = [action for action in talk.to_tail() if isinstance(action, RequestBodies)]
+    assert len(requests) == 3
+    assert len({request.peer for request in requests}) == 1
+    asked = [block_hash for request in requests for block_hash in request.hashes]
+    assert asked == [header.hash for header in CHAIN.headers[1 : len(asked) + 1]]
 
 
 def test_one_batch_is_out_at_a_time():

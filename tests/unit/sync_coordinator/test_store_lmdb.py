@@ -58,6 +58,13 @@ def test_everything_is_read_back_when_the_store_is_opened_again(tmp_path):
     again.close()
 
 
+def test_everything_is_kept_when_a_commit_is_not_in_number_order(store):
+    add_blocks(store, LIGHT)
+    receipts = [(LIGHT.headers[number], bytes([0xC1, number])) for number in (5, 7, 3, 9, 4)]
+    store.commit(ChainUpdate(heads=store.heads(), receipts=receipts))
+    assert [store.receipts_rlp(header.hash) for header, _ in receipts] == [stored for _, stored in receipts]
+
+
 def test_unknown_hash_reads_as_nothing(store):
     assert store.header(UNKNOWN) is None
     assert store.header_rlp(UNKNOWN) is None
