@@ -121,6 +121,25 @@ class KnownSets:
             known_peer.peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer
         ]
 
+    def mark_lacking(self, known_hash: bytes) -> tuple[PeerId, ...]:
+        """Mark every peer that lacks the hash; returns them in the order of `lacking`."""
+        ident = self._ids.get(known_hash)
+        before = 0 if ident is None else self._knowers[ident]
+        lacking = self._everyone & ~before
+        if not lacking:
+            return ()
+        bits = f"{lacking:b}"[::-1]
+        chosen = [known_peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer]
+        for known_peer in chosen:
+            if len(known_peer.queue) >= self._per_peer_limit:
+                self._forget_oldest(known_peer)
+        if ident is None:
+            ident = self._store(known_hash)
+        self._set_knowers(ident, self._knowers[ident] | lacking)
+        for known_peer in chosen:
+            known_peer.queue.push(ident)
+        return tuple([known_peer.peer for known_peer in chosen])
+
     def hashes_of(self, peer: PeerId) -> list[bytes]:
         """What the peer is known to know, oldest first."""
         return [self._hashes[ident] for ident in self._peers[peer].queue]

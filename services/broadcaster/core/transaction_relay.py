@@ -1,0 +1,139 @@
+"""Who is sent which transaction (SPEC section 6): everyone who does not know it, and a newcomer all that are pending."""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+from services.broadcaster.core.attached_peers import AttachedPeers
+from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.known_sets import KnownSets
+from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.transaction_sync import TransactionSync
+from services.shared.ethwire.types import PeerId
+
+TRANSACTION_HASHES_PER_PEER: Final = 32_768
+"""Known transaction hashes kept for each peer, as every known client does: eight times our whole pool."""
+
+DISTINCT_TRANSACTION_HASHES: Final = 500_000
+"""Distinct hashes over all peers. Peers of one network share theirs; only made-up ones get here."""
+
+MESSAGE_BYTES: Final = 100 * 1024
+"""A Transactions message ends with the one that reaches this (geth `txsyncPackSize`): small enough that a block
+behind it waits for a tenth of a second at most on a megabyte line."""
+
+
+@dataclass(frozen=True, slots=True)
+class SendTransactions:
+    """Action: these transactions, once to a gateway, for these of its peers."""
+
+    gateway: GatewayId
+    peers: Sequence[PeerId]
+    transactions: Sequence[Transaction]
+
+
+class TransactionRelay:
+    """The peers of all gateways and the transactions that each is known to have.
+
+    A returned send counts as done: the peers are marked. A send that could not be handed over costs those peers this
+    transaction from us; others relay it too.
+    """
+
+    def __init__(
+        self,
+        rng: random.Random,
+        *,
+        per_peer: int = TRANSACTION_HASHES_PER_PEER,
+        distinct: int = DISTINCT_TRANSACTION_HASHES,
+    ) -> None:
+        self._known = KnownSets(per_peer, distinct)
+        self._peers = AttachedPeers()
+        self._sync = TransactionSync(rng)
+
+    @property
+    def distinct_transactions(self) -> int:
+        """Distinct hashes in the known sets."""
+        return self._known.distinct
+
+    @property
+    def syncing_peers(self) -> int:
+        """Peers that have not been sent all that was pending when they came."""
+        return len(self._sync)
+
+    def join(self, gateway: GatewayId, peer: PeerId, pending: Iterable[TransactionHash]) -> None:
+        """Add a peer; it is owed what is pending."""
+        self._peers.join(gateway, peer)
+        self._known.add_peer(peer)
+        self._sync.owe(peer, pending)
+
+    def leave(self, gateway: GatewayId, peer: PeerId) -> bool:
+        """Remove a peer; False when the gateway does not have it."""
+        if not self._peers.leave(gateway, peer):
+            return False
+        self._forget(peer)
+        return True
+
+    def detach(self, gateway: GatewayId) -> set[PeerId]:
+        """Forget a gateway and its peers; returns those."""
+        peers = self._peers.detach(gateway)
+        for peer in peers:
+            self._forget(peer)
+        return peers
+
+    def mark_known(self, gateway: GatewayId, peer: PeerId, hashes: Sequence[TransactionHash]) -> bool:
+        """The peer sent these; False when the gateway does not have the peer."""
+        if not self._peers.has(gateway, peer):
+            return False
+        self._known.mark_all(peer, hashes)
+        return True
+
+    def relay(self, transactions: Iterable[Transaction]) -> list[SendTransactions]:
+        """To everyone who lacks them. Those that the same peers lack go together."""
+        together: dict[tuple[PeerId, ...], list[Transaction]] = {}
+        for transaction in transactions:
+            lacking = self._known.mark_lacking(transaction.hash)
+            if lacking:
+                together.setdefault(lacking, []).append(transaction)
+        return [
+            SendTransactions(gateway, peers, message)
+            for lacking, lacked in together.items()
+            for gateway, peers in self._peers.by_gateway(lacking).items()
+            for message in _messages(lacked)
+        ]
+
+    def next_pack(self, pooled: Callable[[TransactionHash], Transaction | None]) -> SendTransactions | None:
+        """The next part of what some new peer is owed, or None when nobody is owed anything."""
+        while (peer := self._sync.pick()) is not None:
+            pack: list[Transaction] = []
+            size_bytes = 0
+            for transaction_hash in self._sync.take(peer):
+                transaction = pooled(transaction_hash)
+                if transaction is None or not self._known.mark(peer, transaction_hash):
+                    continue
+                pack.append(transaction)
+                size_bytes += transaction.size_bytes
+                if size_bytes >= MESSAGE_BYTES:
+                    break
+            if pack:
+                (gateway,) = self._peers.by_gateway([peer])
+                return SendTransactions(gateway, [peer], pack)
+        return None
+
+    def _forget(self, peer: PeerId) -> None:
+        self._known.forget_peer(peer)
+        self._sync.forget(peer)
+
+
+def _messages(transactions: Sequence[Transaction]) -> Iterator[list[Transaction]]:
+    message: list[Transaction] = []
+    size_bytes = 0
+    for transaction in transactions:
+        message.append(transaction)
+        size_bytes += transaction.size_bytes
+        if size_bytes >= MESSAGE_BYTES:
+            yield message
+            message, size_bytes = [], 0
+    if message:
+        yield message
