@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import enum
+from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
+from typing import NamedTuple
 
 from services.broadcaster.core.fork_blocks import ForkBlocks
 from services.broadcaster.core.transaction_check import PoolRules
@@ -32,6 +34,23 @@ class ChainSnapshot:
     forks: ForkBlocks = field(default_factory=ForkBlocks)
 
 
+class BlockBody(NamedTuple):
+    """A block's transactions and uncles."""
+
+    number: int
+    block_hash: BlockHash
+    body_rlp: bytes
+
+
+class BlockChange(NamedTuple):
+    """Blocks that left the chain, newest first, and blocks that joined it, oldest first."""
+
+    undone: Sequence[BlockBody]
+    applied: Sequence[BlockBody]
+    skipped: bool
+    """There were more, of which nothing is told."""
+
+
 class SnapshotNews(enum.Enum):
     """What a snapshot tells beside the head."""
 
@@ -57,7 +76,7 @@ class FollowedChain:
     def pool_rules(self, price_floor: int) -> PoolRules | None:
         """What holds for transactions of the next block; None before the first snapshot."""
         state = self._state
-        return state and state.forks.rules_above(state.head.number, state.gas_limit, price_floor)
+        return None if state is None else state.forks.rules_above(state.head.number, state.gas_limit, price_floor)
 
     @property
     def accepts_transactions(self) -> bool:
@@ -79,9 +98,7 @@ class FollowedChain:
     def on_moved(self, head: Head, *, accepts_transactions: bool, gas_limit: int = 0) -> None:
         if self._state is None or not self._following:
             raise ValueError("the head moved before the stream's snapshot")
-        self._state = replace(
-            self._state, head=head, accepts_transactions=accepts_transactions, gas_limit=gas_limit
-        )
+        self._state = replace(self._state, head=head, accepts_transactions=accepts_transactions, gas_limit=gas_limit)
 
     def on_stream_ended(self) -> None:
         self._following = False

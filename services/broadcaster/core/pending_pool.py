@@ -7,45 +7,15 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
-from typing import Final, NamedTuple
+from typing import NamedTuple
 
 from services.broadcaster.core.cheapest_first import CheapestFirst, Rank
-from services.broadcaster.core.peer_allowance import POOLED_PER_PEER
+from services.broadcaster.core.pool_limits import INCLUDED_LOCALS_KEPT, PoolLimits, check_replacement
 from services.broadcaster.core.pool_shelves import Pooled, PoolShelves
 from services.broadcaster.core.transaction import Address, TransactionHash
 from services.broadcaster.core.transaction_check import CheckedTransaction, Refusal, Refused
 from services.broadcaster.core.used_nonces import UsedNonces
 from services.shared.ethwire.types import PeerId
-
-POOL_TRANSACTIONS: Final = 4096
-"""All pending transactions (geth `GlobalSlots`); at 32 KiB each, 128 MiB in the worst case."""
-
-GUARANTEED_PER_SENDER: Final = 16
-"""So many of each sender are not put out for somebody else's above that number (geth `AccountSlots`)."""
-
-REMOTE_PER_SENDER: Final = 64
-"""Of a sender that no local transaction is from (geth `AccountQueue`)."""
-
-REPLACEMENT_PERCENT: Final = 110
-"""What a replacement pays at least, of what the old one does, so that replacing costs something (geth `PriceBump`)."""
-
-LIFETIME_S: Final = 3 * 3600.0
-"""After that a remote one that nobody includes goes (geth `Lifetime`)."""
-
-INCLUDED_LOCALS_KEPT: Final = 1024
-"""Local transactions that were included and would come back as local ones if their block is undone."""
-
-
-@dataclass(frozen=True, slots=True)
-class PoolLimits:
-    """Tests use small ones."""
-
-    transactions: int = POOL_TRANSACTIONS
-    guaranteed_per_sender: int = GUARANTEED_PER_SENDER
-    remote_per_sender: int = REMOTE_PER_SENDER
-    per_peer: int = POOLED_PER_PEER
-    lifetime_s: float = LIFETIME_S
 
 
 class Added(NamedTuple):
@@ -74,15 +44,15 @@ class PendingPool:
 
     When it is full, the cheapest goes: first of what senders have above their guaranteed number, and only when nobody
     has more, of all. A newcomer must pay more than what goes, unless it is within its own sender's guarantee and the
-    other is not. Local transactions are put out by nobody, never expire, and need no price; a replacement of one is
-    signed by the same key, and is local too.
+    other is not. Local transactions are put out by nobody and need no price; a replacement of one is signed by the same
+    key, and is local too.
     """
 
     def __init__(self, limits: PoolLimits | None = None) -> None:
         self._limits = limits or PoolLimits()
         self._shelves = PoolShelves()
         self._from_peer: Counter[PeerId] = Counter()
-        self._all = CheapestFirst(lambda rank: self._is_remote(rank))
+        self._all = CheapestFirst(self._is_remote)
         self._above_guarantee = CheapestFirst(lambda rank: self._is_remote(rank) and self._is_above(rank))
         self._used = UsedNonces()
         self._included_locals: dict[TransactionHash, None] = {}
@@ -113,12 +83,13 @@ class PendingPool:
         old = self._shelves.of_sender(checked.sender).get(checked.transaction.nonce)
         self._check_nonce(checked)
         if old is not None:
-            _check_replacement(checked, old)
+            check_replacement(checked, old)
         else:
             self._check_sender(checked)
         if source is not None and self.peer_is_full(source) and (old is None or old.source != source):
             raise Refused(
-                Refusal.PEER_LIMIT, f"{self._from_peer[source]} pooled transactions came from this peer, the most there may be"
+                Refusal.PEER_LIMIT,
+                f"{self._from_peer[source]} pooled transactions came from this peer, the most there may be",
             )
         # Whoever has the key has replaced the local one: it is as local as that.
         is_local = old is not None and old.is_local
@@ -135,21 +106,26 @@ class PendingPool:
         self._check_nonce(checked)
         old = self._shelves.of_sender(checked.sender).get(checked.transaction.nonce)
         if old is not None:
-            _check_replacement(checked, old)
+            check_replacement(checked, old)
         return self._place(Pooled(checked.transaction, checked.sender, None, True, now, 0), old)
 
     def expire(self, now: float) -> list[Pooled]:
-        """Take out the remote transactions that waited too long."""
+        """Take out what waited too long."""
         expired = []
-        while (oldest := self._shelves.oldest_remote()) and oldest.entered_at + self._limits.lifetime_s <= now:
-            self._remove(oldest)
-            expired.append(oldest)
+        for is_local, lifetime_s in ((False, self._limits.lifetime_s), (True, self._limits.local_lifetime_s)):
+            while (oldest := self._shelves.oldest(is_local=is_local)) and oldest.entered_at + lifetime_s <= now:
+                self._remove(oldest)
+                expired.append(oldest)
         return expired
 
-    def next_expiry(self) -> float | None:
-        """When `expire` has work, or None."""
-        oldest = self._shelves.oldest_remote()
-        return oldest.entered_at + self._limits.lifetime_s if oldest else None
+    def clear(self) -> list[Pooled]:
+        """Take out everything: it was for another chain."""
+        everything = list(self._shelves)
+        for pooled in everything:
+            self._remove(pooled)
+        self._used.clear()
+        self._included_locals.clear()
+        return everything
 
     def on_chain_moved(
         self, undone: Sequence[CheckedTransaction], applied: Sequence[CheckedTransaction], now: float
@@ -279,16 +255,3 @@ class PendingPool:
     def _is_above(self, rank: Rank) -> bool:
         sender: Address = self._shelves.at(rank.hash).sender
         return len(self._shelves.of_sender(sender)) > self._limits.guaranteed_per_sender
-
-
-def _check_replacement(checked: CheckedTransaction, old: Pooled) -> None:
-    """Both what it pays at most and what the miner gets must grow by a tenth."""
-    new, before = checked.transaction, old.transaction
-    caps = ((new.fee_cap, before.fee_cap), (new.tip_cap, before.tip_cap))
-    if any(cap <= old_cap or cap * 100 < old_cap * REPLACEMENT_PERCENT for cap, old_cap in caps):
-        least = max(before.fee_cap + 1, -(-before.fee_cap * REPLACEMENT_PERCENT // 100))
-        raise Refused(
-            Refusal.REPLACEMENT,
-            f"its sender's transaction with nonce {new.nonce} is pending and pays {before.fee_cap} wei per gas, this one "
-            f"{new.fee_cap}; a replacement pays a tenth more: offer {least} or more",
-        )

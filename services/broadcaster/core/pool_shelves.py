@@ -48,6 +48,7 @@ class PoolShelves:
         self._by_hash: dict[TransactionHash, Pooled] = {}
         self._by_sender: dict[Address, dict[int, Pooled]] = {}
         self._remote: dict[TransactionHash, None] = {}
+        self._local: dict[TransactionHash, None] = {}
         self._arrivals = 0
         self.size_bytes = 0
         """Of all transactions together."""
@@ -63,7 +64,7 @@ class PoolShelves:
 
     @property
     def local_count(self) -> int:
-        return len(self._by_hash) - len(self._remote)
+        return len(self._local)
 
     @property
     def sender_count(self) -> int:
@@ -79,12 +80,13 @@ class PoolShelves:
         """By nonce."""
         return self._by_sender.get(sender, _NOTHING)
 
-    def oldest_remote(self) -> Pooled | None:
-        oldest = next(iter(self._remote), None)
-        return None if oldest is None else self._by_hash[oldest]
+    def oldest(self, *, is_local: bool) -> Pooled | None:
+        first = next(iter(self._local if is_local else self._remote), None)
+        return None if first is None else self._by_hash[first]
 
     def locals(self) -> list[Pooled]:
-        return [pooled for pooled in self._by_hash.values() if pooled.is_local]
+        """Oldest first."""
+        return [self._by_hash[transaction_hash] for transaction_hash in self._local]
 
     def ranks(self) -> Iterator[Rank]:
         return (pooled.rank for pooled in self._by_hash.values())
@@ -106,8 +108,7 @@ class PoolShelves:
         pooled = newcomer._replace(order=self._arrivals)
         self._by_hash[pooled.hash] = pooled
         self._by_sender.setdefault(pooled.sender, {})[pooled.transaction.nonce] = pooled
-        if not pooled.is_local:
-            self._remote[pooled.hash] = None
+        (self._local if pooled.is_local else self._remote)[pooled.hash] = None
         self.size_bytes += pooled.transaction.size_bytes
         return pooled
 
@@ -117,6 +118,6 @@ class PoolShelves:
         del of_sender[pooled.transaction.nonce]
         if not of_sender:
             del self._by_sender[pooled.sender]
-        self._remote.pop(transaction_hash, None)
+        del (self._local if pooled.is_local else self._remote)[transaction_hash]
         self.size_bytes -= pooled.transaction.size_bytes
         return pooled

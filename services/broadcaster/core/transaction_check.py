@@ -100,7 +100,8 @@ def check_transaction(wire: bytes, rules: PoolRules, *, is_local: bool = False) 
         transaction = decode_transaction(wire)
     except MalformedRlp as fault:
         raise Refused(
-            Refusal.UNDECODABLE, f"this is no transaction: {fault}; give the signed transaction's bytes as a signer made them"
+            Refusal.UNDECODABLE,
+            f"this is no transaction: {fault}; give the signed transaction's bytes as a signer made them",
         ) from fault
     _check_kind(transaction, rules)
     _check_gas(transaction, rules)

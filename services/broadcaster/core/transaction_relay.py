@@ -1,4 +1,4 @@
-"""Who is sent which transaction (SPEC section 6): everyone who does not know it, and a newcomer all that are pending."""
+"""Who is sent which transaction (SPEC section 6): all who do not know it, and a newcomer what is pending."""
 
 from __future__ import annotations
 
@@ -56,6 +56,10 @@ class TransactionRelay:
     def distinct_transactions(self) -> int:
         """Distinct hashes in the known sets."""
         return self._known.distinct
+
+    @property
+    def peers(self) -> int:
+        return len(self._peers)
 
     @property
     def syncing_peers(self) -> int:

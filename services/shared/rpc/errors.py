@@ -36,6 +36,10 @@ class NotReady(RpcError):
     """The service cannot answer yet; asking again later may help."""
 
 
+class NotNow(RpcError):
+    """The call is right, and the state of the node does not allow it; the text says what has to be first."""
+
+
 class RequestTimedOut(RpcError):
     """What the call waits for did not come in time."""
 
@@ -58,6 +62,7 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
     LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
+    NotNow: grpc.StatusCode.FAILED_PRECONDITION,
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreDamaged: grpc.StatusCode.DATA_LOSS,
