@@ -29,7 +29,12 @@ ACCESS_KEY_GAS: Final = 1_900
 INIT_CODE_WORD_GAS: Final = 2
 """For each 32 bytes of a creation's code, since EIP-3860."""
 
-MAX_FEE: Final = 2**256 - 1
+MAX_NONCE: Final = 2**64 - 2
+"""An account that has used this one can send no more (EIP-2681)."""
+
+MAX_COST: Final = 2**256 - 1
+"""Wei: what gas limit and fee cap may come to."""
+
 GROUP_ORDER: Final = 0xFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFFEBAAEDCE6AF48A03BBFD25E8CD0364141
 """Of secp256k1."""
 
@@ -46,6 +51,7 @@ class Refusal(enum.Enum):
     INTRINSIC_GAS = "intrinsic-gas"
     GAS_LIMIT = "gas-limit"
     PRICE_FLOOR = "price-floor"
+    NONCE_LIMIT = "nonce-limit"
     NONCE_USED = "nonce-used"
     REPLACEMENT = "replacement"
     SENDER_LIMIT = "sender-limit"
@@ -167,6 +173,15 @@ def _check_gas(transaction: Transaction, rules: PoolRules) -> None:
             Refusal.FEE_CAP,
             f"its tip of {transaction.tip_cap} wei per gas is more than its fee cap of {transaction.fee_cap}; "
             "raise the cap or lower the tip",
+        )
+    if transaction.nonce > MAX_NONCE:
+        raise Refused(
+            Refusal.NONCE_LIMIT, f"its nonce is {transaction.nonce}, {MAX_NONCE} is the last; use another account"
+        )
+    if transaction.gas_limit * transaction.fee_cap > MAX_COST:
+        raise Refused(
+            Refusal.FEE_CAP,
+            f"{transaction.gas_limit} gas at {transaction.fee_cap} wei is more than there can be; lower the fee cap",
         )
     needed = intrinsic_gas(transaction, rules)
     if transaction.gas_limit < needed:

@@ -32,7 +32,7 @@ CHECK_BATCH: Final = 256
 BAD_ONES_KEPT: Final = 8192
 """Hashes of refused transactions that no other rule will make good."""
 
-LASTING: Final = frozenset({Refusal.UNDECODABLE, Refusal.SIGNATURE, Refusal.FEE_CAP})
+LASTING: Final = frozenset({Refusal.UNDECODABLE, Refusal.SIGNATURE, Refusal.FEE_CAP, Refusal.NONCE_LIMIT})
 """Refusals that need not be found out again."""
 
 OFFENCES: Final = {
@@ -41,6 +41,7 @@ OFFENCES: Final = {
     Refusal.CHAIN_ID: Offence.INVALID_TRANSACTION,
     Refusal.OVERSIZED: Offence.INVALID_TRANSACTION,
     Refusal.FEE_CAP: Offence.INVALID_TRANSACTION,
+    Refusal.NONCE_LIMIT: Offence.INVALID_TRANSACTION,
     Refusal.INTRINSIC_GAS: Offence.INVALID_TRANSACTION,
     Refusal.PEER_LIMIT: Offence.TRANSACTIONS_BEYOND_LIMIT,
     Refusal.PEER_RATE: Offence.TRANSACTIONS_BEYOND_LIMIT,

@@ -10,7 +10,8 @@ import grpc.aio
 from blocksync.v1 import transactions_pb2, transactions_pb2_grpc
 
 from services.broadcaster.core.fates import DropCause, Fate, FateKind
-from services.broadcaster.core.pending_pool import POOL_TRANSACTIONS, PendingPool
+from services.broadcaster.core.pending_pool import PendingPool
+from services.broadcaster.core.pool_limits import POOL_TRANSACTIONS
 from services.broadcaster.core.pool_shelves import Pooled
 from services.broadcaster.core.transaction import ADDRESS_BYTES, Address, TransactionHash, raw_of, wire_of
 from services.broadcaster.core.transaction_check import MAX_TRANSACTION_BYTES, Refusal, Refused
