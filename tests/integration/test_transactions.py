@@ -317,26 +317,28 @@ def test_fate_of_a_transaction_is_told_as_it_changes():
         async with following(coordinator) as (running, calls), attached(running, "east", ALICE, BOB):
             watch = calls.WatchTransaction(transactions_pb2.WatchTransactionRequest(transaction_hash=hash_of(draft)))
 
-            async def until(fate: int) -> transactions_pb2.WatchTransactionResponse:
-                while (seen := await watch.read()).fate != fate:
+            async def until_fate(fate: int) -> transactions_pb2.WatchTransactionResponse:
+                while (seen := await anext(fates)).fate != fate:
                     pass
                 return seen
 
-            await until(transactions_pb2.TRANSACTION_FATE_UNKNOWN)
+            fates = aiter(watch)
+
+            await until_fate(transactions_pb2.TRANSACTION_FATE_UNKNOWN)
             await calls.SubmitTransaction(transactions_pb2.SubmitTransactionRequest(raw=draft.raw()))
-            pooled = await until(transactions_pb2.TRANSACTION_FATE_POOLED)
+            pooled = await until_fate(transactions_pb2.TRANSACTION_FATE_POOLED)
             assert pooled.local
             assert pooled.sent_to_peers in (0, 2)
             coordinator.move(applied=[block(11, draft)])
-            included = await until(transactions_pb2.TRANSACTION_FATE_INCLUDED)
+            included = await until_fate(transactions_pb2.TRANSACTION_FATE_INCLUDED)
             assert (included.block_number, included.block_hash) == (11, b"\x0b" * 32)
             assert included.sent_to_peers == 2
             coordinator.move(undone=[block(11, draft)])
-            await until(transactions_pb2.TRANSACTION_FATE_POOLED)
+            await until_fate(transactions_pb2.TRANSACTION_FATE_POOLED)
             dearer = Draft(account=2, price=2 * 10**9)
             answer = await calls.SubmitTransaction(transactions_pb2.SubmitTransactionRequest(raw=dearer.raw()))
             assert answer.replaced == hash_of(draft)
-            dropped = await until(transactions_pb2.TRANSACTION_FATE_DROPPED)
+            dropped = await until_fate(transactions_pb2.TRANSACTION_FATE_DROPPED)
             assert dropped.drop_cause == transactions_pb2.DROP_CAUSE_REPLACED
             assert hash_of(dearer).hex() in dropped.explanation
 
@@ -348,9 +350,10 @@ def test_refused_transaction_is_told_to_who_watches_it():
         async with following(PoolCoordinator()) as (running, calls), attached(running, "east", ALICE) as east:
             bad = Draft(chain_id=1)
             watch = calls.WatchTransaction(transactions_pb2.WatchTransactionRequest(transaction_hash=hash_of(bad)))
-            await watch.read()
+            fates = aiter(watch)
+            await anext(fates)
             await send(east, ALICE, bad.wire())
-            seen = await watch.read()
+            seen = await anext(fates)
             assert seen.fate == transactions_pb2.TRANSACTION_FATE_DROPPED
             assert seen.drop_cause == transactions_pb2.DROP_CAUSE_REFUSED
             assert "chain id 1" in seen.explanation
@@ -407,7 +410,9 @@ def test_coordinator_is_told_what_was_taken_last_when_it_is_followed_again():
     async def scenario() -> None:
         coordinator = PoolCoordinator()
         async with following(coordinator) as (running, _):
-            coordinator.moves.put_nowait(coordinator_pb2.ChainMoved(head=chain_head(11), undone=[{"block_hash": b""}]))
+            coordinator.moves.put_nowait(
+                coordinator_pb2.ChainMoved(head=chain_head(11), undone=[coordinator_pb2.BlockContents()])
+            )
             await until(lambda: asyncio.sleep(0.01, len(coordinator.requests)), 2)
             assert coordinator.requests[0].newest_hash == b""
             assert coordinator.requests[1].newest_number == 10

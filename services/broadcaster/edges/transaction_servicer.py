@@ -17,7 +17,7 @@ from services.broadcaster.core.transaction import ADDRESS_BYTES, Address, Transa
 from services.broadcaster.core.transaction_check import MAX_TRANSACTION_BYTES, Refusal, Refused
 from services.broadcaster.edges.pool_desk import PoolDesk, PoolParts
 from services.shared.rpc.convert import big_to_bytes, block_hash_from_proto
-from services.shared.rpc.errors import InvalidRequest, LimitReached, NotNow
+from services.shared.rpc.errors import InvalidRequest, LimitReached, NotAllowedNow
 
 DEFAULT_PAGE: Final = 100
 MOST_PER_PAGE: Final = 1000
@@ -144,7 +144,7 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
 def _rpc_error(refused: Refused) -> Exception:
     match refused.refusal:
         case Refusal.NOT_ACCEPTED:
-            return NotNow(str(refused))
+            return NotAllowedNow(str(refused))
         case Refusal.POOL_FULL:
             return LimitReached(str(refused))
         case _:

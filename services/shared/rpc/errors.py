@@ -28,16 +28,16 @@ class InvalidRequest(RpcError):
     """The request breaks the contract: a hash of the wrong length, a missing field."""
 
 
+class NotAllowedNow(RpcError):
+    """Nothing is wrong with the request, but it does not fit the state that the service is in."""
+
+
 class LimitReached(RpcError):
     """The call would exceed a bound that the service keeps for its own sake."""
 
 
 class NotReady(RpcError):
     """The service cannot answer yet; asking again later may help."""
-
-
-class NotNow(RpcError):
-    """The call is right, and the state of the node does not allow it; the text says what has to be first."""
 
 
 class RequestTimedOut(RpcError):
@@ -60,9 +60,9 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     UnknownPeer: grpc.StatusCode.NOT_FOUND,
     UnknownBlock: grpc.StatusCode.NOT_FOUND,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    NotAllowedNow: grpc.StatusCode.FAILED_PRECONDITION,
     LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
-    NotNow: grpc.StatusCode.FAILED_PRECONDITION,
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreDamaged: grpc.StatusCode.DATA_LOSS,

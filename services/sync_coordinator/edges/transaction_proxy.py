@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Iterable, Mapping, Sequence
-from typing import Any, Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 
 import grpc
 from blocksync.v1 import transactions_pb2, transactions_pb2_grpc
 
-from services.shared.rpc.errors import NotNow
+from services.shared.rpc.errors import NotAllowedNow
 
 CALL_DEADLINE_S: Final = 4.0
 """For one broadcaster's answer; clients wait for five seconds."""
 
 Context = grpc.aio.ServicerContext[Any, Any]
-Stub = transactions_pb2_grpc.TransactionServiceAsyncStub
+Stub: TypeAlias = "transactions_pb2_grpc.TransactionServiceAsyncStub"
 A = TypeVar("A")
 
 
@@ -94,7 +94,7 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
 
     def _reachable(self) -> dict[str, Stub]:
         if not self._stubs:
-            raise NotNow(
+            raise NotAllowedNow(
                 "this coordinator has no broadcaster, which keeps the pool; start one, and name it by --broadcaster"
             )
         return self._stubs
@@ -119,6 +119,6 @@ async def _refuse(context: Context, errors: Sequence[grpc.aio.AioRpcError]) -> N
         if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     ]
     if not refusals:
-        raise NotNow("no broadcaster answers, which keeps the pool; see that it runs, and try again")
+        raise NotAllowedNow("no broadcaster answers, which keeps the pool; see that it runs, and try again")
     await context.abort(refusals[0].code(), refusals[0].details() or "")
     raise AssertionError("abort raises")

@@ -32,7 +32,7 @@ def refields(draft: Draft, **changes: int | bytes) -> bytes:
     fields = rlp.decode(draft.raw())
     for place, value in changes.items():
         fields[int(place[1:])] = value
-    return rlp.encode(fields)
+    return bytes(rlp.encode(fields))
 
 
 @pytest.mark.parametrize(
