@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.transaction import TransactionHash, hash_of
+from services.broadcaster.core.transaction import TransactionHash, decode_transaction
 from services.shared.ethwire.faults import MalformedRlp
 
 JOURNAL_NAME: Final = "local-transactions.hex"
@@ -103,7 +103,7 @@ def _read_line(line: bytes, kept: dict[TransactionHash, bytes]) -> None:
     if line.startswith(b"-"):
         kept.pop(TransactionHash(content), None)
     else:
-        kept[hash_of(content)] = content
+        kept[decode_transaction(content).hash] = content
 
 
 def _write_all(descriptor: int, content: bytes) -> None:
