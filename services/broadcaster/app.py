@@ -70,6 +70,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
                 tasks.create_task(intake.run(), name="transaction-intake"),
                 tasks.create_task(desk.sync_newcomers(), name="transaction-sync"),
                 tasks.create_task(desk.expire(), name="pool-expiry"),
+                tasks.create_task(desk.sweep(), name="known-sweep"),
                 tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag"),
             ]
             ready({"grpc": addresses, "metrics": f"{config.metrics_host}:{metrics_port}"})

@@ -71,7 +71,7 @@ class PoolMetrics:
         )
         self.decision_seconds = Histogram(
             "broadcaster_transaction_decision_seconds",
-            "Time to pool checked transactions, to decide whom to send them, and to queue them for the gateways.",
+            "Time to decide whom to send a batch of transactions, and to queue it for the gateways.",
             buckets=DECISION_BUCKETS,
             registry=registry,
         )

@@ -47,8 +47,10 @@ class AttachedPeers:
         return peers
 
     def by_gateway(self, peers: Iterable[PeerId]) -> dict[GatewayId, list[PeerId]]:
-        """The same peers, in the same order. Caller's duty: they are attached."""
+        """The same peers, in the same order, without those that are not attached."""
         parts: dict[GatewayId, list[PeerId]] = {}
         for peer in peers:
-            parts.setdefault(self._gateway_of[peer], []).append(peer)
+            gateway = self._gateway_of.get(peer)
+            if gateway is not None:
+                parts.setdefault(gateway, []).append(peer)
         return parts

@@ -5,7 +5,7 @@ from __future__ import annotations
 import random
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Final, TypeAlias
 
 from services.broadcaster.core.attached_peers import AttachedPeers
 from services.broadcaster.core.block_relay import GatewayId
@@ -23,6 +23,10 @@ DISTINCT_TRANSACTION_HASHES: Final = 500_000
 MESSAGE_BYTES: Final = 100 * 1024
 """A Transactions message ends with the one that reaches this (geth `txsyncPackSize`): small enough that a block
 behind it waits for a tenth of a second at most on a megabyte line."""
+
+
+Together: TypeAlias = dict[tuple[PeerId, ...], list[Transaction]]
+"""Transactions by the peers that lack them."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,8 +70,14 @@ class TransactionRelay:
         """Peers that have not been sent all that was pending when they came."""
         return len(self._sync)
 
+    def sweep(self, most: int) -> bool:
+        """Do a part of what is left to do of peers that went; False when nothing is."""
+        return self._known.sweep(most)
+
     def join(self, gateway: GatewayId, peer: PeerId, pending: Iterable[TransactionHash]) -> None:
         """Add a peer; it is owed what is pending."""
+        if peer in self._peers:
+            self._known.retire_peer(peer)
         self._peers.join(gateway, peer)
         self._known.add_peer(peer)
         self._sync.owe(peer, pending)
@@ -95,11 +105,19 @@ class TransactionRelay:
 
     def relay(self, transactions: Iterable[Transaction]) -> list[SendTransactions]:
         """To everyone who lacks them. Those that the same peers lack go together."""
-        together: dict[tuple[PeerId, ...], list[Transaction]] = {}
+        together: Together = {}
         for transaction in transactions:
-            lacking = self._known.mark_lacking(transaction.hash)
-            if lacking:
-                together.setdefault(lacking, []).append(transaction)
+            self.decide(transaction, together)
+        return self.sends(together)
+
+    def decide(self, transaction: Transaction, together: Together) -> None:
+        """`relay` in parts, for a caller that has other things to do: every transaction, and then `sends`."""
+        lacking = self._known.mark_lacking(transaction.hash)
+        if lacking:
+            together.setdefault(lacking, []).append(transaction)
+
+    def sends(self, together: Together) -> list[SendTransactions]:
+        """What was decided; peers that have left meanwhile are left out."""
         return [
             SendTransactions(gateway, peers, message)
             for lacking, lacked in together.items()
@@ -126,7 +144,7 @@ class TransactionRelay:
         return None
 
     def _forget(self, peer: PeerId) -> None:
-        self._known.forget_peer(peer)
+        self._known.retire_peer(peer)
         self._sync.forget(peer)
 
 

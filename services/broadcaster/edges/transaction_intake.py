@@ -177,7 +177,7 @@ class TransactionIntake:
                 self._refuse(candidate, verdict)
             else:
                 checked.append((verdict, candidate.peer))
-        for refusal in self._desk.take(checked):
+        for refusal in await self._desk.take(checked):
             self._parts.metrics.refused.labels(refusal.refusal.value).inc()
 
     def _refuse(self, candidate: _Candidate, refused: Refused) -> None:

@@ -91,7 +91,7 @@ def test_newcomer_is_not_sent_what_it_knows_or_what_has_left_the_pool():
     assert relay.next_pack({made(1).hash: made(1), made(3).hash: made(3)}.get) == SendTransactions(
         EAST, [ALICE], [made(3)]
     )
-    assert relay.next_pack({}.get) is None
+    assert relay.next_pack(lambda _: None) is None
 
 
 def test_peer_that_left_is_owed_nothing():
@@ -106,9 +106,9 @@ def test_newcomers_take_turns_by_chance():
     for peer in peers:
         sync.owe(peer, [TransactionHash(bytes([number])) for number in range(20)])
     order = []
-    while (peer := sync.pick()) is not None:
-        next(sync.take(peer))
-        order.append(peer)
+    while (turn := sync.pick()) is not None:
+        next(sync.take(turn))
+        order.append(turn)
     assert [order.count(peer) for peer in peers] == [20] * 4
     assert len(set(order[:8])) > 1
     assert any(first == second for first, second in pairwise(order))
@@ -149,3 +149,48 @@ def test_marking_all_who_lack_it_is_marking_each(seed, distinct):
             assert len(together.hashes_of(peer)) <= 5
             # Over the limit of all, who must forget depends on who came first.
             assert distinct == 12 or together.hashes_of(peer) == single.hashes_of(peer)
+
+
+@pytest.mark.parametrize("distinct", [30, 10**6])
+@pytest.mark.parametrize("seed", range(10))
+def test_retired_peers_leave_nothing_behind_once_they_are_swept(seed, distinct):
+    rng = random.Random(seed)
+    peers = [PeerId(bytes([number]) * 64) for number in range(6)]
+    known, model = KnownSets(8, distinct), KnownSets(8, 10**6)
+    joined: set[PeerId] = set()
+    for _ in range(400):
+        peer, known_hash = rng.choice(peers), bytes([rng.randrange(60)]) * 32
+        action = rng.random()
+        if peer not in joined:
+            joined.add(peer)
+            known.add_peer(peer)
+            model.add_peer(peer)
+        elif action < 0.1:
+            joined.remove(peer)
+            known.retire_peer(peer)
+            model.forget_peer(peer)
+        elif action < 0.4:
+            known.sweep(rng.randrange(1, 10))
+        else:
+            known.mark(peer, known_hash)
+            model.mark(peer, known_hash)
+        assert set(known.lacking(known_hash)) <= joined
+        assert known.distinct <= distinct
+        for one in joined:
+            assert distinct == 30 or known.hashes_of(one) == model.hashes_of(one)
+    while known.sweep(7):
+        pass
+    assert known.distinct == len({one for peer in joined for one in known.hashes_of(peer)})
+    for peer in joined:
+        known.forget_peer(peer)
+    assert known.distinct == 0
+
+
+def test_peer_that_leaves_while_a_batch_is_decided_is_sent_nothing():
+    relay = relay_of((EAST, ALICE), (EAST, BOB))
+    together: dict[tuple[PeerId, ...], list[Transaction]] = {}
+    relay.decide(made(1), together)
+    relay.leave(EAST, ALICE)
+    assert relay.sends(together) == [SendTransactions(EAST, [BOB], [made(1)])]
+    assert relay.sweep(10)
+    assert not relay.sweep(10)
