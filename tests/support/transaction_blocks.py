@@ -8,9 +8,10 @@ from pathlib import Path
 from typing import Final
 
 from services.shared.ethwire.bodies import body_roots
+from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Block, Header
-from tests.support.ruled_chain import GENESIS, RULES, with_hash
+from tests.support.ruled_chain import GENESIS, RULES
 from tests.support.small_network import EMPTY_BODY_RLP
 
 FORKS: Final = {"eip155Block": 0}

@@ -74,7 +74,7 @@ class TransactionRelay:
         """Do a part of what is left to do of peers that went; False when nothing is."""
         return self._known.sweep(most)
 
-    def join(self, gateway: GatewayId, peer: PeerId, pending: Iterable[TransactionHash]) -> None:
+    def join(self, gateway: GatewayId, peer: PeerId, pending: Sequence[TransactionHash]) -> None:
         """Add a peer; it is owed what is pending."""
         if peer in self._peers:
             self._known.retire_peer(peer)

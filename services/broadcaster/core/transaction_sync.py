@@ -3,11 +3,18 @@
 from __future__ import annotations
 
 import random
-from collections import deque
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator, Sequence
+from typing import NamedTuple
 
 from services.broadcaster.core.transaction import TransactionHash
 from services.shared.ethwire.types import PeerId
+
+
+class _Owed(NamedTuple):
+    """All that was pending, one list for all who came together, and where one of them stands in it."""
+
+    pending: Sequence[TransactionHash]
+    position: int
 
 
 class TransactionSync:
@@ -15,17 +22,16 @@ class TransactionSync:
 
     def __init__(self, rng: random.Random) -> None:
         self._rng = rng
-        self._owed: dict[PeerId, deque[TransactionHash]] = {}
+        self._owed: dict[PeerId, _Owed] = {}
 
     def __len__(self) -> int:
         return len(self._owed)
 
-    def owe(self, peer: PeerId, pending: Iterable[TransactionHash]) -> None:
-        """A peer that came anew is owed anew."""
+    def owe(self, peer: PeerId, pending: Sequence[TransactionHash]) -> None:
+        """A peer that came anew is owed anew. Caller's duty: `pending` does not change any more."""
         self._owed.pop(peer, None)
-        hashes = deque(pending)
-        if hashes:
-            self._owed[peer] = hashes
+        if pending:
+            self._owed[peer] = _Owed(pending, 0)
 
     def forget(self, peer: PeerId) -> None:
         self._owed.pop(peer, None)
@@ -36,9 +42,10 @@ class TransactionSync:
 
     def take(self, peer: PeerId) -> Iterator[TransactionHash]:
         """What it is owed, oldest first; what is not taken stays owed."""
-        owed = self._owed[peer]
-        while owed:
-            transaction_hash = owed.popleft()
-            if not owed:
+        pending, start = self._owed[peer]
+        for position in range(start, len(pending)):
+            if position + 1 < len(pending):
+                self._owed[peer] = _Owed(pending, position + 1)
+            else:
                 del self._owed[peer]
-            yield transaction_hash
+            yield pending[position]

@@ -205,7 +205,7 @@ class PoolDesk:
         """Run as a task: forgets what peers knew that are gone."""
         while True:
             await asyncio.sleep(SWEEP_PERIOD_S)
-            while self._parts.relay.sweep(SWEEP_PER_TURN):
+            while self._parts.relay.sweep(SWEEP_PER_TURN):  # noqa: ASYNC110 - asking is the work
                 await asyncio.sleep(0)
 
     def _pooled(self, transaction_hash: TransactionHash) -> Transaction | None:

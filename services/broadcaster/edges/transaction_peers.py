@@ -20,8 +20,10 @@ class TransactionPeers:
     def attach(self, gateway: GatewayId, peers: Iterable[PeerId]) -> None:
         """A gateway's snapshot replaces all that was known of its peers."""
         self.detach(gateway)
+        pending = self._desk.pending()
         for peer in peers:
-            self.join(gateway, peer)
+            self._relay.join(gateway, peer, pending)
+        self._desk.somebody_is_owed()
 
     def detach(self, gateway: GatewayId) -> None:
         for peer in self._relay.detach(gateway):

@@ -26,7 +26,7 @@ from services.sync_coordinator.store.chain_store import ChainStore
 NEAR_BLOCKS: Final = 128
 """A reader that is further behind is not told what was between: pools look at minutes, not at a sync."""
 
-BATCH_STEPS: Final = 64
+BATCH_STEPS: Final = 16
 BATCH_BYTES: Final = 4 * 1024 * 1024
 """One message ends with the block that reaches this."""
 
