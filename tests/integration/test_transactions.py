@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import sys
 from collections.abc import AsyncIterator, Iterable
 from pathlib import Path
 
@@ -23,6 +24,7 @@ from blocksync.v1 import (
 from services.broadcaster.core.transaction_relay import MESSAGE_BYTES
 from services.broadcaster.edges.local_journal import JOURNAL_NAME
 from services.shared.ethwire.hashing import keccak256
+from services.shared.rpc.channel import open_channel
 from tests.integration.test_broadcaster import (
     ALICE,
     BOB,
@@ -406,16 +408,57 @@ def test_gateway_whose_queue_is_full_misses_transactions_and_is_not_cut_off():
     in_one_loop(scenario)
 
 
-def test_coordinator_is_told_what_was_taken_last_when_it_is_followed_again():
+@pytest.mark.parametrize(
+    ("bad_block", "taken"),
+    [
+        (coordinator_pb2.BlockContents(body_rlp=b"\xc2\xc0\xc0"), 10),
+        # Not asked for again: it would be as unreadable the next time.
+        (coordinator_pb2.BlockContents(block_hash=HASH, body_rlp=b"no body"), 11),
+    ],
+    ids=["no hash", "no body"],
+)
+def test_coordinator_is_told_what_was_taken_last_when_it_is_followed_again(bad_block, taken):
     async def scenario() -> None:
         coordinator = PoolCoordinator()
         async with following(coordinator) as (running, _):
-            coordinator.moves.put_nowait(
-                coordinator_pb2.ChainMoved(head=chain_head(11), undone=[coordinator_pb2.BlockContents()])
-            )
+            coordinator.moves.put_nowait(coordinator_pb2.ChainMoved(head=chain_head(11), undone=[bad_block]))
             await until(lambda: asyncio.sleep(0.01, len(coordinator.requests)), 2)
             assert coordinator.requests[0].newest_hash == b""
-            assert coordinator.requests[1].newest_number == 10
+            assert coordinator.requests[1].newest_number == taken
             assert await running.metric("broadcaster_chain_stream_failures_total") == 1
+
+    in_one_loop(scenario)
+
+
+def test_local_transactions_survive_a_broadcaster_that_is_killed(tmp_path: Path):
+    drafts = [Draft(account=one) for one in range(5)]
+
+    async def scenario() -> None:
+        coordinator = PoolCoordinator()
+        server = grpc.aio.server()
+        coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server(coordinator, server)
+        follow = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
+        await server.start()
+        address = f"unix:{tmp_path / 'b.sock'}"
+        flags = ["--listen", address, "--coordinator", follow, "--datadir", str(tmp_path / "data")]
+        child = await asyncio.create_subprocess_exec(sys.executable, "-m", "services.broadcaster", *flags)
+        try:
+            async with open_channel(address) as channel:
+                calls = transactions_pb2_grpc.TransactionServiceStub(channel)
+
+                async def is_open() -> bool:
+                    answer = await calls.PoolStatus(transactions_pb2.PoolStatusRequest(), wait_for_ready=True)
+                    return answer.pools[0].accepts_transactions
+
+                await until(is_open, True)
+                for draft in drafts:
+                    request = transactions_pb2.SubmitTransactionRequest(raw=draft.raw())
+                    assert (await calls.SubmitTransaction(request)).journalled
+        finally:
+            child.kill()
+            await child.wait()
+        async with broadcaster(coordinator=follow, datadir=tmp_path / "data") as running:
+            await running.until_metric("broadcaster_pool_local_transactions", len(drafts))
+        await server.stop(0)
 
     in_one_loop(scenario)

@@ -12,6 +12,7 @@ from services.broadcaster.core.followed_chain import FollowedChain, SnapshotNews
 from services.broadcaster.edges.contract import block_change_from_proto, head_from_proto, snapshot_from_proto
 from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.metrics import BroadcasterMetrics
+from services.shared.ethwire.faults import MalformedRlp
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
@@ -57,7 +58,7 @@ class ChainWatch:
             return f"no snapshot within {SNAPSHOT_TIMEOUT_S:.0f} s"
         except grpc.aio.AioRpcError as error:
             return error.details() or error.code().name
-        except (InvalidRequest, ValueError) as problem:
+        except (InvalidRequest, MalformedRlp, ValueError) as problem:
             return f"the contract is broken: {problem}"
         finally:
             stream.cancel()

@@ -51,11 +51,12 @@ def _check_all(wires: Sequence[bytes], rules: PoolRules, is_local: bool) -> list
 
 
 def _read_all(bodies: Sequence[BlockBody]) -> list[list[CheckedTransaction]]:
-    return [_read_body(body.body_rlp) for body in bodies]
+    return [read_body(body.body_rlp) for body in bodies]
 
 
-def _read_body(body_rlp: bytes) -> list[CheckedTransaction]:
-    """What cannot be read (a type that is not known here) is left out: it cannot have been pooled either."""
+def read_body(body_rlp: bytes) -> list[CheckedTransaction]:
+    """A block's transactions. What cannot be read (a type that is not known here) is left out: it cannot have been
+    pooled either. Raises MalformedRlp for what is no body."""
     found = []
     for wire in transaction_items(body_rlp):
         try:

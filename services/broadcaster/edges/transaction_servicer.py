@@ -100,7 +100,7 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
         sender = Address(request.sender) if request.sender else None
         if sender is not None and len(sender) != ADDRESS_BYTES:
             raise InvalidRequest(f"a sender has {ADDRESS_BYTES} bytes, not {len(sender)}")
-        after = _place_from_token(request.page_token) if request.page_token else None
+        after = place_from_token(request.page_token) if request.page_token else None
         page = self._pool.shelves.page(after, limit + 1, sender)
         answer, size_bytes = transactions_pb2.PoolContentResponse(), 0
         for pooled in page[:limit]:
@@ -163,7 +163,7 @@ def _fate_to_proto(fate: Fate) -> transactions_pb2.WatchTransactionResponse:
     )
 
 
-def _place_from_token(token: str) -> tuple[Address, int]:
+def place_from_token(token: str) -> tuple[Address, int]:
     sender, _, nonce = token.partition("-")
     try:
         place = Address(bytes.fromhex(sender)), int(nonce)
