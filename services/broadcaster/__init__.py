@@ -5,6 +5,6 @@ announced. `core` decides (`block_relay`, on top of `known_sets` and `fan_out`) 
 (`followed_chain`); `edges` are the gateways' streams, the coordinator's calls and the stream to the coordinator.
 
 A peer's transactions go from `edges.transaction_intake` over `edges.checking_thread` (`core.transaction_check`) to
-`edges.pool_desk`, which pools them (`core.pending_pool`), sends them on (`core.transaction_relay`) and notes what becomes
-of them (`core.fates`).
+`edges.pool_desk`, which pools them (`core.pending_pool`), sends them on (`core.transaction_relay`) and notes what
+becomes of them (`core.fates`).
 """

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import sys
+from asyncio.subprocess import PIPE
 
 import pytest
 
@@ -20,7 +22,6 @@ from tests.support.stack import Stack, in_one_loop, running_stack
 from tests.support.transaction_blocks import FORKS, block_with
 from tests.support.transactions import Draft
 from tests.support.wire import local_node
-from trisync.cli import main
 from trisync.client import CoordinatorError
 from trisync.transactions import FateKind
 
@@ -136,16 +137,17 @@ async def test_submitted_transaction_is_refused_in_words_when_it_breaks_a_rule()
 
 
 @in_one_loop
-async def test_pages_go_through_the_coordinator_and_commands_show_them(capsys: pytest.CaptureFixture[str]) -> None:
+async def test_commands_hand_in_show_and_follow_transactions() -> None:
     async with running_stack(genesis_config=FORKS) as stack:
         await synced(stack, "alice")
         where = ["--coordinator", stack.coordinator_address]
 
         async def run(*words: str) -> str:
-            code = await asyncio.to_thread(main, [*words, *where])
-            shown = capsys.readouterr()
-            assert code == 0, shown.err
-            return shown.out
+            command = [sys.executable, "-m", "trisync.cli", *words, *where]
+            process = await asyncio.create_subprocess_exec(*command, stdout=PIPE, stderr=PIPE)
+            shown, errors = await process.communicate()
+            assert process.returncode == 0, errors.decode()
+            return shown.decode()
 
         assert "pooled, sent to 1 peer" in await run("submit-tx", DRAFT.raw().hex())
         (answer,) = (await run("submit-tx", "0x" + Draft(account=5).raw().hex(), "--json")).splitlines()

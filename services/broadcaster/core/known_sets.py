@@ -88,13 +88,21 @@ class KnownSets:
         while known_peer.queue:
             self._forget_oldest(known_peer)
         self._free_slot(known_peer)
-        self._everyone ^= known_peer.bit
+        self._everyone &= ~known_peer.bit
 
     def retire_peer(self, peer: PeerId) -> None:
         """Like `forget_peer`, at once: what is left of the peer goes with `sweep`, however many retire together."""
         known_peer = self._peers.pop(peer)
-        self._everyone ^= known_peer.bit
+        self._everyone &= ~known_peer.bit
         self._retired.append(known_peer)
+
+    def suspend_peer(self, peer: PeerId) -> None:
+        """The peer is away: it lacks nothing, and keeps what it knows. Caller's duty: `resume_peer`, or another end."""
+        self._everyone &= ~self._peers[peer].bit
+
+    def resume_peer(self, peer: PeerId) -> None:
+        """It is back, and has forgotten nothing."""
+        self._everyone |= self._peers[peer].bit
 
     def sweep(self, most: int) -> bool:
         """Look at `most` hashes for knowers that retired; False when nothing is left to look for.

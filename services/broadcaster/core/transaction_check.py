@@ -57,6 +57,7 @@ class Refusal(enum.Enum):
     SENDER_LIMIT = "sender-limit"
     PEER_LIMIT = "peer-limit"
     PEER_RATE = "peer-rate"
+    PEER_LEFT = "peer-left"
     POOL_FULL = "pool-full"
     NOT_ACCEPTED = "not-accepted"
     QUEUE_FULL = "queue-full"

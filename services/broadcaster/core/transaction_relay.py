@@ -25,6 +25,9 @@ MESSAGE_BYTES: Final = 100 * 1024
 behind it waits for a tenth of a second at most on a megabyte line."""
 
 
+SUSPENDED_S: Final = 60.0
+"""How long the peers of a gateway whose stream broke are remembered: it is back after seconds, or not at all."""
+
 Together: TypeAlias = dict[tuple[PeerId, ...], list[Transaction]]
 """Transactions by the peers that lack them."""
 
@@ -55,6 +58,7 @@ class TransactionRelay:
         self._known = KnownSets(per_peer, distinct)
         self._peers = AttachedPeers()
         self._sync = TransactionSync(rng)
+        self._suspended: dict[PeerId, tuple[GatewayId, float]] = {}
 
     @property
     def distinct_transactions(self) -> int:
@@ -74,10 +78,22 @@ class TransactionRelay:
         """Do a part of what is left to do of peers that went; False when nothing is."""
         return self._known.sweep(most)
 
+    def attach(self, gateway: GatewayId, peers: Iterable[PeerId], pending: Sequence[TransactionHash]) -> None:
+        """Take a gateway's snapshot. Peers that it had when its stream ended a moment ago go on where they were."""
+        for peer in peers:
+            if self._suspended.get(peer, (None, 0.0))[0] == gateway:
+                del self._suspended[peer]
+                self._peers.join(gateway, peer)
+                self._known.resume_peer(peer)
+                self._sync.owe(peer, pending)
+            else:
+                self.join(gateway, peer, pending)
+
     def join(self, gateway: GatewayId, peer: PeerId, pending: Sequence[TransactionHash]) -> None:
-        """Add a peer; it is owed what is pending."""
-        if peer in self._peers:
+        """Add a peer that connects anew; it is owed what is pending."""
+        if peer in self._known:
             self._known.retire_peer(peer)
+            self._suspended.pop(peer, None)
         self._peers.join(gateway, peer)
         self._known.add_peer(peer)
         self._sync.owe(peer, pending)
@@ -95,6 +111,26 @@ class TransactionRelay:
         for peer in peers:
             self._forget(peer)
         return peers
+
+    def suspend(self, gateway: GatewayId, now: float) -> set[PeerId]:
+        """Like `detach`, for a gateway that was sent all there was: its peers' known sets wait for it for a while."""
+        peers = self._peers.detach(gateway)
+        for peer in peers:
+            self._known.suspend_peer(peer)
+            self._sync.forget(peer)
+            self._suspended[peer] = gateway, now
+        return peers
+
+    def let_go(self, now: float) -> None:
+        """Forget the suspended peers whose gateway did not come back in time."""
+        for peer, (_, since) in list(self._suspended.items()):
+            if since + SUSPENDED_S > now:
+                break
+            del self._suspended[peer]
+            self._known.retire_peer(peer)
+
+    def has(self, gateway: GatewayId, peer: PeerId) -> bool:
+        return self._peers.has(gateway, peer)
 
     def mark_known(self, gateway: GatewayId, peer: PeerId, hashes: Sequence[TransactionHash]) -> bool:
         """The peer sent these; False when the gateway does not have the peer."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from typing import Final
 
 from services.broadcaster.core.fates import UNKNOWN, DropCause, Fate, FateKind, Fates
@@ -52,7 +52,7 @@ class FateBoard:
             self._fates.included(transaction_hash, number, block_hash)
             self._tell(transaction_hash)
 
-    async def watch(self, transaction_hash: TransactionHash) -> AsyncIterator[Fate]:
+    async def watch(self, transaction_hash: TransactionHash) -> AsyncGenerator[Fate, None]:
         """The fate at once, and then whenever it changed. Raises LimitReached."""
         if self._open >= MAX_WATCHERS:
             raise LimitReached(

@@ -101,7 +101,7 @@ class GatewayLinks:
         link.end(error)
         del self._links[link.gateway]
         self._relay.detach(link.gateway)
-        self._transactions().detach(link.gateway)
+        self._transactions().detach(link.gateway, all_was_sent=not link.outbox.bytes_queued)
         self._metrics.gateway_cuts.labels(cause).inc()
         log = self._log.info if cause in CALM_CAUSES else self._log.warning
         log("gateway detached", gateway=link.gateway, cause=cause)

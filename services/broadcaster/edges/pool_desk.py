@@ -89,7 +89,8 @@ class PoolDesk:
         if rules is None or not self._parts.chain.accepts_transactions:
             raise Refused(
                 Refusal.NOT_ACCEPTED,
-                "transactions are not accepted before the node's first sync is done; try again when it is at the head",
+                "transactions are not accepted before the node's first sync is done, and never in light mode; "
+                "try again when it is at the head",
             )
         return rules
 
@@ -205,6 +206,7 @@ class PoolDesk:
         """Run as a task: forgets what peers knew that are gone."""
         while True:
             await asyncio.sleep(SWEEP_PERIOD_S)
+            self._parts.relay.let_go(self._loop.time())
             while self._parts.relay.sweep(SWEEP_PER_TURN):  # noqa: ASYNC110 - asking is the work
                 await asyncio.sleep(0)
 

@@ -134,6 +134,9 @@ class TransactionIntake:
         self, message: _Message, wires: Sequence[bytes], candidates: dict[TransactionHash, _Candidate]
     ) -> None:
         gateway, peer, now = message.gateway, message.peer, self._loop.time()
+        if not self._parts.relay.has(gateway, peer):
+            self._parts.metrics.refused.labels(Refusal.PEER_LEFT.value).inc(len(wires))
+            return
         hashes: list[TransactionHash] = []
         refusals: Counter[Refusal] = Counter()
         known = 0

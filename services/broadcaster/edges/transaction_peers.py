@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Iterable, Sequence
 
 from services.broadcaster.core.block_relay import GatewayId
@@ -19,14 +20,13 @@ class TransactionPeers:
 
     def attach(self, gateway: GatewayId, peers: Iterable[PeerId]) -> None:
         """A gateway's snapshot replaces all that was known of its peers."""
-        self.detach(gateway)
-        pending = self._desk.pending()
-        for peer in peers:
-            self._relay.join(gateway, peer, pending)
+        self._relay.attach(gateway, peers, self._desk.pending())
         self._desk.somebody_is_owed()
 
-    def detach(self, gateway: GatewayId) -> None:
-        for peer in self._relay.detach(gateway):
+    def detach(self, gateway: GatewayId, *, all_was_sent: bool) -> None:
+        """The stream ended. Where something still waited for it, nobody knows what its peers have."""
+        now = asyncio.get_running_loop().time()
+        for peer in self._relay.suspend(gateway, now) if all_was_sent else self._relay.detach(gateway):
             self._intake.forget(peer)
 
     def join(self, gateway: GatewayId, peer: PeerId) -> None:

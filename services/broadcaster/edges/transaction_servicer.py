@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from typing import Any, Final
 
@@ -117,12 +118,12 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
         self, request: transactions_pb2.WatchTransactionRequest, context: Context
     ) -> AsyncIterator[transactions_pb2.WatchTransactionResponse]:
         transaction_hash = TransactionHash(block_hash_from_proto(request.transaction_hash))
-        async for fate in self._parts.fates.watch(transaction_hash):
-            pooled = self._pool.shelves.get(transaction_hash) if fate.kind is FateKind.UNKNOWN else None
-            if pooled is not None:
-                # Pooled for so long that its fate is forgotten.
-                fate = fate._replace(kind=FateKind.POOLED, is_local=pooled.is_local)
-            yield _fate_to_proto(fate)
+        async with contextlib.aclosing(self._parts.fates.watch(transaction_hash)) as fates:
+            async for fate in fates:
+                pooled = self._pool.shelves.get(transaction_hash) if fate.kind is FateKind.UNKNOWN else None
+                # Pooled for so long that its fate is forgotten?
+                known = fate._replace(kind=FateKind.POOLED, is_local=pooled.is_local) if pooled else fate
+                yield _fate_to_proto(known)
 
     def _entry(self, pooled: Pooled, *, with_raw: bool) -> transactions_pb2.PoolEntry:
         transaction = pooled.transaction

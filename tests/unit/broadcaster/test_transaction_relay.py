@@ -194,3 +194,42 @@ def test_peer_that_leaves_while_a_batch_is_decided_is_sent_nothing():
     assert relay.sends(together) == [SendTransactions(EAST, [BOB], [made(1)])]
     assert relay.sweep(10)
     assert not relay.sweep(10)
+
+
+def test_peers_of_a_gateway_that_is_back_at_once_are_sent_nothing_again():
+    relay = relay_of((EAST, ALICE), (EAST, BOB), (WEST, CAROL))
+    pending = [made(1), made(2)]
+    relay.relay(pending)
+    assert relay.suspend(EAST, 0.0) == {ALICE, BOB}
+    assert [send.peers for send in relay.relay([made(3)])] == [[CAROL]]
+    pending.append(made(3))
+    by_hash = {one.hash: one for one in pending}
+    relay.let_go(59.0)
+    relay.attach(EAST, [ALICE, MALLORY], list(by_hash))
+    packs = []
+    while (pack := relay.next_pack(lambda one: by_hash.get(one))) is not None:  # noqa: PLW0108 - typed as asked for
+        packs.append((pack.peers, pack.transactions))
+    # Who is new is owed all of it.
+    assert sorted(packs, key=lambda pack: len(pack[1])) == [([ALICE], [made(3)]), ([MALLORY], pending)]
+
+
+def test_peers_of_a_gateway_that_stays_away_are_forgotten():
+    relay = relay_of((EAST, ALICE))
+    relay.relay([made(1)])
+    relay.suspend(EAST, 0.0)
+    relay.let_go(60.0)
+    while relay.sweep(100):
+        pass
+    assert (relay.distinct_transactions, relay.peers) == (0, 0)
+    relay.attach(EAST, [ALICE], [made(1).hash])
+    assert relay.next_pack({made(1).hash: made(1)}.get) == SendTransactions(EAST, [ALICE], [made(1)])
+
+
+def test_suspended_peer_that_connects_anew_begins_anew():
+    relay = relay_of((EAST, ALICE))
+    relay.relay([made(1)])
+    relay.suspend(EAST, 0.0)
+    relay.join(WEST, ALICE, [])
+    assert relay.relay([made(1)]) == [SendTransactions(WEST, [ALICE], [made(1)])]
+    relay.let_go(100.0)
+    assert relay.peers == 1
