@@ -157,3 +157,15 @@ async def test_light_node_accepts_no_transactions() -> None:
         await stack.until_status(lambda status: status.syncs_done > 0, "the end of a sync")
         async with watch(stack) as stream:
             assert not (await stream.snapshot()).accepts_transactions
+
+
+@in_one_loop
+async def test_transactions_are_accepted_without_a_sync_once_a_block_came_alone() -> None:
+    async with running_stack(genesis_config=FORKS) as stack, watch(stack) as stream:
+        assert not (await stream.snapshot()).accepts_transactions
+        alice = await dial_in(stack.enode, "alice", peer_chain(()))
+        first = block_with(CHAIN.headers[0])
+        propagate(alice, first, CHAIN.total_difficulties[0] + first.header.difficulty)
+        [move] = await stream.moved_to(1)
+        assert move.accepts_transactions
+        assert (await stack.status()).syncs_done == 0

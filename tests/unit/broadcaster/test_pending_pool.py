@@ -126,6 +126,14 @@ def test_sender_above_its_guarantee_pays_more_than_the_cheapest_there():
     assert evicted.hash == hash_of(Draft(nonce=0, price=100))
 
 
+def test_cheapest_above_the_guarantee_goes_also_when_it_came_last():
+    limits = PoolLimits(transactions=4, guaranteed_per_sender=1, remote_per_sender=4, per_peer=4)
+    pool = pool_of(*(Draft(nonce=nonce, price=100 - nonce) for nonce in range(4)), limits=limits)
+    evicted = pool.add_remote(Draft(account=1, price=1).checked(), None, 0.0).evicted
+    assert evicted is not None
+    assert evicted.hash == hash_of(Draft(nonce=3, price=97))
+
+
 def test_local_ones_are_not_put_out_and_put_out_the_cheapest_remote_one():
     pool = PendingPool(SMALL)
     for one in range(3):
