@@ -413,7 +413,7 @@ def test_gateway_whose_queue_is_full_misses_transactions_and_is_not_cut_off():
     [
         (coordinator_pb2.BlockContents(body_rlp=b"\xc2\xc0\xc0"), 10),
         # Not asked for again: it would be as unreadable the next time.
-        (coordinator_pb2.BlockContents(block_hash=HASH, body_rlp=b"no body"), 11),
+        (coordinator_pb2.BlockContents(number=11, block_hash=HASH, body_rlp=b"no body"), 11),
     ],
     ids=["no hash", "no body"],
 )
@@ -421,7 +421,7 @@ def test_coordinator_is_told_what_was_taken_last_when_it_is_followed_again(bad_b
     async def scenario() -> None:
         coordinator = PoolCoordinator()
         async with following(coordinator) as (running, _):
-            coordinator.moves.put_nowait(coordinator_pb2.ChainMoved(head=chain_head(11), undone=[bad_block]))
+            coordinator.moves.put_nowait(coordinator_pb2.ChainMoved(head=chain_head(11), applied=[bad_block]))
             await until(lambda: asyncio.sleep(0.01, len(coordinator.requests)), 2)
             assert coordinator.requests[0].newest_hash == b""
             assert coordinator.requests[1].newest_number == taken

@@ -13,6 +13,7 @@ from services.broadcaster.edges.contract import block_change_from_proto, head_fr
 from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.metrics import BroadcasterMetrics
 from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.types import BlockHash
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
@@ -29,6 +30,8 @@ class ChainWatch:
     ) -> None:
         self._coordinator, self._chain, self._metrics, self._backoff = coordinator, chain, metrics, backoff
         self._pool = pool
+        self._newest: tuple[int, BlockHash] | None = None
+        """The newest block whose contents were taken; the head may be further."""
         self._log = get_log("chain-watch")
         self._told_away = False
         self._followed_before = False
@@ -44,10 +47,9 @@ class ChainWatch:
 
     async def _follow(self, stub: coordinator_pb2_grpc.ChainWatchServiceAsyncStub) -> str:
         """Follow one stream to its end; returns why it ended."""
-        head = self._chain.head
         request = coordinator_pb2.WatchChainRequest()
-        if head is not None:
-            request.newest_hash, request.newest_number = head.block_hash, head.number
+        if self._newest is not None:
+            request.newest_number, request.newest_hash = self._newest
         stream = stub.WatchChain(request)
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT_S) as waiting:
@@ -73,6 +75,10 @@ class ChainWatch:
                 head, change = head_from_proto(moved.head), block_change_from_proto(moved)
                 self._chain.on_moved(head, accepts_transactions=moved.accepts_transactions, gas_limit=moved.gas_limit)
                 self._metrics.head_number.set(head.number)
+                if change.skipped:
+                    self._newest = head.number, head.block_hash
+                elif change.applied:
+                    self._newest = change.applied[-1].number, change.applied[-1].block_hash
                 await self._pool.on_blocks(change)
             case _:
                 raise InvalidRequest("a message without content")
@@ -83,6 +89,8 @@ class ChainWatch:
         news = self._chain.on_snapshot(snapshot)
         self._backoff.reset()
         self._told_away, self._followed_before = False, True
+        if self._newest is None or news is SnapshotNews.OTHER_CHAIN:
+            self._newest = snapshot.head.number, snapshot.head.block_hash
         self._metrics.following_chain.set(1)
         self._metrics.head_number.set(snapshot.head.number)
         if news is SnapshotNews.OTHER_CHAIN:

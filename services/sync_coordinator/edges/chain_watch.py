@@ -69,18 +69,19 @@ class ChainWatchServicer(coordinator_pb2_grpc.ChainWatchServiceServicer):
         with self._changes.reader() as changed:
             snapshot = self._parts.board.chain_snapshot()
             yield coordinator_pb2.WatchChainResponse(snapshot=snapshot)
-            head = Place(snapshot.head.number, block_hash_from_proto(snapshot.head.block_hash))
-            newest, told = head, snapshot.accepts_transactions
+            shown = Place(snapshot.head.number, block_hash_from_proto(snapshot.head.block_hash))
+            told, accepted = shown, snapshot.accepts_transactions
             if request.newest_hash:
-                newest = Place(request.newest_number, block_hash_from_proto(request.newest_hash))
+                told = Place(request.newest_number, block_hash_from_proto(request.newest_hash))
             while True:
                 changed.clear()
                 head, accepts = self._head(), self._parts.board.accepts_transactions
-                if (head, accepts) == (newest, told):
+                if (head, accepts) == (shown, accepted) and (told == head or not accepts):
                     await changed.wait()
                     continue
-                steps = await self._steps(newest, head, with_blocks=accepts and told)
-                newest, told = steps.newest, accepts
+                # While no transactions are accepted the blocks wait: what the reader had before may be near.
+                steps = await self._steps(told, head) if accepts else _Steps([], [], skipped=False, newest=told)
+                shown, accepted, told = head, accepts, steps.newest
                 yield coordinator_pb2.WatchChainResponse(moved=self._moved(steps))
 
     def _head(self) -> Place:
@@ -98,9 +99,9 @@ class ChainWatchServicer(coordinator_pb2_grpc.ChainWatchServiceServicer):
             blocks_skipped=steps.skipped,
         )
 
-    async def _steps(self, newest: Place, head: Place, *, with_blocks: bool) -> _Steps:
-        if not with_blocks or newest.number + NEAR_BLOCKS < head.number:
-            return _Steps([], [], skipped=newest != head, newest=head)
+    async def _steps(self, newest: Place, head: Place) -> _Steps:
+        if newest.number + NEAR_BLOCKS < head.number:
+            return _Steps([], [], skipped=True, newest=head)
         return await asyncio.get_running_loop().run_in_executor(self._parts.reader, self._read, newest, head)
 
     # In the thread

@@ -200,6 +200,7 @@ def test_transactions_of_undone_blocks_come_back_unless_the_new_branch_has_them(
         [third.checked(), second.checked(), first.checked()], [first.checked(), Draft(account=2).checked()], 0.0
     )
     assert [added.pooled.hash for added in effect.returned] == [hash_of(second), hash_of(third)]
+    assert effect.not_returned == []
     assert hashes(pool) == {hash_of(second), hash_of(third)}
     assert refusal(pool, first) is Refusal.NONCE_USED
 
