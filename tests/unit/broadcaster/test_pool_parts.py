@@ -51,6 +51,8 @@ def test_nonces_are_given_back_with_all_above_them():
     used = UsedNonces()
     for nonce in (3, 4, 5):
         used.use(SENDER, nonce)
+    used.use(SENDER, 2)
+    assert used.highest(SENDER) == 5
     used.give_back(SENDER, 4)
     assert used.highest(SENDER) == 3
     used.give_back(SENDER, 9)
