@@ -68,9 +68,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
             running = [
                 tasks.create_task(chain_watch.run(), name="chain-watch"),
                 tasks.create_task(intake.run(), name="transaction-intake"),
-                tasks.create_task(desk.sync_newcomers(), name="transaction-sync"),
-                tasks.create_task(desk.expire(), name="pool-expiry"),
-                tasks.create_task(desk.sweep(), name="known-sweep"),
+                tasks.create_task(desk.run(), name="pool"),
                 tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag"),
             ]
             ready({"grpc": addresses, "metrics": f"{config.metrics_host}:{metrics_port}"})

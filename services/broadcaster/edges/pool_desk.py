@@ -101,6 +101,13 @@ class PoolDesk:
         """A peer came that has not been sent what is pending."""
         self._owed.set()
 
+    async def run(self) -> None:
+        """Run as a task: what is done from time to time. Cancel it to end."""
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._sync_newcomers(), name="transaction-sync")
+            tasks.create_task(self._expire(), name="pool-expiry")
+            tasks.create_task(self._sweep(), name="known-sweep")
+
     # In
 
     async def submit(self, wire: bytes) -> Submitted:
@@ -184,8 +191,8 @@ class PoolDesk:
         for gone in self._parts.pool.clear():
             self._note_left(gone, DropCause.REFUSED, "the coordinator follows another chain now")
 
-    async def expire(self) -> None:
-        """Run as a task: lets go of what waited too long."""
+    async def _expire(self) -> None:
+        """Lets go of what waited too long."""
         while True:
             await asyncio.sleep(EXPIRY_PERIOD_S)
             expired = self._parts.pool.expire(self._loop.time())
@@ -193,8 +200,8 @@ class PoolDesk:
                 self._note_left(gone, DropCause.EXPIRED, "nobody included it in the time it may wait")
             await self._parts.journal.change([], [gone for gone in expired if gone.is_local], self._locals)
 
-    async def sync_newcomers(self) -> None:
-        """Run as a task: sends peers what was pending when they came, a pack at a time."""
+    async def _sync_newcomers(self) -> None:
+        """Sends peers what was pending when they came, a pack at a time."""
         while True:
             await self._owed.wait()
             self._owed.clear()
@@ -202,8 +209,8 @@ class PoolDesk:
                 self._carry_out(pack)
                 await asyncio.sleep(PACK_PERIOD_S)
 
-    async def sweep(self) -> None:
-        """Run as a task: forgets what peers knew that are gone."""
+    async def _sweep(self) -> None:
+        """Forgets what peers knew that are gone."""
         while True:
             await asyncio.sleep(SWEEP_PERIOD_S)
             self._parts.relay.let_go(self._loop.time())
