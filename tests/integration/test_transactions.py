@@ -21,10 +21,13 @@ from blocksync.v1 import (
     transactions_pb2_grpc,
 )
 
+from services.broadcaster.app import run
+from services.broadcaster.config import BroadcasterConfig
 from services.broadcaster.core.transaction_relay import MESSAGE_BYTES
 from services.broadcaster.edges.local_journal import JOURNAL_NAME
 from services.shared.ethwire.hashing import keccak256
 from services.shared.rpc.channel import open_channel
+from services.shared.runtime.faults import StartRefused
 from tests.integration.test_broadcaster import (
     ALICE,
     BOB,
@@ -43,6 +46,7 @@ from tests.support.transactions import CHAIN_ID, Draft
 pytestmark = pytest.mark.integration
 
 GAS_LIMIT = 8_000_000
+NOBODY = "127.0.0.1:1"
 
 
 class PoolCoordinator(coordinator_pb2_grpc.ChainWatchServiceServicer):
@@ -50,7 +54,8 @@ class PoolCoordinator(coordinator_pb2_grpc.ChainWatchServiceServicer):
 
     def __init__(self, *, accepts: bool = True) -> None:
         self.accepts = accepts
-        self.moves: asyncio.Queue[coordinator_pb2.ChainMoved] = asyncio.Queue()
+        self.genesis_hash = HASH
+        self.moves: asyncio.Queue[coordinator_pb2.ChainMoved | None] = asyncio.Queue()
         self.requests: list[coordinator_pb2.WatchChainRequest] = []
 
     async def WatchChain(self, request, context):
@@ -61,15 +66,15 @@ class PoolCoordinator(coordinator_pb2_grpc.ChainWatchServiceServicer):
         yield coordinator_pb2.WatchChainResponse(
             snapshot=coordinator_pb2.ChainSnapshot(
                 network_id=1,
-                genesis_hash=HASH,
+                genesis_hash=self.genesis_hash,
                 head=chain_head(10),
                 accepts_transactions=self.accepts,
                 gas_limit=GAS_LIMIT,
                 forks=forks,
             )
         )
-        while True:
-            yield coordinator_pb2.WatchChainResponse(moved=await self.moves.get())
+        while (moved := await self.moves.get()) is not None:
+            yield coordinator_pb2.WatchChainResponse(moved=moved)
 
     def move(self, **blocks: object) -> None:
         moved = coordinator_pb2.ChainMoved(
@@ -460,5 +465,34 @@ def test_local_transactions_survive_a_broadcaster_that_is_killed(tmp_path: Path)
         async with broadcaster(coordinator=follow, datadir=tmp_path / "data") as running:
             await running.until_metric("broadcaster_pool_local_transactions", len(drafts))
         await server.stop(0)
+
+    in_one_loop(scenario)
+
+
+def test_pool_is_emptied_when_the_coordinator_is_on_another_chain():
+    async def scenario() -> None:
+        coordinator = PoolCoordinator()
+        async with following(coordinator) as (running, calls):
+            await calls.SubmitTransaction(transactions_pb2.SubmitTransactionRequest(raw=Draft().raw()))
+            coordinator.moves.put_nowait(None)
+            await running.until_metric("broadcaster_chain_stream_failures_total", 1)
+            assert await running.metric("broadcaster_pool_transactions") == 1
+            await running.until_metric("broadcaster_following_chain", 1)
+            assert await running.metric("broadcaster_pool_transactions") == 1
+            coordinator.genesis_hash = b"\x02" * 32
+            coordinator.moves.put_nowait(None)
+            await running.until_metric("broadcaster_pool_transactions", 0)
+
+    in_one_loop(scenario)
+
+
+def test_start_is_refused_in_one_line_when_the_data_directory_cannot_be_used(tmp_path: Path):
+    path = tmp_path / "file"
+    path.write_text("")
+    config = BroadcasterConfig(coordinator=NOBODY, listen=("127.0.0.1:0",), datadir=path)
+
+    async def scenario() -> None:
+        with pytest.raises(StartRefused, match=r"--datadir .*file cannot be used: File exists"):
+            await run(config, stop=asyncio.Event(), ready=lambda _: None)
 
     in_one_loop(scenario)
