@@ -198,6 +198,19 @@ def test_bad_transaction_is_refused_counted_and_its_gateway_told(wire, rule, off
     in_one_loop(scenario)
 
 
+def test_everyone_who_sent_what_is_no_transaction_is_named_also_when_it_came_at_once():
+    async def scenario() -> None:
+        async with following(PoolCoordinator()) as (running, _), attached(running, "east", ALICE, BOB) as east:
+            for peer in (ALICE, BOB, ALICE):
+                await send(east, peer, b"\xc3\x01\x02\x03")
+            named = {(await next_offence(east))[0] for _ in range(2)}
+            while len(named) < 2:
+                named.add((await next_offence(east))[0])
+            assert named == {ALICE, BOB}
+
+    in_one_loop(scenario)
+
+
 def test_one_peer_s_flood_is_cut_and_others_are_heard():
     async def scenario() -> None:
         async with following(PoolCoordinator()) as (running, _), attached(running, "east", ALICE, MALLORY) as east:

@@ -64,6 +64,8 @@ class _Candidate(NamedTuple):
     peer: PeerId
     hash: TransactionHash
     wire: bytes
+    others: set[tuple[GatewayId, PeerId]]
+    """Peers that sent it too before it was checked."""
 
 
 class TransactionIntake:
@@ -153,14 +155,17 @@ class TransactionIntake:
             bad = self._bad.get(transaction_hash)
             if bad is not None:
                 refusals[bad] += 1
-            elif transaction_hash in candidates or transaction_hash in self._parts.pool:
+            elif transaction_hash in candidates:
+                candidates[transaction_hash].others.add((gateway, peer))
+                known += 1
+            elif transaction_hash in self._parts.pool:
                 known += 1
             elif self._parts.pool.peer_is_full(peer):
                 refusals[Refusal.PEER_LIMIT] += 1
             elif not self._allowance.take(peer, now):
                 refusals[Refusal.PEER_RATE] += 1
             else:
-                candidates[transaction_hash] = _Candidate(gateway, peer, transaction_hash, wire)
+                candidates[transaction_hash] = _Candidate(gateway, peer, transaction_hash, wire, set())
         self._parts.relay.mark_known(gateway, peer, hashes)
         self._parts.metrics.known.inc(known)
         for refusal, count in refusals.items():
@@ -189,7 +194,8 @@ class TransactionIntake:
             if len(self._bad) > BAD_ONES_KEPT:
                 del self._bad[next(iter(self._bad))]
         self._parts.fates.refused(candidate.hash, str(refused))
-        self._count(candidate.gateway, candidate.peer, refused.refusal, 1, str(refused))
+        for gateway, peer in {(candidate.gateway, candidate.peer), *candidate.others}:
+            self._count(gateway, peer, refused.refusal, 1, str(refused))
 
     def _count(self, gateway: GatewayId, peer: PeerId, refusal: Refusal, count: int, text: str = "") -> None:
         self._parts.metrics.refused.labels(refusal.value).inc(count)
