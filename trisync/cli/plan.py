@@ -153,7 +153,11 @@ def _broadcaster(options: StackOptions, coordinator: str, address: str) -> Servi
         module="services.broadcaster",
         run_dir=options.data_dir.run_dir,
         log_path=options.data_dir.logs_dir / "broadcaster.log",
-        arguments=(*arguments, *_common(options, options.data_dir.run_dir, 1)),
+        arguments=(
+            *arguments,
+            *("--datadir", str(options.data_dir.path)),
+            *_common(options, options.data_dir.run_dir, 1),
+        ),
     )
 
 

@@ -90,6 +90,8 @@ class Offence(enum.IntEnum):
     ANNOUNCES_BEYOND_LIMIT = 82
     BLOCKS_BEYOND_LIMIT = 83
     QUESTIONS_BEYOND_LIMIT = 84
+    INVALID_TRANSACTION = 85
+    TRANSACTIONS_BEYOND_LIMIT = 86
 
 
 class LogLevel(enum.Enum):
@@ -209,6 +211,9 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.ANNOUNCES_BEYOND_LIMIT: _COUNTED,
         Offence.BLOCKS_BEYOND_LIMIT: _COUNTED,
         Offence.QUESTIONS_BEYOND_LIMIT: _COUNTED._replace(level=LogLevel.DEBUG),
+        # Signed for another chain, or under rules of another time: known clients pass on what they were sent.
+        Offence.INVALID_TRANSACTION: _COUNTED,
+        Offence.TRANSACTIONS_BEYOND_LIMIT: _COUNTED,
     }
 )
 """Every offence has exactly one row."""

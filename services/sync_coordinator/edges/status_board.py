@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blocksync.v1 import common_pb2, coordinator_pb2, gateway_link_pb2
 
+from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.types import BlockHash, Header
 from services.shared.rpc.convert import big_to_bytes
 from services.sync_coordinator.core.peer_set import PeerSet
@@ -47,6 +48,7 @@ class NodeIdentity:
     mode: SyncMode
     """What is wanted; the running sync may differ."""
     seal_check: str
+    spec: ChainSpec
 
 
 class StatusBoard:
@@ -67,6 +69,7 @@ class StatusBoard:
         self._links = links
         self._driver = driver
         self._metrics = metrics
+        self._is_at_head = False
         self._started_at = asyncio.get_running_loop().time()
 
     def local_status(self) -> gateway_link_pb2.LocalStatus:
@@ -92,12 +95,19 @@ class StatusBoard:
             genesis_hash=self._identity.genesis_hash,
             head=self.full_block_head(),
             accepts_transactions=self.accepts_transactions,
+            gas_limit=self._store.heads().full_block.gas_limit,
+            forks=_transaction_forks(self._identity.spec),
         )
+
+    def block_came_alone(self) -> None:
+        """A block was imported without a sync, which only happens at the head."""
+        self._is_at_head = True
 
     @property
     def accepts_transactions(self) -> bool:
-        """Only once a sync is done: before that we cannot tell which are still pending."""
-        return self._driver.totals.done > 0
+        """Only once a sync is done, or a block came alone: before that we cannot tell which are still pending. A light
+        node never can."""
+        return self._identity.mode is not SyncMode.LIGHT and (self._driver.totals.done > 0 or self._is_at_head)
 
     def full_block_head(self) -> common_pb2.ChainHead:
         head = self._store.heads().full_block
@@ -172,3 +182,15 @@ class StatusBoard:
                 enode=link.enode,
                 peer_count=len(self._peers.of_gateway(link.gateway_id)),
             )
+
+
+def _transaction_forks(spec: ChainSpec) -> coordinator_pb2.TransactionForks:
+    return coordinator_pb2.TransactionForks(
+        chain_id=big_to_bytes(spec.chain_id),
+        homestead_block=spec.homestead_block,
+        eip155_block=spec.eip155_block,
+        istanbul_block=spec.istanbul_block,
+        berlin_block=spec.berlin_block,
+        london_block=spec.london_block,
+        spiral_block=spec.spiral_block,
+    )
