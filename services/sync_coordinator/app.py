@@ -209,6 +209,7 @@ def _assemble(
             block_import=block_import,
             metrics=metrics,
             rng=rng,
+            seal_sample=config.seal_sample,
         ),
         tasks,
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
@@ -226,7 +227,7 @@ def _assemble(
     importing = (
         LightImport(import_parts, lambda: driver.is_running)
         if is_light
-        else FetchImport(import_parts, broadcaster, tasks)
+        else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
     )
     identity = NodeIdentity(
         network_id=chain.network_id,

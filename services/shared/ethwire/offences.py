@@ -69,6 +69,7 @@ class Offence(enum.IntEnum):
     INVALID_BODY = 51
     INVALID_BLOCK = 52
     FALSE_ANNOUNCE = 53
+    INVALID_RECEIPTS = 54
     INVALID_STATE_ENTRY = 55
 
     # Nobody's fault, or our own decision.
@@ -193,6 +194,7 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.INVALID_BODY: _BAD_CHAIN,
         Offence.INVALID_BLOCK: _BAD_CHAIN,
         Offence.FALSE_ANNOUNCE: _BAD_CHAIN,
+        Offence.INVALID_RECEIPTS: _BAD_CHAIN,
         Offence.INVALID_STATE_ENTRY: _BAD_CHAIN,
         Offence.TOO_MANY_PEERS: _refuse(DisconnectReason.TOO_MANY_PEERS),
         Offence.ALREADY_CONNECTED: _refuse(DisconnectReason.ALREADY_CONNECTED),

@@ -17,7 +17,11 @@ from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.store.chain_store import ChainStore
 
-_MODE_OF = {SyncMode.FULL: coordinator_pb2.SYNC_MODE_FULL, SyncMode.LIGHT: coordinator_pb2.SYNC_MODE_LIGHT}
+_MODE_OF = {
+    SyncMode.FULL: coordinator_pb2.SYNC_MODE_FULL,
+    SyncMode.FAST: coordinator_pb2.SYNC_MODE_FAST,
+    SyncMode.LIGHT: coordinator_pb2.SYNC_MODE_LIGHT,
+}
 PHASE_OF = {
     SyncPhase.HEIGHT: coordinator_pb2.SYNC_PHASE_HEIGHT,
     SyncPhase.ANCESTOR: coordinator_pb2.SYNC_PHASE_ANCESTOR,
@@ -42,6 +46,7 @@ class NodeIdentity:
     genesis_hash: BlockHash
     genesis_total_difficulty: int
     mode: SyncMode
+    """What is wanted; the running sync may differ."""
     seal_check: str
     spec: ChainSpec
 
@@ -68,14 +73,18 @@ class StatusBoard:
         self._started_at = asyncio.get_running_loop().time()
 
     def local_status(self) -> gateway_link_pb2.LocalStatus:
-        """For the Status message: the header head; a light node, which cannot serve bodies, shows genesis."""
+        """For the Status message: the header head, or the newest block that we can serve.
+
+        During a fast sync that is the fast-block head; a light node, which cannot serve bodies, shows genesis.
+        """
         identity = self._identity
         status = gateway_link_pb2.LocalStatus(network_id=identity.network_id, genesis_hash=identity.genesis_hash)
         if identity.mode is SyncMode.LIGHT:
             status.head_hash = identity.genesis_hash
             status.total_difficulty = big_to_bytes(identity.genesis_total_difficulty)
             return status
-        head = self._store.heads().header
+        heads = self._store.heads()
+        head = heads.fast_block if self._driver.is_fast_syncing else heads.header
         status.head_hash, status.head_number = head.hash, head.number
         status.total_difficulty = big_to_bytes(self._store.total_difficulty(head.hash) or 0)
         return status
@@ -112,12 +121,13 @@ class StatusBoard:
         status = coordinator_pb2.NodeStatus(
             network_id=identity.network_id,
             genesis_hash=identity.genesis_hash,
-            mode=_MODE_OF[identity.mode],
+            mode=_MODE_OF[self._driver.mode],
             phase=PHASE_OF.get(running.phase, coordinator_pb2.SYNC_PHASE_IDLE)
             if running is not None
             else coordinator_pb2.SYNC_PHASE_IDLE,
             header_head=chain_head(heads.header, self._store.total_difficulty(heads.header.hash) or 0),
             full_block_head=self.full_block_head(),
+            fast_block_head=chain_head(heads.fast_block, self._store.total_difficulty(heads.fast_block.hash) or 0),
             peer_count=len(self._peers),
             syncs_done=totals.done,
             syncs_failed=totals.failed,
@@ -138,6 +148,9 @@ class StatusBoard:
                     headers_fetched=progress.headers_fetched,
                     bodies_fetched=progress.bodies_fetched,
                     master_node_id=progress.master,
+                    receipts_fetched=progress.receipts_fetched,
+                    pulled_states=progress.pulled_states,
+                    known_states=progress.known_states,
                 )
             )
         self._add_peers(status)
@@ -147,12 +160,15 @@ class StatusBoard:
         """Copy what changed into the gauges."""
         heads = self._store.heads()
         self._metrics.head_number.labels("header").set(heads.header.number)
+        self._metrics.head_number.labels("fast_block").set(heads.fast_block.number)
         self._metrics.head_number.labels("full_block").set(heads.full_block.number)
         self._metrics.peers.set(len(self._peers))
         self._metrics.gateways.set(sum(1 for _ in self._links))
         progress = self._driver.progress()
         if progress is not None:
             self._metrics.best_peer_number_known.set(progress.highest_block)
+            self._metrics.state_entries.labels("pulled").set(progress.pulled_states)
+            self._metrics.state_entries.labels("known").set(progress.known_states)
 
     def _add_peers(self, status: coordinator_pb2.NodeStatus) -> None:
         best = self._peers.best()
