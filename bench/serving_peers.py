@@ -15,16 +15,28 @@ from bench.load_peer import LoadPeer
 from services.peer_gateway.core.events import EthMessage
 from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.ethwire.eth_messages import decode_message
-from services.shared.ethwire.messages import GetBlockBodies, GetBlockHeaders, MessageCode, Status
+from services.shared.ethwire.messages import (
+    GetBlockBodies,
+    GetBlockHeaders,
+    GetNodeData,
+    GetReceipts,
+    MessageCode,
+    Status,
+)
 from services.shared.ethwire.types import BlockHash
-from services.sync_coordinator.core.chain_serving import answer_bodies, answer_headers
+from services.sync_coordinator.core.chain_serving import (
+    answer_bodies,
+    answer_headers,
+    answer_node_data,
+    answer_receipts,
+)
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 
 ETH_VERSION: Final = 63
 
 
 class ServingPeer(LoadPeer):
-    """Answers questions for headers and bodies at once, in the order asked."""
+    """Answers questions at once, in the order asked."""
 
     def __init__(self, name: str, target: Enode, status: Status, chain: LmdbChainStore) -> None:
         super().__init__(name, target, status, {})
@@ -36,6 +48,10 @@ class ServingPeer(LoadPeer):
                 self._connection.send_message(MessageCode.BLOCK_HEADERS, answer_headers(self._chain, question))
             case GetBlockBodies(hashes):
                 self._connection.send_message(MessageCode.BLOCK_BODIES, answer_bodies(self._chain, hashes))
+            case GetReceipts(hashes):
+                self._connection.send_message(MessageCode.RECEIPTS, answer_receipts(self._chain, hashes))
+            case GetNodeData(hashes):
+                self._connection.send_message(MessageCode.NODE_DATA, answer_node_data(self._chain, hashes))
             case _:
                 super()._on_message(message)
 

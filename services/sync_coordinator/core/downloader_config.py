@@ -78,16 +78,16 @@ class DownloaderConfig:
     import_batch: int = 2048
     """Most blocks or headers in one batch. One batch is out at a time, and none waits to be filled."""
 
-    state_commit: int = 4096
+    state_commit: int = 1024
     """State entries that make a commit (ours): a commit waits for the disk, whatever its size."""
 
-    state_commit_bytes: int = 1024 * 1024
+    state_commit_bytes: int = 256 * 1024
     """Or entries of this size."""
 
     state_commit_wait_s: float = 1.0
     """How long complete entries may wait for more of them: what is not stored is fetched again after a restart."""
 
-    max_waiting_commits: int = 4
+    max_waiting_commits: int = 16
     """State commits' worth of complete entries that may wait for the disk; then no more state is asked for."""
 
     rollback_headers: int = 2048

@@ -73,18 +73,14 @@ class StatusBoard:
         self._started_at = asyncio.get_running_loop().time()
 
     def local_status(self) -> gateway_link_pb2.LocalStatus:
-        """For the Status message: the header head, or the newest block that we can serve.
-
-        During a fast sync that is the fast-block head; a light node, which cannot serve bodies, shows genesis.
-        """
+        """For the Status message: the header head. A light node, which cannot serve bodies, shows genesis."""
         identity = self._identity
         status = gateway_link_pb2.LocalStatus(network_id=identity.network_id, genesis_hash=identity.genesis_hash)
         if identity.mode is SyncMode.LIGHT:
             status.head_hash = identity.genesis_hash
             status.total_difficulty = big_to_bytes(identity.genesis_total_difficulty)
             return status
-        heads = self._store.heads()
-        head = heads.fast_block if self._driver.is_fast_syncing else heads.header
+        head = self._store.heads().header
         status.head_hash, status.head_number = head.hash, head.number
         status.total_difficulty = big_to_bytes(self._store.total_difficulty(head.hash) or 0)
         return status
