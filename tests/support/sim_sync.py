@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from typing import assert_never
+from typing import Any, assert_never
 
 from services.shared.ethwire.types import PeerId
 from services.sync_coordinator.core.capacity import DownloadPeers
@@ -61,6 +61,7 @@ class SimSync:
         self.mode, self.config = mode, config
         self.import_seconds = import_seconds
         """Per block or header."""
+        self.importer_stalls_until = 0.0
         self.chain = MemoryChain()
         self.download_peers = DownloadPeers(config)
         self.peers: dict[PeerId, SimPeer] = {}
@@ -186,8 +187,7 @@ class SimSync:
             self.net.at(due, wake)
 
     def _ask(self, request: RequestHeaders | RequestBodies) -> None:
-        peer, downloader = self.peers[request.peer], self.downloader
-        assert downloader is not None
+        peer = self.peers[request.peer]
         peer.asked.append(request)
         reply = peer.headers(request) if isinstance(request, RequestHeaders) else peer.bodies(request)
         count = None if reply is None else len(reply)
@@ -197,18 +197,20 @@ class SimSync:
         arrives = self.net.now + self.net.rng.uniform(*peer.latency) + peer.seconds_per_item * len(reply)
         peer.free_at = max(peer.free_at, arrives)
 
-        def deliver() -> None:
-            if peer.node_id not in self.peers or downloader is not self.downloader:
-                return
-            on_reply = downloader.on_headers if isinstance(request, RequestHeaders) else downloader.on_bodies
-            self._carry_out(on_reply(request.request_id, reply, self.net.now))  # type: ignore[arg-type]
+        self.net.at(peer.free_at, lambda: self._deliver(peer, request, reply))
 
-        self.net.at(peer.free_at, deliver)
+    def _deliver(self, peer: SimPeer, request: RequestHeaders | RequestBodies, reply: Sequence[Any]) -> None:
+        """Give a reply to the sync that runs now, as the driver does: it may be one of a sync that has ended."""
+        downloader = self.downloader
+        if peer.node_id in self.peers and downloader is not None:
+            on_reply = downloader.on_headers if isinstance(request, RequestHeaders) else downloader.on_bodies
+            self._carry_out(on_reply(request.request_id, reply, self.net.now))
 
     def _import(self, batch: ImportHeaders | ImportBlocks) -> None:
         headers = batch.headers if isinstance(batch, ImportHeaders) else [block.header for block in batch.blocks]
         self.net.log(f"import {headers[0].number}..{headers[-1].number}")
-        self.net.at(self.net.now + self.import_seconds * len(headers), lambda: self._imported(batch))
+        done_at = max(self.net.now + self.import_seconds * len(headers), self.importer_stalls_until)
+        self.net.at(done_at, lambda: self._imported(batch))
 
     def _imported(self, batch: ImportHeaders | ImportBlocks) -> None:
         """Take what is valid; the checks of a block's own content stand for all chain rules."""
