@@ -41,9 +41,10 @@ class DrawnSync:
         pace = self.rng.choice((0.0, 0.0005, 0.005, 0.02)) if import_seconds is None else import_seconds
         return SimSync(self.seed, self.mode, config=self.config, import_seconds=pace)
 
-    def chain(self, least: int = 1, most: int = LONGEST) -> MadeChain:
-        """A chain whose head is in these limits. All chains of one share of empty blocks have one beginning."""
-        return _longest(self.rng.choice(EMPTY_EVERY)).shortened(self._length(least, most))
+    def chain(self, least: int = 1, most: int = LONGEST, *, most_empty: int = 1) -> MadeChain:
+        """A chain whose head is in these limits, with one empty block in `most_empty` or fewer."""
+        empty_every = self.rng.choice([each for each in EMPTY_EVERY if each >= most_empty])
+        return _longest(empty_every).shortened(self._length(least, most))
 
     def branch(self, base: MadeChain, count: int, *, difficulty: int = 1000) -> MadeChain:
         """`base` with `count` blocks that no other drawn chain has."""

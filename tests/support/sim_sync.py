@@ -62,6 +62,8 @@ class SimSync:
         self.import_seconds = import_seconds
         """Per block or header."""
         self.importer_stalls_until = 0.0
+        self.importer_fails_from: int | None = None
+        """The block that our own side fails to store."""
         self.chain = MemoryChain()
         self.download_peers = DownloadPeers(config)
         self.peers: dict[PeerId, SimPeer] = {}
@@ -127,6 +129,11 @@ class SimSync:
     def cancel(self) -> None:
         assert self.downloader is not None
         self._carry_out(self.downloader.cancel(self.net.now))
+
+    def lose(self, request: RequestHeaders | RequestBodies) -> None:
+        """A request got lost on our side."""
+        assert self.downloader is not None
+        self._carry_out(self.downloader.on_request_failed(request.request_id, self.net.now))
 
     @property
     def progress(self) -> SyncProgress:
@@ -217,7 +224,10 @@ class SimSync:
         downloader = self.downloader
         assert downloader is not None, "a sync ended while its batch was with the importer"
         headers = batch.headers if isinstance(batch, ImportHeaders) else [block.header for block in batch.blocks]
-        broken = next((i for i, header in enumerate(headers) if header.extra_data == BROKEN_RULE), None)
+        failing = self.importer_fails_from
+        broken = next(
+            (i for i, header in enumerate(headers) if header.extra_data == BROKEN_RULE or header.number == failing), None
+        )
         if isinstance(batch, ImportHeaders):
             self.chain.add_headers(batch.headers[:broken])
         else:
@@ -225,7 +235,7 @@ class SimSync:
         if broken is None:
             self._carry_out(downloader.on_imported(batch.batch_id, self.net.now))
         else:
-            number = headers[broken].number
+            number = headers[broken].number if headers[broken].number != failing else None
             self._carry_out(downloader.on_import_failed(batch.batch_id, number, "rule", self.net.now))
 
     def run_until_phase(self, phase: SyncPhase) -> None:
