@@ -11,7 +11,7 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
 from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER, AnnounceFetcher
-from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER
+from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER, DISTANCE_ABOVE_HEAD
 from services.sync_coordinator.core.fetcher_actions import (
     BlockOutcome,
     DropFetchPeer,
@@ -335,12 +335,20 @@ def test_announcer_that_left_is_not_asked():
     assert follower.fetcher.next_wakeup() is None
 
 
+SIDE_BLOCKS = [
+    CHAIN.shortened(START + 30).extended(1, branch=branch).block(START + 31) for branch in range(2, 2 + BLOCKS_PER_PEER)
+]
+"""Blocks of Mallory's that wait for their parent."""
+
+
 class FetcherMachine(RuleBasedStateMachine):
-    """Any order of announces, blocks, answers, losses and time: stages stay apart, and nothing is imported twice."""
+    """Any order of announces, blocks, answers, losses, floods and time: stages stay apart, nothing is imported twice,
+    nobody gets beyond a limit, and what was heard can still be had in the end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.follower = Follower()
+        self.made_up = 0
 
     @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB, MALLORY]))
     def announce(self, number, peer):
@@ -349,6 +357,18 @@ class FetcherMachine(RuleBasedStateMachine):
     @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB]))
     def block(self, number, peer):
         self.follower.give_block(peer, number)
+
+    @rule(count=st.integers(1, ANNOUNCES_PER_PEER), number=st.integers(START - 7, START + 32))
+    def announces_flood(self, count, number):
+        for _ in range(count):
+            self.made_up += 1
+            announce = Announce(BlockHash(self.made_up.to_bytes(32)), number)
+            self.follower.carry_out(self.follower.fetcher.on_announce(MALLORY, announce, self.follower.now))
+
+    @rule(count=st.integers(1, BLOCKS_PER_PEER))
+    def blocks_flood(self, count):
+        for block in SIDE_BLOCKS[:count]:
+            self.follower.carry_out(self.follower.fetcher.on_block(MALLORY, block, self.follower.now))
 
     @rule(answers=st.booleans())
     def peers_answer_headers(self, answers):
@@ -379,6 +399,34 @@ class FetcherMachine(RuleBasedStateMachine):
     @invariant()
     def no_block_is_imported_twice(self):
         assert len(self.follower.imported) == len(set(self.follower.imported))
+
+    @invariant()
+    def nobody_is_beyond_a_limit(self):
+        fetcher = self.follower.fetcher
+        assert all(count <= ANNOUNCES_PER_PEER for count in fetcher._open_announces.values())
+        assert all(count <= BLOCKS_PER_PEER for count in fetcher.blocks.open_blocks.values())
+        head = self.follower.head
+        assert all(head + 1 < number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
+
+    @invariant()
+    def timer_is_due_while_anything_waits_for_time(self):
+        fetcher = self.follower.fetcher
+        waits = fetcher._announced or fetcher._fetching or fetcher._fetched or fetcher._completing
+        assert (fetcher.next_wakeup() is not None) is bool(waits)
+
+    def teardown(self):
+        """Once peers answer again nothing stays open, and all blocks up to one that is announced are imported."""
+        follower = self.follower
+        follower.answers_headers = follower.answers_bodies = True
+        follower.run(20.0)
+        assert follower.fetcher.next_wakeup() is None
+        assert not follower.fetcher._open_announces
+        last = follower.head + 20
+        for number in range(follower.head + 1, last + 1):
+            follower.announce(CAROL, number)
+        follower.run(20.0)
+        assert follower.head >= last
+        assert follower.fetcher.next_wakeup() is None
 
     @invariant()
     def counts_are_those_of_what_is_open(self):
