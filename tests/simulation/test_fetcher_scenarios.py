@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from functools import partial
 
 import pytest
 
@@ -66,7 +67,7 @@ def test_concurrent_announcements_are_asked_for_and_imported_once(seed, mode):
     last = start + sim.chance.randint(5, 30)
     for number in range(start + 1, last + 1):
         for peer in peers:
-            sim.net.at(sim.net.now + sim.chance.uniform(0, 3), lambda p=peer, n=number: sim.announce(p, n))
+            sim.net.at(sim.net.now + sim.chance.uniform(0, 3), partial(sim.announce, peer, number))
         sim.run(4.0)
     sim.run(SETTLES_S)
     assert imported_in_order(sim, start, last)
@@ -131,9 +132,9 @@ def test_random_arrival_is_imported_in_the_end_when_requests_get_lost_and_peers_
     losing = [sim.peer(f"peer {index}", chain, loss=0.5) for index in range(sim.chance.randint(1, 5))]
     for number in range(start + 1, last + 1):
         for peer in losing:
-            sim.net.at(sim.chance.uniform(0, 2), lambda p=peer, n=number: sim.announce(p, n))
+            sim.net.at(sim.chance.uniform(0, 2), partial(sim.announce, peer, number))
     for peer in losing[1:]:
-        sim.net.at(sim.chance.uniform(0, 4), lambda p=peer: sim.disconnect(p))
+        sim.net.at(sim.chance.uniform(0, 4), partial(sim.disconnect, peer))
     sim.run(SETTLES_S)
     for number in range(sim.head_number + 1, last + 1):
         sim.announce(stays, number)
@@ -171,7 +172,7 @@ def test_import_deduplication_hands_a_block_over_once(seed, mode):
     for number in range(start + 1, last + 1):
         for peer in peers:
             tell = sim.chance.choice((sim.propagate, sim.announce))
-            sim.net.at(sim.chance.uniform(0, 2), lambda t=tell, p=peer, n=number: t(p, n))
+            sim.net.at(sim.chance.uniform(0, 2), partial(tell, peer, number))
     sim.run(SETTLES_S)
     assert imported_in_order(sim, start, last)
     assert len(sim.handed) == last - start
@@ -233,9 +234,7 @@ def test_invalid_announced_number_drops_the_peer_that_announced_it(seed, mode):
     claimed = sim.chance.choice([n for n in range(start - 7, start + 33) if n != number])
     sim.announce(mallory, number, claimed)
     sim.run(SETTLES_S)
-    assert [(name, drop.offence) for name, drop in sim.dropped.items()] == [
-        ("mallory", Offence.FALSE_ANNOUNCE)
-    ]
+    assert [(name, drop.offence) for name, drop in sim.dropped.items()] == [("mallory", Offence.FALSE_ANNOUNCE)]
     assert sim.imported == []
     for each in range(start + 1, number + 1):
         sim.announce(alice, each)
@@ -282,14 +281,14 @@ def test_empty_block_short_circuit_asks_for_no_body(seed, mode):
 @over_seeds
 def test_announce_memory_attack_is_bounded_and_others_are_heard(seed, mode):
     sim, chain, start = following(seed, mode)
-    attackers = [sim.peer(f"mallory {index}", chain) for index in range(sim.chance.randint(1, 4))]
+    attackers = [sim.peer(f"mallory {index}", chain) for index in range(sim.chance.randint(1, 3))]
     alice = sim.peer("alice", chain)
-    surplus = sim.chance.randint(1, 300)
+    surplus = sim.chance.randint(1, 50)
     for attacker in attackers:
         for _ in range(ANNOUNCES_PER_PEER + surplus):
             announce = Announce(BlockHash(sim.chance.randbytes(32)), start + sim.chance.randint(-7, 32))
             sim.carry_out(sim.fetcher.on_announce(attacker.node_id, announce, sim.net.now))
-        assert sim.fetcher._open_announces[attacker.node_id] == ANNOUNCES_PER_PEER
+        assert len(sim.fetcher._open_announces[attacker.node_id]) == ANNOUNCES_PER_PEER
     assert sim.fetcher.refused_announces == surplus * len(attackers)
     sim.announce(alice, start + 1)
     sim.run(SETTLES_S)

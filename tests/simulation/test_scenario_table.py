@@ -72,7 +72,9 @@ def test_scenario_of_the_specification_is_run_in_each_mode_over_all_seeds(scenar
     assert tests
     for test in tests:
         assert len(seeds_of(test)) >= SEEDS >= 50
-        modes = [mark for mark in test.pytestmark if mark.name == "parametrize" and mark.args[0] == "mode"]
+        modes = [
+            mark for mark in getattr(test, "pytestmark", ()) if mark.name == "parametrize" and mark.args[0] == "mode"
+        ]
         assert [tuple(mark.args[1]) for mark in modes] == [tuple(drawn_sync.MODES)]
 
 

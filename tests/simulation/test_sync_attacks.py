@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import pytest
 
+from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.sync_actions import RequestHeaders, SyncMode
 from services.sync_coordinator.core.sync_faults import SyncFault
 from tests.support.chain_maker import MadeChain, made_genesis
@@ -16,7 +17,7 @@ from tests.support.sim_sync import SimSync
 
 each_mode = pytest.mark.parametrize("mode", MODES, ids=lambda mode: mode.value)
 
-Bend = Callable[[RequestHeaders, Sequence], HeadersReply]
+Bend = Callable[[RequestHeaders, Sequence[Header]], HeadersReply]
 
 
 def is_height(request: RequestHeaders) -> bool:
@@ -99,8 +100,9 @@ def test_invalid_header_rollback_undoes_what_came_last_and_the_master_goes(seed,
     draw = DrawnSync(seed, mode)
     chain = draw.chain(least=200)
     broken = draw.rng.randint(*PLACES[place](chain.head.number))
-    sim, mallory = draw.sim(), draw.peer("mallory", chain.broken_at(broken))
-    sim.add_peers(mallory, *draw.peers(chain.broken_at(broken), 0, 3))
+    false = chain.broken_at(broken)
+    sim, mallory = draw.sim(), draw.peer("mallory", false)
+    sim.add_peers(mallory, *draw.peers(false, 0, 3))
     assert sim.sync(mallory) is SyncFault.INVALID_CHAIN
     assert sim.dropped == {"mallory": SyncFault.INVALID_CHAIN}
     undone = 0 if mode is SyncMode.FULL else draw.config.rollback_headers
@@ -152,7 +154,7 @@ def test_high_total_difficulty_starvation_ends_with_the_liars_dropped_and_the_he
 # SPEC section 3: which errors of a sync cost the master its connection, row by row.
 
 
-def _bent(draw: DrawnSync, chain: MadeChain, wanted: Callable[[RequestHeaders], bool], bend: Callable) -> Mallory:
+def _bent(draw: DrawnSync, chain: MadeChain, wanted: Callable[[RequestHeaders], bool], bend: Bend) -> Mallory:
     """A master that answers the questions that are `wanted` in its own way."""
     return Mallory(
         "master",

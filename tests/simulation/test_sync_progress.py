@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 
 from services.sync_coordinator.core.sync_actions import SyncPhase
@@ -52,7 +54,7 @@ def test_sync_progress_never_goes_back_while_a_sync_runs(seed, mode):
     while sim.downloader is not None:
         sim.net.run_until(sim.net.now + 0.05)
         seen.append(sim.progress)
-    for before, after in zip(seen, seen[1:], strict=False):
+    for before, after in itertools.pairwise(seen):
         assert before.current_block <= after.current_block <= chain.head.number
         assert before.highest_block <= after.highest_block <= chain.head.number
         assert before.headers_fetched <= after.headers_fetched

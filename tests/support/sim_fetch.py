@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import random
 from collections.abc import Callable, Sequence
+from functools import partial
 from typing import assert_never
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, PeerId
@@ -91,7 +92,7 @@ class SimFetch:
                     self._ask_bodies(request_id, peer, hashes)
                 case ImportFetched(block, _):
                     self.handed.append(block)
-                    self.net.at(self.net.now + self.import_seconds, lambda block=block: self._import(block))  # type: ignore[misc]
+                    self.net.at(self.net.now + self.import_seconds, partial(self._import, block))
                 case DropFetchPeer(peer, _, _):
                     if peer in self.peers:
                         self.dropped[self.peers[peer].name] = action
@@ -143,7 +144,7 @@ class SimFetch:
         self.net.at(peer.free_at, deliver)
 
     def _import(self, block: Block) -> None:
-        """What the coordinator does with a block: judge its header, import it, and look what waited for the new head."""
+        """As the coordinator does: judge the header, import the block, and look what waited for the new head."""
         header = block.header
         if not self._has(header.parent_hash):
             outcome = BlockOutcome.PARENT_UNKNOWN

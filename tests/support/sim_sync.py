@@ -226,7 +226,8 @@ class SimSync:
         headers = batch.headers if isinstance(batch, ImportHeaders) else [block.header for block in batch.blocks]
         failing = self.importer_fails_from
         broken = next(
-            (i for i, header in enumerate(headers) if header.extra_data == BROKEN_RULE or header.number == failing), None
+            (i for i, header in enumerate(headers) if header.extra_data == BROKEN_RULE or header.number == failing),
+            None,
         )
         if isinstance(batch, ImportHeaders):
             self.chain.add_headers(batch.headers[:broken])

@@ -74,8 +74,17 @@ def share_dynamic_places(places: int, outbound_of: Mapping[str, int]) -> Mapping
     Each keeps what it has; what is left goes to those with the least, one by one. So the parts add up to
     `places`, or to what is there already where a gateway that came later found the quota spent.
     """
-    parts = dict(outbound_of)
-    for _ in range(max(0, places - sum(parts.values())) if parts else 0):
-        least = min(parts, key=lambda gateway_id: (parts[gateway_id], gateway_id))
-        parts[least] += 1
-    return parts
+    left = places - sum(outbound_of.values())
+    if left <= 0 or not outbound_of:
+        return dict(outbound_of)
+    # The least are raised together, to where the next one stands, as long as there are places for all of them.
+    rising: list[str] = []
+    total = left
+    for gateway_id in sorted(outbound_of, key=lambda gateway_id: outbound_of[gateway_id]):
+        if outbound_of[gateway_id] * len(rising) > total:
+            break
+        rising.append(gateway_id)
+        total += outbound_of[gateway_id]
+    level, over = divmod(total, len(rising))
+    raised = {gateway_id: level + (at < over) for at, gateway_id in enumerate(sorted(rising))}
+    return {gateway_id: raised.get(gateway_id, outbound) for gateway_id, outbound in outbound_of.items()}

@@ -403,7 +403,7 @@ class FetcherMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_is_beyond_a_limit(self):
         fetcher = self.follower.fetcher
-        assert all(count <= ANNOUNCES_PER_PEER for count in fetcher._open_announces.values())
+        assert all(len(hashes) <= ANNOUNCES_PER_PEER for hashes in fetcher._open_announces.values())
         assert all(count <= BLOCKS_PER_PEER for count in fetcher.blocks.open_blocks.values())
         head = self.follower.head
         assert all(head + 1 < number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
@@ -433,10 +433,19 @@ class FetcherMachine(RuleBasedStateMachine):
         fetcher = self.follower.fetcher
         queued = [peer for _, _, _, peer in fetcher.blocks._queue]
         assert fetcher.blocks.open_blocks == {peer: queued.count(peer) for peer in set(queued)}
-        open_announces = [peer for entry in fetcher._announced.values() for peer in entry.announcers]
+        open_announces = [(peer, key) for key, entry in fetcher._announced.items() for peer in entry.announcers]
         for stage in (fetcher._fetching, fetcher._fetched, fetcher._completing):
-            open_announces += [asked.peer for asked in stage.values()]
-        assert fetcher._open_announces == {peer: open_announces.count(peer) for peer in set(open_announces)}
+            open_announces += [(asked.peer, key) for key, asked in stage.items()]
+        counted = [(peer, key) for peer, hashes in fetcher._open_announces.items() for key in hashes]
+        assert sorted(counted) == sorted(open_announces)
+        assert all(fetcher._open_announces.values())
+
+    @invariant()
+    def stages_are_in_the_order_of_their_times(self):
+        fetcher = self.follower.fetcher
+        for stage in (fetcher._announced, fetcher._fetching, fetcher._fetched, fetcher._completing):
+            times = [entry.since for entry in stage.values()]
+            assert times == sorted(times)
 
 
 FetcherMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

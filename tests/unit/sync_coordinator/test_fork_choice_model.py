@@ -58,7 +58,7 @@ class ForkChoiceMachine(RuleBasedStateMachine):
     @precondition(lambda self: len(self.known) > len(self.whole))
     @rule(chance=st.randoms(use_true_random=False), count=sizes)
     def newest_headers_are_rolled_back(self, chance, count: int) -> None:
-        """The last of one branch, from a header that nothing follows; unknown ones and such with a body may be named."""
+        """The last of one branch, up to a header that nothing follows; some may be unknown or have a body."""
         parents = {header.parent_hash for header in self.known.values()}
         leaf = chance.choice([header for header in self.known.values() if header.hash not in parents])
         named = self.ancestry(leaf)[-count:]
