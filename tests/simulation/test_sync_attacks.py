@@ -1,4 +1,4 @@
-"""Syncs with masters and peers that are not what they say, as SPEC section 4 lists them: over many seeds, by outcome."""
+"""Syncs with masters and peers that are not what they say (SPEC section 4): over many seeds, by outcome."""
 
 from __future__ import annotations
 
