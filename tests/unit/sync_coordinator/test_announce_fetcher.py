@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
 from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER, AnnounceFetcher
@@ -37,11 +37,14 @@ class Follower:
     outcome: BlockOutcome = BlockOutcome.IMPORTED
     answers_headers: bool = True
     answers_bodies: bool = True
+    imports_at_once: bool = True
     now: float = 100.0
     imported: list[int] = field(default_factory=list)
     asked_headers: list[tuple[PeerId, int]] = field(default_factory=list)
     asked_bodies: list[tuple[PeerId, list[int]]] = field(default_factory=list)
     dropped: list[PeerId] = field(default_factory=list)
+    importing: list[Block] = field(default_factory=list)
+    """Handed to the importer, and not done."""
 
     def __post_init__(self) -> None:
         self.have = {header.hash for header in self.chain.headers[: self.head + 1]}
@@ -79,12 +82,14 @@ class Follower:
                         bodies = [self.chain.bodies[number] for number in numbers]
                         self.carry_out(self.fetcher.on_bodies(request_id, bodies, self.now))
                 case ImportFetched(block, _):
-                    self.import_block(block)
+                    self.importing.append(block)
+                    if self.imports_at_once:
+                        self.import_next()
                 case DropFetchPeer(peer, _):
                     self.dropped.append(peer)
 
-    def import_block(self, block: Block) -> None:
-        header = block.header
+    def import_next(self) -> None:
+        header = self.importing.pop(0).header
         outcome = self.outcome
         if outcome is BlockOutcome.IMPORTED and header.parent_hash not in self.have:
             outcome = BlockOutcome.PARENT_UNKNOWN
@@ -336,7 +341,8 @@ def test_announcer_that_left_is_not_asked():
 
 
 SIDE_BLOCKS = [
-    CHAIN.shortened(START + 30).extended(1, branch=branch).block(START + 31) for branch in range(2, 2 + BLOCKS_PER_PEER)
+    CHAIN.shortened(START + 30).extended(1, branch=branch).block(START + 31)
+    for branch in range(2, 2 + 2 * BLOCKS_PER_PEER)
 ]
 """Blocks of Mallory's that wait for their parent."""
 
@@ -365,10 +371,19 @@ class FetcherMachine(RuleBasedStateMachine):
             announce = Announce(BlockHash(self.made_up.to_bytes(32)), number)
             self.follower.carry_out(self.follower.fetcher.on_announce(MALLORY, announce, self.follower.now))
 
-    @rule(count=st.integers(1, BLOCKS_PER_PEER))
+    @rule(count=st.integers(1, 2 * BLOCKS_PER_PEER))
     def blocks_flood(self, count):
         for block in SIDE_BLOCKS[:count]:
             self.follower.carry_out(self.follower.fetcher.on_block(MALLORY, block, self.follower.now))
+
+    @rule(at_once=st.booleans())
+    def importer_changes_its_pace(self, at_once):
+        self.follower.imports_at_once = at_once
+
+    @precondition(lambda self: self.follower.importing)
+    @rule()
+    def import_ends(self):
+        self.follower.import_next()
 
     @rule(answers=st.booleans())
     def peers_answer_headers(self, answers):
@@ -401,12 +416,17 @@ class FetcherMachine(RuleBasedStateMachine):
         assert len(self.follower.imported) == len(set(self.follower.imported))
 
     @invariant()
+    def no_block_is_with_the_importer_twice(self):
+        hashes = [block.header.hash for block in self.follower.importing]
+        assert len(hashes) == len(set(hashes))
+
+    @invariant()
     def nobody_is_beyond_a_limit(self):
         fetcher = self.follower.fetcher
         assert all(len(hashes) <= ANNOUNCES_PER_PEER for hashes in fetcher._open_announces.values())
         assert all(count <= BLOCKS_PER_PEER for count in fetcher.blocks.open_blocks.values())
         head = self.follower.head
-        assert all(head + 1 < number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
+        assert all(number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
 
     @invariant()
     def timer_is_due_while_anything_waits_for_time(self):
@@ -417,7 +437,9 @@ class FetcherMachine(RuleBasedStateMachine):
     def teardown(self):
         """Once peers answer again nothing stays open, and all blocks up to one that is announced are imported."""
         follower = self.follower
-        follower.answers_headers = follower.answers_bodies = True
+        follower.answers_headers = follower.answers_bodies = follower.imports_at_once = True
+        while follower.importing:
+            follower.import_next()
         follower.run(20.0)
         assert follower.fetcher.next_wakeup() is None
         assert not follower.fetcher._open_announces

@@ -190,8 +190,14 @@ class PartQueueMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 5))
     def expire(self, seconds: float) -> None:
-        for reservation in self.queue.expire(self.now - seconds):
+        asked_until = self.now - seconds
+        for reservation in self.queue.expire(asked_until):
+            assert reservation.asked_at <= asked_until
             assert self.open.pop(reservation.request_id) == list(reservation.parts)
+        for request_id in self.open:
+            kept = self.queue.reservation(request_id)
+            assert kept is not None
+            assert kept.asked_at > asked_until
         self.now += seconds
 
     @rule(peer=st.sampled_from([ALICE, BOB, MALLORY]))
