@@ -59,7 +59,8 @@ class Dialler:
         return self._schedule.wanted(now)
 
     def on_connected(self, node_id: PeerId, peer: JoinedPeer) -> None:
-        self._schedule.on_connected(node_id, inbound=peer.details().inbound)
+        details = peer.details()
+        self._schedule.on_connected(node_id, inbound=details.inbound or details.was_inbound)
 
     def on_disconnected(self, node_id: PeerId, end: Disconnected) -> None:
         self._schedule.on_disconnected(node_id)
@@ -93,7 +94,7 @@ class Dialler:
         node, result = dial.node, DialResult.FAILED
         self._memory.on_dial(node)
         if dial.kind is DialKind.FORMER:
-            self._parts.standing.former.add(node.node_id)
+            self._parts.standing.former[node.node_id] = dial
         try:
             end = await self._connections.dial(node, self._parts.config.dial_timeout)
             result = _result_of(end)
@@ -107,7 +108,7 @@ class Dialler:
             if dial.kind is DialKind.STATIC:
                 self._tell_failure(node, why)
         finally:
-            self._parts.standing.former.discard(node.node_id)
+            self._parts.standing.former.pop(node.node_id, None)
             if self._schedule.on_dial_ended(node.node_id, result, self._loop.time()):
                 self._memory.forget(node.node_id)
             self._changed.set()

@@ -114,7 +114,7 @@ class DialPlans:
         """A peer came or went. A static one stays with the gateway that has it."""
         if peer.static and self._peers.get(peer.node_id) is peer:
             self.refresh()
-        elif not peer.inbound:
+        elif not peer.takes_inbound_place:
             self._send()
 
     def _holder_of(self, node_id: PeerId) -> str | None:

@@ -246,6 +246,7 @@ def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:
         remote_address=details.remote_address,
         p2p_version=details.p2p_version,
         inbound=details.inbound,
+        was_inbound=details.was_inbound,
         static=details.static,
         trusted=details.trusted,
         connected_s=details.connected_seconds,
