@@ -346,6 +346,9 @@ SIDE_BLOCKS = [
 ]
 """Blocks of Mallory's that wait for their parent."""
 
+NUMBERS = st.one_of(st.integers(START + 1, START + 3), st.integers(START - 9, START + 40))
+"""Mostly those whose turn it is, so that a block comes again while it is being imported."""
+
 
 class FetcherMachine(RuleBasedStateMachine):
     """Any order of announces, blocks, answers, losses, floods and time: stages stay apart, nothing is imported twice,
@@ -356,11 +359,11 @@ class FetcherMachine(RuleBasedStateMachine):
         self.follower = Follower()
         self.made_up = 0
 
-    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB, MALLORY]))
+    @rule(number=NUMBERS, peer=st.sampled_from([ALICE, BOB, MALLORY]))
     def announce(self, number, peer):
         self.follower.announce(peer, number)
 
-    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB]))
+    @rule(number=NUMBERS, peer=st.sampled_from([ALICE, BOB]))
     def block(self, number, peer):
         self.follower.give_block(peer, number)
 

@@ -149,7 +149,7 @@ class PartQueueMachine(RuleBasedStateMachine):
         self.lacking: dict[PeerId, list[int]] = {}
         """What each peer is known to lack, the latest last."""
 
-    @rule(count=st.integers(0, 40))
+    @rule(count=st.integers(0, 60))
     def schedule(self, count: int) -> None:
         self.queue.schedule(range(self.scheduled, self.scheduled + count))
         self.scheduled += count
@@ -239,4 +239,4 @@ class PartQueueMachine(RuleBasedStateMachine):
 
 
 TestPartQueueModel = PartQueueMachine.TestCase
-TestPartQueueModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestPartQueueModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)
