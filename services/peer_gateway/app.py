@@ -182,6 +182,7 @@ class Gateway:
             discovers=not self._parts.config.nodiscover,
             orders=self._parts.standing.orders,
             gateway_node_ids=sorted(self._parts.standing.siblings),
+            netrestrict=self._parts.config.netrestrict or "",
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:

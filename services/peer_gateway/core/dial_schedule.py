@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from services.peer_gateway.core.address_rules import is_lan, parse_host
+from services.peer_gateway.core.address_rules import is_lan
 from services.peer_gateway.core.addresses import subnet_of
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer, redial_wait_s
 from services.peer_gateway.core.redial_history import Waits
 from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.net_restrict import parse_host
 from services.shared.chainspec.rendezvous import owner_of
 from services.shared.ethwire.types import PeerId
 

@@ -105,7 +105,11 @@ class DialPlans:
         """Gateways or static nodes have changed."""
         self._static = dict(
             self._static_plan.share_out(
-                self._lists.static.nodes, self._lists.static.is_ordered, self._peers.peers_of(), self._holder_of
+                self._lists.static.nodes,
+                self._lists.static.is_ordered,
+                self._peers.peers_of(),
+                self._holder_of,
+                self._links.may_dial,
             )
         )
         self._send()

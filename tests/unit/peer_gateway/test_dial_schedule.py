@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.peer_gateway.core.address_rules import NetRestrict
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.dial_schedule import (
     CANDIDATES,
@@ -20,6 +19,7 @@ from services.peer_gateway.core.dial_schedule import (
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer
 from services.peer_gateway.core.redial_history import WAITS
 from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.chainspec.rendezvous import owner_of
 from services.shared.ethwire.types import PeerId
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
