@@ -61,7 +61,11 @@ def test_connected_node_stays_with_its_gateway_while_that_lives(ordered):
 def test_nodes_go_to_the_gateways_that_would_dial_them_and_to_any_where_none_would(ordered):
     def shared(able):
         plan = StaticPlan().share_out(
-            NODES, ordered.__contains__, {"a": 0, "b": 9, "c": 9}, {}.get, lambda gateway_id, node: gateway_id in able
+            NODES,
+            ordered.__contains__,
+            {"a": 0, "b": 9, "c": 9},
+            lambda _: None,
+            lambda gateway_id, node: gateway_id in able,
         )
         return {gateway_id: len(of_gateway) for gateway_id, of_gateway in plan.items()}
 
