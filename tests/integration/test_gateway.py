@@ -404,9 +404,9 @@ async def test_nodes_that_discovery_finds_are_dialled_up_to_the_places_of_the_pl
 def noting(run, diallers):
     """`Dialler.run` that tells which dialler runs: nothing offers it nodes while discovery is not there."""
 
-    async def run_noted(self, former):
+    async def run_noted(self, former, **settings):
         diallers.append(self)
-        await run(self, former)
+        await run(self, former, **settings)
 
     return run_noted
 
