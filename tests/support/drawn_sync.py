@@ -20,6 +20,9 @@ MODES: Final[Sequence[SyncMode]] = tuple(SyncMode)
 ETH_VERSIONS: Final = (62, 63)
 """What gateways speak."""
 
+RECEIPTS_SINCE: Final = 63
+"""Earlier versions have neither receipts nor state to ask for."""
+
 LONGEST: Final = 420
 """The head of the longest chain that is drawn: several skeletons of the small limits, and a tail."""
 
@@ -35,6 +38,11 @@ class DrawnSync:
         self.rng = random.Random(f"{seed} {mode.name}")
         self.config = self._config()
         self.branches = 0
+
+    @property
+    def is_fast(self) -> bool:
+        """Whether receipts and state are needed too."""
+        return self.mode.value == "fast"
 
     def sim(self, *, import_seconds: float | None = None) -> SimSync:
         """A node that has nothing yet."""
@@ -61,10 +69,11 @@ class DrawnSync:
         return [self.peer(f"peer {index}", chain, **fixed) for index in range(self.rng.randint(least, most))]
 
     def temper(self) -> dict[str, Any]:
-        """How a peer is connected: for peers of other classes."""
+        """How a peer is connected, and of which version: one that has all that the mode needs."""
         nearest = self.rng.choice((0.001, 0.02, 0.1, 0.4))
+        versions = [version for version in ETH_VERSIONS if version >= RECEIPTS_SINCE or not self.is_fast]
         return {
-            "eth_version": self.rng.choice(ETH_VERSIONS),
+            "eth_version": self.rng.choice(versions),
             "latency": (nearest, nearest * self.rng.uniform(1, 6)),
             "seconds_per_item": self.rng.choice((0.0, 0.0005, 0.004)),
             "bodies_per_reply": self.rng.choice((1, 4, 128)),
