@@ -135,6 +135,6 @@ def _sender(fields: list[bytes], header: Header) -> bytes:
     signature = r.to_bytes(32) + s.to_bytes(32) + bytes([recovery])
     try:
         key = PublicKey.from_signature_and_message(signature, keccak256(join_list(signed)), hasher=None)
-    except Exception as problem:  # noqa: BLE001 - coincurve raises nothing narrower
+    except Exception as problem:
         raise NotOnlyTransfers(f"block {header.number}: a transaction that nobody signed") from problem
     return keccak256(key.format(compressed=False)[1:])[12:]
