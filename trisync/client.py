@@ -31,6 +31,7 @@ from trisync.node_status import (
     status_from_proto,
 )
 from trisync.sync_explained import BestPeer, SyncExplanation, best_peer_from_proto, explanation_from_proto
+from trisync.transactions import TransactionCalls
 
 CALL_TIMEOUT_S: Final = 5.0
 """How long an answer may take; every call is answered from memory or by one read of the store."""
@@ -64,6 +65,7 @@ class OperatorClient:
         self._address = address
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
+        self.transactions = TransactionCalls(self._channel, self._failed)
 
     async def __aenter__(self) -> Self:
         return self
@@ -255,7 +257,7 @@ class OperatorClient:
 
     def _failed(self, error: grpc.aio.AioRpcError) -> CoordinatorError:
         code = error.code()
-        if code is grpc.StatusCode.INVALID_ARGUMENT:
+        if code in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION):
             # The text names the value, the rule and what to do; the code would add nothing for a person.
             return CoordinatorError(str(error.details()), retryable=False)
         if code is grpc.StatusCode.RESOURCE_EXHAUSTED:

@@ -54,6 +54,11 @@ class SyncProgress:
     headers_fetched: int
     bodies_fetched: int
     master_node_id: bytes
+    receipts_fetched: int = 0
+    pulled_states: int = 0
+    """State entries that came (fast mode)."""
+    known_states: int = 0
+    """Those, and the ones known to be missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +78,8 @@ class NodeStatus:
     phase: SyncPhase
     header_head: ChainHead
     full_block_head: ChainHead
+    fast_block_head: ChainHead
+    """The newest block with its receipts: ahead of the full-block head during a fast sync."""
     best_peer_head: ChainHead | None
     at_best_peer_head: bool
     peer_count: int
@@ -90,7 +97,12 @@ class NodeStatus:
 
     @property
     def head(self) -> ChainHead:
-        """The head that syncs in this mode are about."""
+        """The head that a sync in this mode moves."""
+        return self.fast_block_head if self.mode is SyncMode.FAST else self.whole_head
+
+    @property
+    def whole_head(self) -> ChainHead:
+        """The newest block with all that the mode fetches; a fast sync's blocks count once their state is here."""
         return self.header_head if self.mode is SyncMode.LIGHT else self.full_block_head
 
 
@@ -196,6 +208,7 @@ def status_from_proto(status: coordinator_pb2.NodeStatus) -> NodeStatus:
         phase=phase_from_proto(status.phase),
         header_head=head_from_proto(status.header_head),
         full_block_head=head_from_proto(status.full_block_head),
+        fast_block_head=head_from_proto(status.fast_block_head),
         best_peer_head=head_from_proto(status.best_peer_head) if status.HasField("best_peer_head") else None,
         at_best_peer_head=status.at_best_peer_head,
         peer_count=status.peer_count,
@@ -206,6 +219,9 @@ def status_from_proto(status: coordinator_pb2.NodeStatus) -> NodeStatus:
             progress.headers_fetched,
             progress.bodies_fetched,
             progress.master_node_id,
+            progress.receipts_fetched,
+            progress.pulled_states,
+            progress.known_states,
         ),
         syncs_done=status.syncs_done,
         syncs_failed=status.syncs_failed,

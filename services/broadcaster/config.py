@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Final, Literal
 
 from services.shared.runtime.faults import ConfigInvalid
@@ -23,6 +24,12 @@ class BroadcasterConfig(ProcessOptions):
     """gRPC address to listen on, for gateways and the coordinator:
     host:port (port 0 is any) or unix:/path. Repeatable."""
 
+    datadir: Path | None = None
+    """Directory of the journal of local transactions; made when it is not there. Without it a restart forgets them."""
+
+    price_floor: int = 1
+    """Wei per gas that a peer's transaction offers at least (geth --txpool.pricelimit)."""
+
     fan_out: Literal["seed", "sqrt", "all"] = "seed"
     """How many of the peers that lack a block get all of it: seed (the square root, at least four), sqrt (no floor),
     all (small private networks)."""
@@ -39,3 +46,5 @@ class BroadcasterConfig(ProcessOptions):
                 f"--gateway-queue-bytes {self.gateway_queue_bytes} is too small, "
                 f"at least {MIN_GATEWAY_QUEUE_BYTES} are needed"
             )
+        if self.price_floor < 0:
+            raise ConfigInvalid(f"--price-floor {self.price_floor} is below 0")

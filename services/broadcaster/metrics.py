@@ -53,11 +53,6 @@ class BroadcasterMetrics:
             "Messages of a gateway about a peer it does not have (any more).",
             registry=registry,
         )
-        self.transactions_not_accepted = Counter(
-            "broadcaster_transactions_not_accepted",
-            "Transactions of peers that were read and not accepted.",
-            registry=registry,
-        )
         self.decision_seconds = Histogram(
             "broadcaster_decision_seconds",
             "Time to decide whom to send a block or its hash, and to queue it for the gateways.",

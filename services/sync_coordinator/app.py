@@ -31,7 +31,7 @@ from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
-from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
+from services.sync_coordinator.edges.chain_watch import ChainWatchServicer, WatchParts
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.dial_plans import DialPlans, NodeLists
@@ -48,6 +48,7 @@ from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRef
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
 from services.sync_coordinator.edges.sync_explainer import SyncExplainer
+from services.sync_coordinator.edges.transaction_proxy import TransactionProxy
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.node import NodeParts, SyncNode
 from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
@@ -208,6 +209,7 @@ def assemble(
             block_import=block_import,
             metrics=metrics,
             rng=rng,
+            seal_sample=config.seal_sample,
         ),
         tasks,
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
@@ -225,7 +227,7 @@ def assemble(
     importing = (
         LightImport(import_parts, lambda: driver.is_running)
         if is_light
-        else FetchImport(import_parts, broadcaster, tasks)
+        else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
     )
     identity = NodeIdentity(
         network_id=chain.network_id,
@@ -233,9 +235,10 @@ def assemble(
         genesis_total_difficulty=chain.genesis.header.difficulty,
         mode=mode,
         seal_check=chain.seal_check,
+        spec=spec,
     )
     board = StatusBoard(identity, store, peers, links, driver, metrics)
-    chain_watch = ChainWatchServicer(board.chain_snapshot)
+    chain_watch = ChainWatchServicer(WatchParts(board=board, store=store, reader=chain.feed_reader))
     feed = BlockFeed(
         FeedParts(
             store=store,
@@ -294,6 +297,7 @@ def assemble(
             )
         ),
         chain_watch,
+        TransactionProxy(broadcaster.transaction_stubs()),
     )
     return links, node
 

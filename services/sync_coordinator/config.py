@@ -26,14 +26,18 @@ class CoordinatorConfig(ProcessOptions):
     networkid: int | None = None
     """Network id of the Status message; default: the built-in network's, or the genesis file's chain id."""
 
-    syncmode: Literal["full", "light"] = "full"
-    """full: headers and bodies; light: headers only."""
+    syncmode: Literal["full", "fast", "light"] = "full"
+    """full: headers and bodies; fast: receipts and the state near the head too, seals of old blocks sampled;
+    light: headers only."""
 
     seal_check: Literal["auto", "ethash", "clique", "none"] = "auto"
     """How seals are checked; auto: as the network's genesis says."""
 
+    seal_sample: bool = False
+    """In light mode: check one seal in each hundred headers, and the last of each batch."""
+
     seal_workers: int = 0
-    """Processes that check seals; 0: one per processor."""
+    """Seals that are checked at once, in worker processes; 0: one per processor."""
 
     listen: tuple[str, ...] = ("127.0.0.1:7450",)
     """gRPC addresses to listen on, host:port or unix:/path, for gateways, broadcasters and operators."""
@@ -76,6 +80,8 @@ class CoordinatorConfig(ProcessOptions):
             raise ValueError(f"--force-sync-cycle {self.force_sync_cycle} is not above 0")
         if not 0 < self.request_timeout <= 60:
             raise ValueError(f"--request-timeout {self.request_timeout} is not in 0..60")
+        if self.seal_sample and self.syncmode != "light":
+            raise ValueError("--seal-sample is for --syncmode light")
         if not 0 <= self.seal_workers <= 256:
             raise ValueError(f"--seal-workers {self.seal_workers} is not in 0..256")
         for url in (*self.static_peer, *self.trusted_peer):

@@ -12,7 +12,10 @@ class CoordinatorMetrics:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         self.head_number = Gauge(
-            "coordinator_head_number", "Number of our newest header or full block.", ["head"], registry=registry
+            "coordinator_head_number",
+            "Number of our newest header, fast block (with receipts) or full block.",
+            ["head"],
+            registry=registry,
         )
         self.best_peer_number_known = Gauge(
             "coordinator_highest_block", "Highest block that the running or last sync aims at.", registry=registry
@@ -40,7 +43,16 @@ class CoordinatorMetrics:
             registry=registry,
         )
         self.imported_blocks = Counter(
-            "coordinator_imported", "Headers and blocks committed to the store.", ["kind"], registry=registry
+            "coordinator_imported",
+            "Headers, blocks and state entries committed to the store by syncs.",
+            ["kind"],
+            registry=registry,
+        )
+        self.state_entries = Gauge(
+            "coordinator_state_entries",
+            "State entries of the running or last sync: pulled, and known (those and the ones known to be missing).",
+            ["which"],
+            registry=registry,
         )
         self.import_seconds = Histogram(
             "coordinator_import_seconds",

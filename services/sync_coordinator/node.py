@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final
 
 import structlog
-from blocksync.v1 import coordinator_pb2, gateway_link_pb2
+from blocksync.v1 import gateway_link_pb2
 
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence
@@ -239,7 +239,7 @@ class SyncNode:
     def sync_ended(self, outcome: SyncOutcome) -> None:
         """Announce the new head; after a failure try the next kept peer at once, others on the forced cycle."""
         if outcome.fault is None:
-            self._publish_head()
+            self._parts.chain_watch.notify()
             if self._parts.mode is not SyncMode.LIGHT:
                 self._tasks.create_task(self._announce_head(), name="announce-head")
         else:
@@ -259,16 +259,11 @@ class SyncNode:
             self._parts.metrics.reorgs.inc()
             reorg = update.reorg
             _log.warning("reorg", depth=reorg.depth, old=reorg.old_head.number, new=reorg.new_head.number)
+        if update.bodies and not self._parts.driver.is_running:
+            self._parts.board.block_came_alone()
         self._parts.fetch.on_head_moved()
-        self._publish_head()
+        self._parts.chain_watch.notify()
         self.progressed()
-
-    def _publish_head(self) -> None:
-        board = self._parts.board
-        moved = coordinator_pb2.ChainMoved(
-            head=board.full_block_head(), accepts_transactions=board.accepts_transactions
-        )
-        self._parts.chain_watch.publish(moved)
 
     def progressed(self) -> None:
         """Something an operator may want to see changed."""

@@ -11,6 +11,7 @@ from tests.fuzz.link_targets import link_targets
 from tests.fuzz.seal_targets import seal_targets
 from tests.fuzz.state_targets import state_targets
 from tests.fuzz.target import Target
+from tests.fuzz.transaction_targets import transaction_targets
 
 
 @cache
@@ -22,5 +23,6 @@ def all_targets() -> dict[str, Target]:
         *discovery_targets(),
         *seal_targets(),
         *state_targets(),
+        *transaction_targets(),
     ]
     return {target.name: target for target in targets}

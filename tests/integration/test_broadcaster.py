@@ -279,12 +279,12 @@ def test_a_gateway_that_does_not_read_is_cut_off_and_delays_nobody():
     in_one_loop(scenario)
 
 
-def test_transactions_are_read_counted_and_not_accepted():
+def test_transactions_are_counted_and_not_accepted_while_no_chain_is_followed():
     async def scenario() -> None:
         async with broadcaster() as running, attached(running, "east", ALICE, BOB) as gateway:
             content = broadcast_pb2.PeerTransactions(node_id=ALICE, transactions_rlp=[b"\xc0", b"\xc1\x01"])
             await gateway.say(transactions=content)
-            await running.until_metric("broadcaster_transactions_not_accepted_total", 2)
+            await running.until_metric('broadcaster_transactions_refused_total{rule="not-accepted"}', 2)
             await running.calls.AnnounceBlock(announce_request())
             assert (await gateway.next_response()).WhichOneof("content") == "send_announces"
 

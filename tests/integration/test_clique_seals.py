@@ -19,11 +19,9 @@ from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.clique_codec import decode_snapshot, encode_snapshot
 from services.sync_coordinator.core.clique_snapshot import STORE_INTERVAL
 from services.sync_coordinator.core.rule_broken import RuleBroken
-from services.sync_coordinator.core.seal_frames import REPLY_HEAD_BYTES, encode_reply
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.clique_seals import CliqueSeals, SealHistoryBroken
 from services.sync_coordinator.edges.seal_pool import SealPool
-from services.sync_coordinator.edges.seal_process import SealProcess
 from services.sync_coordinator.edges.seal_workers import NoSeal, SealCheck
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.problems import Problem
@@ -261,19 +259,3 @@ async def test_cancelled_questions_do_not_mix_up_later_answers(path):
             await asyncio.gather(cancelled, return_exceptions=True)
         await block_import.import_blocks(BLOCKS)
         assert store.heads().full_block == CHAIN.headers[-1]
-
-
-def test_reply_of_which_half_was_read_for_a_cancelled_question_is_read_to_its_end():
-    async def scenario() -> None:
-        process, replies = SealProcess(), asyncio.StreamReader()
-        frame = encode_reply(1, b"answer")
-        replies.feed_data(frame[:REPLY_HEAD_BYTES])
-        cancelled = asyncio.create_task(process._read_reply(replies))
-        await asyncio.sleep(0)
-        cancelled.cancel()
-        await asyncio.gather(cancelled, return_exceptions=True)
-        replies.feed_data(frame[REPLY_HEAD_BYTES:] + encode_reply(2, b"next"))
-        assert await process._read_reply(replies) == (1, b"answer")
-        assert await process._read_reply(replies) == (2, b"next")
-
-    asyncio.run(scenario())

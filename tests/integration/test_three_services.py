@@ -22,10 +22,12 @@ from services.shared.ethwire.messages import (
     Receipts,
 )
 from services.shared.ethwire.types import Announce, Block, BlockHash, StateEntry
+from services.sync_coordinator import app as coordinator_app
 from services.sync_coordinator.core.fork_choice import extend_blocks
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest, until_shown
 from tests.support.deadlines import until
+from tests.support.ruled_chain import ListedSeals
 from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.small_network import NETWORK_ID, chain_blocks, next_block, peer_chain
 from tests.support.stack import Stack, in_one_loop, running_stack
@@ -120,6 +122,28 @@ async def test_heavier_branch_is_taken_when_it_comes_later() -> None:
         assert (ours.head.block_hash, left.canonical) == (other.headers[650].hash, False)
         assert left.body_rlp == CHAIN.bodies_rlp[650]
         assert await stack.coordinator.metric("coordinator_reorgs_total") == 1
+
+
+@pytest.mark.parametrize(("is_sampled", "most"), [(False, 700), (True, 7 + 9)])
+@in_one_loop
+async def test_light_node_checks_every_seal_unless_it_is_told_to_sample(
+    is_sampled: bool, most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A sample is one of each hundred, and the last of each batch, of which there may be a few."""
+    seals = RecordedSeals()
+    monkeypatch.setattr(coordinator_app, "open_seal_check", lambda *_: seals)
+    async with running_stack(syncmode="light", seal_sample=is_sampled) as stack:
+        await dial_in(stack.enode, "alice", CHAIN)
+        await stack.until_head(HEAD)
+    checked = [header.number for batch in seals.checked for header in batch]
+    assert 700 in checked
+    assert 4 <= len(checked) <= most
+    assert is_sampled or checked == list(range(1, 701))
+
+
+class RecordedSeals(ListedSeals):
+    async def close(self) -> None:
+        """Nothing to do."""
 
 
 @in_one_loop

@@ -36,7 +36,7 @@ EMPTY_RECEIPTS_RLP: Final = b"\xc0"
 BLOCKS: Final = 1000
 ACCOUNTS: Final = 8000
 KILLS_PER_SYNC: Final = 5
-MOST_ANSWERS: Final = 30
+MOST_ANSWERS: Final = 60
 """Between two kills. An undisturbed sync of this chain takes about a hundred."""
 LONGEST_DELAY_S: Final = 0.05
 

@@ -75,6 +75,7 @@ class ListedSeals:
 
     def __init__(self, bad: Collection[BlockHash] = ()) -> None:
         self.bad = bad
+        self.stands_alone = True
         self.checked: list[list[Header]] = []
 
     def read_from(self, history: SealHistory) -> None:

@@ -3,32 +3,38 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any, assert_never
 
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import Header, PeerId
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.sync_actions import (
+    CommitPivot,
     DropPeer,
     ImportBlocks,
+    ImportFastBlocks,
     ImportHeaders,
     RequestBodies,
     RequestHeaders,
     RequestNodeData,
+    RequestReceipts,
     RollBackHeaders,
     StoreState,
     SyncAction,
     SyncEnded,
+    SyncImport,
     SyncMode,
     SyncOutcome,
     SyncPhase,
     SyncProgress,
+    SyncRequest,
     SyncTarget,
 )
 from services.sync_coordinator.core.sync_faults import SyncFault
-from services.sync_coordinator.core.sync_run import SyncRun
+from services.sync_coordinator.core.sync_mode import mode_to_run
+from services.sync_coordinator.core.sync_run import SyncRun, followed_head
 from tests.support.chain_maker import BROKEN_RULE
 from tests.support.memory_chain import MemoryChain
 from tests.support.sim_net import SimNet
@@ -44,11 +50,18 @@ SMALL = DownloaderConfig(
     max_assembled_blocks=64,
     import_batch=32,
     rollback_headers=64,
+    receipts_per_request=32,
+    state_per_request=24,
+    pivot_distance=16,
 )
 """Every limit small, so that short chains reach them all."""
 
 LONGEST_SYNC_S = 7200.0
 """In virtual time; a sync that takes longer hangs."""
+
+
+MOST_STEPS = 100
+"""Wakeups one after the other at one time: a state download may take several steps to look at what came."""
 
 
 class SimSync:
@@ -72,6 +85,10 @@ class SimSync:
         self.downloader: Downloader | None = None
         self.most_headers_waiting = self.most_blocks_waiting = self.most_waiting_bytes = 0
         self.head_before_rollback = 0
+        self.fail_state_commits = False
+        """Whether the disk fails under them."""
+        self._importer_free_at = 0.0
+        self._idle_wakeups = 0
         self._ids = itertools.count(1)
 
     def add_peers(self, *peers: SimPeer) -> None:
@@ -92,7 +109,7 @@ class SimSync:
             self._carry_out(self.downloader.on_peer_left(peer.node_id, self.net.now))
 
     def start(self, master: SimPeer) -> None:
-        target = SyncTarget(self.mode, master.node_id, master.head_hash, master.total_difficulty)
+        target = SyncTarget(self.mode_to_run, master.node_id, master.head_hash, master.total_difficulty)
         run = SyncRun(
             config=self.config,
             target=target,
@@ -130,7 +147,7 @@ class SimSync:
         assert self.downloader is not None
         self._carry_out(self.downloader.cancel(self.net.now))
 
-    def lose(self, request: RequestHeaders | RequestBodies) -> None:
+    def lose(self, request: SyncRequest) -> None:
         """A request got lost on our side."""
         assert self.downloader is not None
         self._carry_out(self.downloader.on_request_failed(request.request_id, self.net.now))
@@ -141,28 +158,32 @@ class SimSync:
         return self.downloader.progress() if self.downloader is not None else self.outcomes[-1].progress
 
     @property
+    def mode_to_run(self) -> SyncMode:
+        """Of the next sync: a fast one is followed by full ones."""
+        return mode_to_run(self.mode, self.chain.heads())
+
+    @property
     def head_number(self) -> int:
+        """Of the newest header in light mode, else of the newest block that is imported in full."""
         heads = self.chain.heads()
-        return (heads.full_block if self.mode is SyncMode.FULL else heads.header).number
+        return (heads.header if self.mode is SyncMode.LIGHT else heads.full_block).number
 
     @property
     def total_difficulty(self) -> int:
-        heads = self.chain.heads()
-        ours = self.chain.total_difficulty((heads.full_block if self.mode is SyncMode.FULL else heads.header).hash)
+        """What a peer must be above."""
+        ours = self.chain.total_difficulty(self.chain.heads().of(followed_head(self.mode_to_run)).hash)
         assert ours is not None
         return ours
 
     def _carry_out(self, actions: Sequence[SyncAction]) -> None:
         for action in actions:
             match action:
-                case RequestHeaders() | RequestBodies():
+                case RequestHeaders() | RequestBodies() | RequestReceipts() | RequestNodeData():
                     self._ask(action)
-                case ImportHeaders() | ImportBlocks():
+                case ImportHeaders() | ImportBlocks() | ImportFastBlocks() | CommitPivot() | StoreState():
                     self._import(action)
-                case RequestNodeData() | StoreState():
-                    raise AssertionError("a full or light sync needs no state")
                 case RollBackHeaders(headers):
-                    self.head_before_rollback = self.head_number
+                    self.head_before_rollback = self.chain.heads().header.number
                     self.net.log(f"roll back {headers[0].number}..{headers[-1].number}")
                     self.chain.forget(headers)
                 case DropPeer(node_id, reason):
@@ -188,15 +209,16 @@ class SimSync:
             if downloader is self.downloader and downloader.next_wakeup() == due:
                 self._carry_out(downloader.on_wakeup(self.net.now))
                 again = downloader.next_wakeup()
-                assert again is None or again > self.net.now, "a wakeup has to do what it was wanted for"
+                self._idle_wakeups = self._idle_wakeups + 1 if again is not None and again <= self.net.now else 0
+                assert self._idle_wakeups < MOST_STEPS, "a wakeup has to do what it was wanted for"
 
         if due is not None:
-            self.net.at(due, wake)
+            self.net.at(max(due, self.net.now), wake)
 
-    def _ask(self, request: RequestHeaders | RequestBodies) -> None:
+    def _ask(self, request: SyncRequest) -> None:
         peer = self.peers[request.peer]
         peer.asked.append(request)
-        reply = peer.headers(request) if isinstance(request, RequestHeaders) else peer.bodies(request)
+        reply = peer.answer(request)
         count = None if reply is None else len(reply)
         self.net.log(f"ask {peer.name} {request.request_id} gives {count}")
         if reply is None or self.net.rng.random() < peer.loss:
@@ -206,38 +228,105 @@ class SimSync:
 
         self.net.at(peer.free_at, lambda: self._deliver(peer, request, reply))
 
-    def _deliver(self, peer: SimPeer, request: RequestHeaders | RequestBodies, reply: Sequence[Any]) -> None:
+    def _deliver(self, peer: SimPeer, request: SyncRequest, reply: Sequence[Any]) -> None:
         """Give a reply to the sync that runs now, as the driver does: it may be one of a sync that has ended."""
         downloader = self.downloader
         if peer.node_id in self.peers and downloader is not None:
-            on_reply = downloader.on_headers if isinstance(request, RequestHeaders) else downloader.on_bodies
-            self._carry_out(on_reply(request.request_id, reply, self.net.now))
+            self._carry_out(_on_reply(downloader, request)(request.request_id, reply, self.net.now))
 
-    def _import(self, batch: ImportHeaders | ImportBlocks) -> None:
-        headers = batch.headers if isinstance(batch, ImportHeaders) else [block.header for block in batch.blocks]
-        self.net.log(f"import {headers[0].number}..{headers[-1].number}")
-        done_at = max(self.net.now + self.import_seconds * len(headers), self.importer_stalls_until)
-        self.net.at(done_at, lambda: self._imported(batch))
+    def _import(self, batch: SyncImport) -> None:
+        """Batches of all lanes are taken one after the other."""
+        cost = _items_in(batch) * self.import_seconds
+        self.net.log(f"import {type(batch).__name__} {_span_of(batch)}")
+        self._importer_free_at = max(self._importer_free_at, self.net.now, self.importer_stalls_until) + cost
+        self.net.at(self._importer_free_at, lambda: self._imported(batch))
 
-    def _imported(self, batch: ImportHeaders | ImportBlocks) -> None:
+    def _imported(self, batch: SyncImport) -> None:
         """Take what is valid; the checks of a block's own content stand for all chain rules."""
         downloader = self.downloader
         assert downloader is not None, "a sync ended while its batch was with the importer"
-        headers = batch.headers if isinstance(batch, ImportHeaders) else [block.header for block in batch.blocks]
-        failing = self.importer_fails_from
-        broken = next(
-            (i for i, header in enumerate(headers) if header.extra_data == BROKEN_RULE or header.number == failing),
-            None,
-        )
-        if isinstance(batch, ImportHeaders):
-            self.chain.add_headers(batch.headers[:broken])
-        else:
-            self.chain.add_blocks(batch.blocks[:broken])
+        if isinstance(batch, StoreState) and self.fail_state_commits:
+            self._carry_out(downloader.on_import_failed(batch.batch_id, None, "disk", self.net.now))
+            return
+        broken = self._take(batch)
         if broken is None:
             self._carry_out(downloader.on_imported(batch.batch_id, self.net.now))
         else:
-            number = headers[broken].number if headers[broken].number != failing else None
+            number = broken if broken != self.importer_fails_from else None
             self._carry_out(downloader.on_import_failed(batch.batch_id, number, "rule", self.net.now))
+
+    def _take(self, batch: SyncImport) -> int | None:
+        """The number of the first block that breaks a rule; what is below it is taken."""
+        match batch:
+            case ImportHeaders(_, headers):
+                broken = self._broken(headers)
+                self.chain.add_headers(headers[:broken])
+                return None if broken is None else headers[broken].number
+            case ImportBlocks(_, blocks, receipts):
+                broken = self._broken([block.header for block in blocks])
+                self.chain.add_blocks(blocks[:broken], receipts)
+                return None if broken is None else blocks[broken].header.number
+            case ImportFastBlocks(_, blocks, receipts):
+                assert all(self.chain.header(block.header.hash) for block in blocks), "headers come first"
+                self.chain.add_fast_blocks(blocks, receipts)
+            case CommitPivot(_, header):
+                self.chain.commit_pivot(header)
+            case StoreState(_, entries):
+                self.chain.add_state(entries)
+            case _:
+                assert_never(batch)
+        return None
+
+    def _broken(self, headers: Sequence[Header]) -> int | None:
+        """The index of the first one that is not taken."""
+        failing = self.importer_fails_from
+        return next(
+            (at for at, each in enumerate(headers) if each.extra_data == BROKEN_RULE or each.number == failing), None
+        )
 
     def run_until_phase(self, phase: SyncPhase) -> None:
         self.net.run_while(lambda: self.downloader is not None and self.downloader.progress().phase is not phase)
+
+
+def _on_reply(downloader: Downloader, request: SyncRequest) -> Callable[[int, Any, float], Sequence[SyncAction]]:
+    match request:
+        case RequestHeaders():
+            return downloader.on_headers
+        case RequestBodies():
+            return downloader.on_bodies
+        case RequestReceipts():
+            return downloader.on_receipts
+        case RequestNodeData():
+            return downloader.on_node_data
+        case _:
+            assert_never(request)
+
+
+def _items_in(batch: SyncImport) -> float:
+    """How much work a batch is, in blocks or headers; a hundred state entries are about one."""
+    match batch:
+        case ImportHeaders(_, headers):
+            return len(headers)
+        case ImportBlocks(_, blocks) | ImportFastBlocks(_, blocks):
+            return len(blocks)
+        case CommitPivot():
+            return 1
+        case StoreState(_, entries):
+            return len(entries) / 100
+        case _:
+            assert_never(batch)
+
+
+def _span_of(batch: SyncImport) -> str:
+    match batch:
+        case ImportHeaders(_, headers):
+            return f"{headers[0].number}..{headers[-1].number}"
+        case ImportBlocks(_, blocks) | ImportFastBlocks(_, blocks):
+            return f"{blocks[0].header.number}..{blocks[-1].header.number}"
+        case CommitPivot(_, header):
+            return f"{header.number}"
+        case StoreState(_, entries):
+            return f"{len(entries)} entries"
+        case _:
+            assert_never(batch)
+

@@ -188,6 +188,7 @@ class Stack:
             genesis=self._genesis,
             seal_check=settings.seal_check,
             syncmode=settings.syncmode,
+            seal_sample=settings.seal_sample,
             listen=(self._address("coordinator"),),
             broadcaster=(self._address("broadcaster"),),
             static_peer=tuple(settings.static_peers),
@@ -230,6 +231,7 @@ class StackSettings:
     bootnodes: Sequence[str] | None = None
     """Discovery is on where these are given, none included."""
     syncmode: Any = "full"
+    seal_sample: bool = False
     gateways: int = 1
     maxpeers: int = 25
     min_sync_peers: int = 1

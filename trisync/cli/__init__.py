@@ -19,6 +19,7 @@ from trisync.cli import (
     operator_commands,
     peer_commands,
     sync_commands,
+    transaction_commands,
     up,
 )
 from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
@@ -42,6 +43,9 @@ app.command("best-peer")(sync_commands.best_peer)
 app.command("sync")(sync_commands.sync)
 app.command("disconnects")(disconnects.disconnects)
 app.command("block")(block_command.block)
+app.command("submit-tx")(transaction_commands.submit_tx)
+app.command("watch-tx")(transaction_commands.watch_tx)
+app.command("pool")(transaction_commands.pool)
 app.command("doctor")(doctor_command.doctor)
 app.command("add-peer")(peer_commands.add_peer)
 app.command("remove-peer")(peer_commands.remove_peer)

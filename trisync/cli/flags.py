@@ -20,6 +20,7 @@ class SealCheck(enum.StrEnum):
 
 class Mode(enum.StrEnum):
     FULL = "full"
+    FAST = "fast"
     LIGHT = "light"
 
 

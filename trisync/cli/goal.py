@@ -37,7 +37,7 @@ class GoalWatch:
 
     def reached(self, status: NodeStatus, now: float) -> bool:
         if self._goal.block is not None:
-            return status.head.number >= self._goal.block
+            return status.whole_head.number >= self._goal.block
         if not (status.at_best_peer_head and status.peer_count and status.phase is SyncPhase.IDLE):
             self._level_since = None
             return False

@@ -16,7 +16,7 @@ from trisync.cli.failures import DONE, CommandFailed
 from trisync.cli.progress import PHASE_TEXTS, describe_seconds
 from trisync.cli.progress import peers as describe_peers
 from trisync.client import CoordinatorError, OperatorClient
-from trisync.node_status import ChainHead, NodeStatus, Peer, SyncPhase
+from trisync.node_status import ChainHead, NodeStatus, Peer, SyncMode, SyncPhase
 
 PIPE_WIDTH: Final = 300
 
@@ -95,6 +95,7 @@ def status_table(status: NodeStatus) -> Table:
         "phase": _phase_text(status),
         "header head": _head_text(status.header_head),
         "full block head": _head_text(status.full_block_head),
+        **_fast_rows(status),
         "best peer's head": _peer_head_text(status),
         "peers": str(status.peer_count),
         "syncs": _syncs_text(status),
@@ -106,6 +107,14 @@ def status_table(status: NodeStatus) -> Table:
     for gateway in status.gateways:
         table.add_row(gateway.gateway_id, f"{gateway.enode} ({describe_peers(gateway.peer_count)})")
     return table
+
+
+def _fast_rows(status: NodeStatus) -> dict[str, str]:
+    progress = status.progress
+    rows = {"fast block head": _head_text(status.fast_block_head)} if status.mode is SyncMode.FAST else {}
+    if progress.known_states:
+        rows["state"] = f"{progress.pulled_states} of {progress.known_states} known entries"
+    return rows
 
 
 def _phase_text(status: NodeStatus) -> str:
@@ -166,11 +175,14 @@ def status_json(status: NodeStatus) -> dict[str, object]:
         "phase": status.phase.value,
         "header_head": _head_json(status.header_head),
         "full_block_head": _head_json(status.full_block_head),
+        "fast_block_head": _head_json(status.fast_block_head),
         "best_peer_head": _peer_head_json(status),
         "at_best_peer_head": status.at_best_peer_head,
         "peers": status.peer_count,
         "current_block": status.progress.current_block,
         "highest_block": status.progress.highest_block,
+        "pulled_states": status.progress.pulled_states,
+        "known_states": status.progress.known_states,
         "syncs_done": status.syncs_done,
         "syncs_failed": status.syncs_failed,
         "last_sync_outcome": status.last_sync_outcome,

@@ -35,6 +35,7 @@ class StackOptions:
     chain: ChainChoice
     syncmode: str = "full"
     seal_check: str = "auto"
+    seal_sample: bool = False
     seal_workers: int = 0
     host: str = "0.0.0.0"  # noqa: S104 - peers come from anywhere
     port: int = 30303
@@ -68,6 +69,8 @@ class StackOptions:
                 raise BadUsage(f"--bootnodes: {node} takes no part in discovery (discport=0)")
         if self.netrestrict is not None:
             _check_networks(self.netrestrict)
+        if self.seal_sample and self.syncmode != "light":
+            raise BadUsage("--seal-sample is for --syncmode light")
         for flag, number in (("--maxpeers", self.maxpeers), ("--min-sync-peers", self.min_sync_peers)):
             if number < 1:
                 raise BadUsage(f"{flag} {number} is not above 0")
@@ -150,7 +153,11 @@ def _broadcaster(options: StackOptions, coordinator: str, address: str) -> Servi
         module="services.broadcaster",
         run_dir=options.data_dir.run_dir,
         log_path=options.data_dir.logs_dir / "broadcaster.log",
-        arguments=(*arguments, *_common(options, options.data_dir.run_dir, 1)),
+        arguments=(
+            *arguments,
+            *("--datadir", str(options.data_dir.path)),
+            *_common(options, options.data_dir.run_dir, 1),
+        ),
     )
 
 
@@ -164,6 +171,7 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         *options.chain.arguments(),
         *("--syncmode", options.syncmode),
         *("--seal-check", options.seal_check),
+        *(("--seal-sample",) if options.seal_sample else ()),
         *("--seal-workers", str(options.seal_workers)),
         *listen,
         *("--broadcaster", broadcaster),

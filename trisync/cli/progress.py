@@ -69,6 +69,8 @@ class SyncMeter:
         best = status.best_peer_head.number if status.best_peer_head is not None else 0
         target = max(block, status.progress.highest_block if running else best)
         phase = PHASE_TEXTS[status.phase]
+        if running and status.progress.known_states:
+            phase += f", {status.progress.pulled_states} of {status.progress.known_states} known state entries"
         if status.phase is SyncPhase.IDLE and not status.peer_count:
             phase = "looking for peers"
         steady = elapsed >= STEADY_S or block - first >= STEADY_BLOCKS

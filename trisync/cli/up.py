@@ -8,7 +8,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
@@ -22,6 +22,11 @@ from trisync.cli.progress import make_view
 from trisync.cli.run_stack import Reached, logs_followed, running_stack, sync_until
 from trisync.cli.waiting import Stopped
 from trisync.node_status import NodeStatus
+
+SYNCMODE_HELP: Final = (
+    "full: headers and bodies; fast: receipts and the state near the head too, seals of old blocks sampled; "
+    "light: headers only."
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,13 +44,23 @@ def up(
     networkid: flags.NetworkId = None,
     syncmode: Annotated[
         flags.Mode,
-        typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help="full: headers and bodies; light: headers only."),
+        typer.Option("--syncmode", envvar="TRISYNC_SYNCMODE", help=SYNCMODE_HELP),
     ] = flags.Mode.FULL,
     seal_check: flags.Seal = flags.SealCheck.AUTO,
+    seal_sample: Annotated[
+        bool,
+        typer.Option(
+            "--seal-sample",
+            envvar="TRISYNC_SEAL_SAMPLE",
+            help="With --syncmode light: check one seal in each hundred headers, and the last of each batch.",
+        ),
+    ] = False,
     seal_workers: Annotated[
         int,
         typer.Option(
-            "--seal-workers", envvar="TRISYNC_SEAL_WORKERS", help="Processes that check seals; 0: one per processor."
+            "--seal-workers",
+            envvar="TRISYNC_SEAL_WORKERS",
+            help="Seals that are checked at once; 0: one per processor.",
         ),
     ] = 0,
     host: Annotated[
@@ -171,6 +186,7 @@ def up(
             chain=choose_chain(network, genesis, networkid),
             syncmode=syncmode.value,
             seal_check=seal_check.value,
+            seal_sample=seal_sample,
             seal_workers=seal_workers,
             host=host,
             port=port,

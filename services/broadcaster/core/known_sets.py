@@ -54,6 +54,9 @@ class KnownSets:
         self._hashes: list[bytes] = []
         self._knowers: list[int] = []
         self._free_ids: list[int] = []
+        self._retired: list[_KnownPeer] = []
+        self._swept: list[_KnownPeer] = []
+        self._sweep_at = 0
 
     @property
     def distinct(self) -> int:
@@ -84,11 +87,44 @@ class KnownSets:
         known_peer = self._peers.pop(peer)
         while known_peer.queue:
             self._forget_oldest(known_peer)
-        slot = known_peer.bit.bit_length() - 1
-        self._slots[slot] = None
-        self._unshared.remove(slot)
-        heapq.heappush(self._free_slots, slot)
-        self._everyone ^= known_peer.bit
+        self._free_slot(known_peer)
+        self._everyone &= ~known_peer.bit
+
+    def retire_peer(self, peer: PeerId) -> None:
+        """Like `forget_peer`, at once: what is left of the peer goes with `sweep`, however many retire together."""
+        known_peer = self._peers.pop(peer)
+        self._everyone &= ~known_peer.bit
+        self._retired.append(known_peer)
+
+    def suspend_peer(self, peer: PeerId) -> None:
+        """The peer is away: it lacks nothing, and keeps what it knows. Caller's duty: `resume_peer`, or another end."""
+        self._everyone &= ~self._peers[peer].bit
+
+    def resume_peer(self, peer: PeerId) -> None:
+        """It is back, and has forgotten nothing."""
+        self._everyone |= self._peers[peer].bit
+
+    def sweep(self, most: int) -> bool:
+        """Look at `most` hashes for knowers that retired; False when nothing is left to look for.
+
+        One pass over all hashes is for all who had retired when it began; those who retire meanwhile wait.
+        """
+        if not self._swept:
+            if not self._retired:
+                return False
+            self._swept, self._retired, self._sweep_at = self._retired, [], 0
+        stay = ~sum(known_peer.bit for known_peer in self._swept)
+        end = min(self._sweep_at + most, len(self._knowers))
+        for ident in range(self._sweep_at, end):
+            knowers = self._knowers[ident]
+            if knowers & stay != knowers:
+                self._leave_knowers(ident, knowers & stay)
+        self._sweep_at = end
+        if end == len(self._knowers):
+            for known_peer in self._swept:
+                self._free_slot(known_peer)
+            self._swept = []
+        return True
 
     def mark(self, peer: PeerId, known_hash: bytes) -> bool:
         """Remember that the peer knows a hash; False when that is nothing new."""
@@ -121,6 +157,25 @@ class KnownSets:
             known_peer.peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer
         ]
 
+    def mark_lacking(self, known_hash: bytes) -> tuple[PeerId, ...]:
+        """Mark every peer that lacks the hash; returns them in the order of `lacking`."""
+        ident = self._ids.get(known_hash)
+        before = 0 if ident is None else self._knowers[ident]
+        lacking = self._everyone & ~before
+        if not lacking:
+            return ()
+        bits = f"{lacking:b}"[::-1]
+        chosen = [known_peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer]
+        for known_peer in chosen:
+            if len(known_peer.queue) >= self._per_peer_limit:
+                self._forget_oldest(known_peer)
+        if ident is None:
+            ident = self._store(known_hash)
+        self._set_knowers(ident, self._knowers[ident] | lacking)
+        for known_peer in chosen:
+            known_peer.queue.push(ident)
+        return tuple([known_peer.peer for known_peer in chosen])
+
     def hashes_of(self, peer: PeerId) -> list[bytes]:
         """What the peer is known to know, oldest first."""
         return [self._hashes[ident] for ident in self._peers[peer].queue]
@@ -140,12 +195,23 @@ class KnownSets:
 
     def _forget_oldest(self, known_peer: _KnownPeer) -> None:
         ident = known_peer.queue.pop()
-        left = self._knowers[ident] ^ known_peer.bit
+        knowers = self._knowers[ident]
+        # A peer that retired may have been swept out here already.
+        if knowers & known_peer.bit:
+            self._leave_knowers(ident, knowers ^ known_peer.bit)
+
+    def _leave_knowers(self, ident: int, left: int) -> None:
         self._set_knowers(ident, left)
         if not left:
             del self._ids[self._hashes[ident]]
             self._hashes[ident] = b""
             self._free_ids.append(ident)
+
+    def _free_slot(self, known_peer: _KnownPeer) -> None:
+        slot = known_peer.bit.bit_length() - 1
+        self._slots[slot] = None
+        self._unshared.remove(slot)
+        heapq.heappush(self._free_slots, slot)
 
     def _next_to_forget(self) -> _KnownPeer:
         place = self._unshared.highest()

@@ -9,8 +9,11 @@ import grpc.aio
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 from services.broadcaster.core.followed_chain import FollowedChain, SnapshotNews
-from services.broadcaster.edges.contract import head_from_proto, snapshot_from_proto
+from services.broadcaster.edges.contract import block_change_from_proto, head_from_proto, snapshot_from_proto
+from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.metrics import BroadcasterMetrics
+from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.types import BlockHash
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
@@ -22,8 +25,13 @@ SNAPSHOT_TIMEOUT_S: Final = 10.0
 class ChainWatch:
     """One stream at a time, and the next after a back-off. Logs when it is lost and found, not each attempt."""
 
-    def __init__(self, coordinator: str, chain: FollowedChain, metrics: BroadcasterMetrics, backoff: Backoff) -> None:
+    def __init__(
+        self, coordinator: str, chain: FollowedChain, pool: PoolDesk, metrics: BroadcasterMetrics, backoff: Backoff
+    ) -> None:
         self._coordinator, self._chain, self._metrics, self._backoff = coordinator, chain, metrics, backoff
+        self._pool = pool
+        self._newest: tuple[int, BlockHash] | None = None
+        """The newest block whose contents were taken; the head may be further."""
         self._log = get_log("chain-watch")
         self._told_away = False
         self._followed_before = False
@@ -39,42 +47,55 @@ class ChainWatch:
 
     async def _follow(self, stub: coordinator_pb2_grpc.ChainWatchServiceAsyncStub) -> str:
         """Follow one stream to its end; returns why it ended."""
-        stream = stub.WatchChain(coordinator_pb2.WatchChainRequest())
+        request = coordinator_pb2.WatchChainRequest()
+        if self._newest is not None:
+            request.newest_number, request.newest_hash = self._newest
+        stream = stub.WatchChain(request)
         try:
             async with asyncio.timeout(SNAPSHOT_TIMEOUT_S) as waiting:
                 async for message in stream:
                     waiting.reschedule(None)
-                    self._take(message)
+                    await self._take(message)
         except TimeoutError:
             return f"no snapshot within {SNAPSHOT_TIMEOUT_S:.0f} s"
         except grpc.aio.AioRpcError as error:
             return error.details() or error.code().name
-        except (InvalidRequest, ValueError) as problem:
+        except (InvalidRequest, MalformedRlp, ValueError) as problem:
             return f"the contract is broken: {problem}"
         finally:
             stream.cancel()
         return "the coordinator ended the stream"
 
-    def _take(self, message: coordinator_pb2.WatchChainResponse) -> None:
+    async def _take(self, message: coordinator_pb2.WatchChainResponse) -> None:
         match message.WhichOneof("content"):
             case "snapshot":
                 self._on_snapshot(message.snapshot)
             case "moved":
-                head = head_from_proto(message.moved.head)
-                self._chain.on_moved(head, accepts_transactions=message.moved.accepts_transactions)
+                moved = message.moved
+                head, change = head_from_proto(moved.head), block_change_from_proto(moved)
+                self._chain.on_moved(head, accepts_transactions=moved.accepts_transactions, gas_limit=moved.gas_limit)
                 self._metrics.head_number.set(head.number)
+                if change.skipped:
+                    self._newest = head.number, head.block_hash
+                elif change.applied:
+                    self._newest = change.applied[-1].number, change.applied[-1].block_hash
+                await self._pool.on_blocks(change)
             case _:
                 raise InvalidRequest("a message without content")
+        await self._pool.restore()
 
     def _on_snapshot(self, message: coordinator_pb2.ChainSnapshot) -> None:
         snapshot = snapshot_from_proto(message)
         news = self._chain.on_snapshot(snapshot)
         self._backoff.reset()
         self._told_away, self._followed_before = False, True
+        if self._newest is None or news is SnapshotNews.OTHER_CHAIN:
+            self._newest = snapshot.head.number, snapshot.head.block_hash
         self._metrics.following_chain.set(1)
         self._metrics.head_number.set(snapshot.head.number)
         if news is SnapshotNews.OTHER_CHAIN:
             self._log.warning("the coordinator is on another chain than before", network_id=snapshot.network_id)
+            self._pool.on_other_chain()
         self._log.info("following the chain", coordinator=self._coordinator, head=snapshot.head.number)
 
     def _on_ended(self, reason: str) -> None:

@@ -7,7 +7,9 @@ from collections.abc import Iterable
 from blocksync.v1 import broadcast_pb2, common_pb2, coordinator_pb2
 
 from services.broadcaster.core.block_relay import JoinedPeer, RelayBlock, SendAnnounce, SendBlock
-from services.broadcaster.core.followed_chain import ChainSnapshot, Head
+from services.broadcaster.core.followed_chain import BlockBody, BlockChange, ChainSnapshot, Head
+from services.broadcaster.core.fork_blocks import ForkBlocks
+from services.broadcaster.core.transaction_relay import SendTransactions
 from services.shared.ethwire.types import PeerId
 from services.shared.rpc.convert import (
     announces_to_proto,
@@ -73,4 +75,37 @@ def snapshot_from_proto(message: coordinator_pb2.ChainSnapshot) -> ChainSnapshot
         block_hash_from_proto(message.genesis_hash),
         head_from_proto(message.head),
         message.accepts_transactions,
+        message.gas_limit,
+        forks_from_proto(message.forks),
+    )
+
+
+def forks_from_proto(message: coordinator_pb2.TransactionForks) -> ForkBlocks:
+    return ForkBlocks(
+        chain_id=big_from_bytes(message.chain_id),
+        homestead=message.homestead_block if message.HasField("homestead_block") else None,
+        eip155=message.eip155_block if message.HasField("eip155_block") else None,
+        istanbul=message.istanbul_block if message.HasField("istanbul_block") else None,
+        berlin=message.berlin_block if message.HasField("berlin_block") else None,
+        london=message.london_block if message.HasField("london_block") else None,
+        spiral=message.spiral_block if message.HasField("spiral_block") else None,
+    )
+
+
+def block_change_from_proto(message: coordinator_pb2.ChainMoved) -> BlockChange:
+    return BlockChange(
+        [_block_from_proto(block) for block in message.undone],
+        [_block_from_proto(block) for block in message.applied],
+        message.blocks_skipped,
+    )
+
+
+def _block_from_proto(message: coordinator_pb2.BlockContents) -> BlockBody:
+    return BlockBody(message.number, block_hash_from_proto(message.block_hash), message.body_rlp)
+
+
+def send_transactions_to_proto(send: SendTransactions) -> broadcast_pb2.AttachResponse:
+    wires = [transaction.wire for transaction in send.transactions]
+    return broadcast_pb2.AttachResponse(
+        send_transactions=broadcast_pb2.SendTransactions(node_ids=send.peers, transactions_rlp=wires)
     )

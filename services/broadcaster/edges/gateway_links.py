@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
 from blocksync.v1 import broadcast_pb2
@@ -16,9 +16,13 @@ from services.broadcaster.core.block_relay import (
     SendAnnounce,
     SendBlock,
 )
-from services.broadcaster.edges.contract import send_announce_to_proto, send_block_to_proto
+from services.broadcaster.core.transaction_relay import SendTransactions
+from services.broadcaster.edges.contract import send_announce_to_proto, send_block_to_proto, send_transactions_to_proto
+from services.broadcaster.edges.transaction_peers import TransactionPeers
 from services.broadcaster.metrics import BroadcasterMetrics
+from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
+from services.shared.rpc.convert import offence_to_proto
 from services.shared.rpc.errors import LinkReplaced, NotReady, ReaderTooSlow, RpcError
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.logs import get_log
@@ -27,6 +31,9 @@ EndCause = Literal["left", "replaced", "too_slow", "invalid", "lost", "stopping"
 """Why a gateway's stream ended; the label in metrics and logs."""
 
 SendKind = Literal["propagate", "announce"]
+
+TRANSACTIONS_SHARE: Final = 4
+"""Over this part of its queue a gateway is sent no transactions, so that they never cut it off from blocks."""
 
 CALM_CAUSES: Final = frozenset({"left", "stopping"})
 """Ends that are part of normal running."""
@@ -64,8 +71,15 @@ class GatewayLinks:
     whose queue is full is cut off at once, and comes back with a snapshot of what its peers really have.
     """
 
-    def __init__(self, relay: BlockRelay, metrics: BroadcasterMetrics, queue_limit_bytes: int) -> None:
+    def __init__(
+        self,
+        relay: BlockRelay,
+        transactions: Callable[[], TransactionPeers],
+        metrics: BroadcasterMetrics,
+        queue_limit_bytes: int,
+    ) -> None:
         self._relay, self._metrics, self._queue_limit_bytes = relay, metrics, queue_limit_bytes
+        self._transactions = transactions
         self._links: dict[GatewayId, GatewayLink] = {}
         self._log = get_log("gateways")
         metrics.watch_peers(lambda: relay.gateways, lambda: relay.peers, lambda: relay.distinct_blocks)
@@ -76,6 +90,7 @@ class GatewayLinks:
             self.end(before, "replaced", LinkReplaced(f"gateway {gateway} opened a newer stream"))
         link = self._links[gateway] = GatewayLink(gateway, self._queue_limit_bytes)
         self._relay.attach(gateway, peers)
+        self._transactions().attach(gateway, [joined.peer for joined in peers])
         self._log.info("gateway attached", gateway=gateway, peers=len(peers))
         return link
 
@@ -86,6 +101,7 @@ class GatewayLinks:
         link.end(error)
         del self._links[link.gateway]
         self._relay.detach(link.gateway)
+        self._transactions().detach(link.gateway, all_was_sent=not link.outbox.bytes_queued)
         self._metrics.gateway_cuts.labels(cause).inc()
         log = self._log.info if cause in CALM_CAUSES else self._log.warning
         log("gateway detached", gateway=link.gateway, cause=cause)
@@ -96,18 +112,40 @@ class GatewayLinks:
 
     def join(self, link: GatewayLink, joined: JoinedPeer) -> None:
         self._relay.join(link.gateway, joined)
+        self._transactions().join(link.gateway, joined.peer)
 
     def leave(self, link: GatewayLink, peer: PeerId) -> None:
         if not self._relay.leave(link.gateway, peer):
             self._metrics.unknown_peers.inc()
+        self._transactions().leave(link.gateway, peer)
 
     def mark_known(self, link: GatewayLink, peer: PeerId, block_hashes: Sequence[BlockHash]) -> None:
         if not self._relay.mark_known(link.gateway, peer, block_hashes):
             self._metrics.unknown_peers.inc()
 
-    def refuse_transactions(self, count: int) -> None:
-        """Nothing is accepted: there is no pool to take transactions."""
-        self._metrics.transactions_not_accepted.inc(count)
+    def take_transactions(self, link: GatewayLink, peer: PeerId, wires: Sequence[bytes]) -> None:
+        self._transactions().take(link.gateway, peer, wires)
+
+    def send_transactions(self, send: SendTransactions) -> int:
+        """Queue them for a gateway; returns for how many peers, 0 when too much waits there already."""
+        link = self._links[send.gateway]
+        message = send_transactions_to_proto(send)
+        size_bytes = message.ByteSize()
+        most = self._queue_limit_bytes // TRANSACTIONS_SHARE
+        if link.outbox.bytes_queued + size_bytes > most or not link.outbox.put(message, size_bytes):
+            return 0
+        self._metrics.gateway_bytes.labels("transactions").inc(size_bytes)
+        return len(send.peers)
+
+    def accuse(self, gateway: GatewayId, peer: PeerId, offence: Offence, explanation: str) -> None:
+        """Tell a gateway what one of its peers did. One that is too far behind is not told: it has other worries."""
+        link = self._links.get(gateway)
+        if link is not None:
+            content = broadcast_pb2.PeerOffence(
+                node_id=peer, offence=offence_to_proto(offence), explanation=explanation
+            )
+            message = broadcast_pb2.AttachResponse(peer_offence=content)
+            link.outbox.put(message, message.ByteSize())
 
     def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> tuple[int, int]:
         """Send a block to its fan-out; returns to how many peers, and how many lacked it."""

@@ -75,7 +75,8 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
                 known = request.known_blocks
                 self._links.mark_known(link, peer_id_from_proto(known.node_id), split_hashes(known.hashes))
             case "transactions":
-                self._links.refuse_transactions(len(request.transactions.transactions_rlp))
+                sent = request.transactions
+                self._links.take_transactions(link, peer_id_from_proto(sent.node_id), sent.transactions_rlp)
             case "hello":
                 raise InvalidRequest("a second hello on one stream")
             case _:

@@ -32,6 +32,8 @@ class BroadcastCommands(Protocol):
 
     def on_send_transactions(self, command: wire.SendTransactions) -> None: ...
 
+    def on_peer_offence(self, command: wire.PeerOffence) -> None: ...
+
 
 class BroadcasterLink:
     """Keeps the stream open. While it is down nothing is kept: the next session begins with a snapshot."""
@@ -104,6 +106,8 @@ class BroadcasterLink:
                 commands.on_send_announces(message.send_announces)
             case "send_transactions":
                 commands.on_send_transactions(message.send_transactions)
+            case "peer_offence":
+                commands.on_peer_offence(message.peer_offence)
             case None:
                 self._log.warning("the broadcaster said something this gateway does not know")
             case _:

@@ -26,6 +26,7 @@ from services.shared.ethwire.messages import (
     Status,
     Transactions,
 )
+from services.shared.ethwire.offences import CONSEQUENCES
 from services.shared.ethwire.types import PeerId
 from services.shared.rpc.convert import (
     announces_from_proto,
@@ -103,6 +104,7 @@ class BroadcasterOrders:
 
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
+        self._log = get_log("broadcaster-orders")
 
     def on_send_block(self, command: broadcast_pb2.SendBlock) -> None:
         block_hash = block_hash_from_proto(command.block_hash)
@@ -125,6 +127,18 @@ class BroadcasterOrders:
     def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
         transactions = Transactions(list(command.transactions_rlp))
         self._send(Urgency.TRANSACTIONS, transactions, self._peers(command.node_ids))
+
+    def on_peer_offence(self, command: broadcast_pb2.PeerOffence) -> None:
+        """The broadcaster reads transactions, and finds what the gateway does not look at."""
+        node_id, offence = peer_id_from_proto(command.node_id), offence_from_proto(command.offence)
+        peer = self._parts.roster.get(node_id)
+        if peer is None:
+            return
+        if CONSEQUENCES[offence].drops:
+            peer.disconnect(offence, command.explanation)
+        else:
+            self._parts.metrics.offences.labels(offence.name.lower()).inc()
+            self._log.debug("offence of a peer", node=node_id.hex()[:16], why=command.explanation)
 
     def _peers(self, node_ids: Iterable[bytes]) -> list[JoinedPeer]:
         found = [self._parts.roster.get(PeerId(node_id)) for node_id in node_ids]

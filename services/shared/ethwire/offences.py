@@ -69,6 +69,7 @@ class Offence(enum.IntEnum):
     INVALID_BODY = 51
     INVALID_BLOCK = 52
     FALSE_ANNOUNCE = 53
+    INVALID_RECEIPTS = 54
     INVALID_STATE_ENTRY = 55
 
     # Nobody's fault, or our own decision.
@@ -89,6 +90,8 @@ class Offence(enum.IntEnum):
     ANNOUNCES_BEYOND_LIMIT = 82
     BLOCKS_BEYOND_LIMIT = 83
     QUESTIONS_BEYOND_LIMIT = 84
+    INVALID_TRANSACTION = 85
+    TRANSACTIONS_BEYOND_LIMIT = 86
 
 
 class LogLevel(enum.Enum):
@@ -191,6 +194,7 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.INVALID_BODY: _BAD_CHAIN,
         Offence.INVALID_BLOCK: _BAD_CHAIN,
         Offence.FALSE_ANNOUNCE: _BAD_CHAIN,
+        Offence.INVALID_RECEIPTS: _BAD_CHAIN,
         Offence.INVALID_STATE_ENTRY: _BAD_CHAIN,
         Offence.TOO_MANY_PEERS: _refuse(DisconnectReason.TOO_MANY_PEERS),
         Offence.ALREADY_CONNECTED: _refuse(DisconnectReason.ALREADY_CONNECTED),
@@ -207,6 +211,9 @@ CONSEQUENCES: Final[Mapping[Offence, Consequence]] = MappingProxyType(
         Offence.ANNOUNCES_BEYOND_LIMIT: _COUNTED,
         Offence.BLOCKS_BEYOND_LIMIT: _COUNTED,
         Offence.QUESTIONS_BEYOND_LIMIT: _COUNTED._replace(level=LogLevel.DEBUG),
+        # Signed for another chain, or under rules of another time: known clients pass on what they were sent.
+        Offence.INVALID_TRANSACTION: _COUNTED,
+        Offence.TRANSACTIONS_BEYOND_LIMIT: _COUNTED,
     }
 )
 """Every offence has exactly one row."""

@@ -28,6 +28,10 @@ class InvalidRequest(RpcError):
     """The request breaks the contract: a hash of the wrong length, a missing field."""
 
 
+class NotAllowedNow(RpcError):
+    """Nothing is wrong with the request, but it does not fit the state that the service is in."""
+
+
 class LimitReached(RpcError):
     """The call would exceed a bound that the service keeps for its own sake."""
 
@@ -56,6 +60,7 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     UnknownPeer: grpc.StatusCode.NOT_FOUND,
     UnknownBlock: grpc.StatusCode.NOT_FOUND,
     InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
+    NotAllowedNow: grpc.StatusCode.FAILED_PRECONDITION,
     LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
     NotReady: grpc.StatusCode.UNAVAILABLE,
     RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,

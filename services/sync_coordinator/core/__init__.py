@@ -2,8 +2,10 @@
 
 Peers: `peer_set` with its `places`, `reunion` after a restart, `node_list` and `node_file` of static and trusted
 nodes, `dial_plan`, `challenges`, `reply_router`, `ban_list`, `disconnect_log`, `read_once`. Syncs: `sync_cycle` says
-when; `downloader` is one sync, made of `ancestor_search`, `header_download` (`skeleton`, `linked_headers`),
-`body_download` (`part_queue`, `part_fetch`, `block_assembly`) and `import_batches`, at the pace of `capacity` and
-`round_trip`. New blocks: `announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`, `base_fee`,
-`uncles`, `fork_eras`), `ethash_seal`, `fork_choice`. Peers' questions: `chain_serving`.
+when, `sync_mode` in which mode; `downloader` is one sync, made of `ancestor_search`, `sync_start` and `chain_download`:
+`header_download` (`skeleton`, `linked_headers`), `block_download` (`content_fetch`, `part_queue`, `part_fetch`,
+`block_assembly`), `pivot_state` (`pivot`, `state_download`), `import_batches` and `master_promise`, at the pace of
+`capacity` and `round_trip`. New blocks: `announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`,
+`base_fee`, `uncles`, `fork_eras`), `fork_choice`; seals: `ethash_seal` (`ethash_epochs`, `ethash_cache`),
+`clique_snapshot`, `seal_sampling`, and `seal_routing` among workers. Peers' questions: `chain_serving`.
 """

@@ -7,9 +7,10 @@ from typing import NamedTuple
 
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
-from services.sync_coordinator.core.fork_choice import ChainView
+from services.sync_coordinator.core.fork_choice import ChainView, has_full_block
 from services.sync_coordinator.core.sync_actions import SyncMode, SyncPhase
 from services.sync_coordinator.core.sync_faults import SyncFailed, SyncFault
+from services.sync_coordinator.core.sync_run import followed_head
 
 
 class HeaderQuestion(NamedTuple):
@@ -48,8 +49,7 @@ class AncestorSearch:
 
     def __init__(self, config: DownloaderConfig, mode: SyncMode, chain: ChainView, head_hash: BlockHash) -> None:
         self._config, self._mode, self._chain = config, mode, chain
-        heads = chain.heads()
-        self._local_height = (heads.full_block if mode is SyncMode.FULL else heads.header).number
+        self._local_height = chain.heads().of(followed_head(mode)).number
         self._floor = self._local_height - config.max_fork_depth
         """Blocks at or below this number are not undone; below zero, all may be."""
         self._known_below, self._unknown_from = 0, 0
@@ -129,6 +129,8 @@ class AncestorSearch:
                 )
 
     def _is_known(self, header: Header) -> bool:
-        if self._mode is SyncMode.FULL:
+        if self._mode is SyncMode.LIGHT:
+            return self._chain.total_difficulty(header.hash) is not None
+        if self._mode is SyncMode.FAST:
             return self._chain.has_body(header.hash)
-        return self._chain.total_difficulty(header.hash) is not None
+        return has_full_block(self._chain, header.hash)

@@ -1,4 +1,4 @@
-"""One sync with one master peer, in full or light mode (SPEC section 4; geth `eth/downloader` of 1.8).
+"""One sync with one master peer, in full, fast or light mode (SPEC section 4; geth `eth/downloader` of 1.8).
 
 The phases follow each other: the master's height, the common ancestor, the download. Of the master only
 one question is open at a time; its time-out ends the sync.
@@ -6,11 +6,11 @@ one question is open at a time; its time-out ends the sync.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Final, NamedTuple
 
-from services.shared.ethwire.types import Body, Header, PeerId
+from services.shared.ethwire.types import BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.ancestor_search import AncestorSearch, HeaderQuestion
 from services.sync_coordinator.core.chain_download import ChainDownload
 from services.sync_coordinator.core.sync_actions import (
@@ -25,6 +25,7 @@ from services.sync_coordinator.core.sync_actions import (
 )
 from services.sync_coordinator.core.sync_faults import SyncFailed, SyncFault
 from services.sync_coordinator.core.sync_run import SyncRun
+from services.sync_coordinator.core.sync_start import plan_start, starting_block
 
 OLDEST_ETH_VERSION: Final = 62
 """Earlier versions have no headers to ask for."""
@@ -85,16 +86,21 @@ class Downloader:
 
     def on_bodies(self, request_id: int, bodies: Sequence[Body], now: float) -> list[SyncAction]:
         """A reply to `RequestBodies`, the roots computed by us."""
-        if not self._is_running:
-            return []
-        with self._step(now):
-            is_awaited, guilty = (False, None)
-            if self._download is not None:
-                is_awaited, guilty = self._download.on_bodies(request_id, bodies, now)
-            self._stale_replies += not is_awaited
-            if guilty is not None:
-                self._drop(guilty, SyncFault.INVALID_BODY, "")
-        return self._take_actions()
+        return self._on_parts(
+            lambda download: download.bodies.on_reply(request_id, bodies, now), SyncFault.INVALID_BODY, now
+        )
+
+    def on_receipts(self, request_id: int, receipts: Sequence[BlockReceipts], now: float) -> list[SyncAction]:
+        """A reply to `RequestReceipts`; roots, blooms and gas computed by us."""
+        return self._on_parts(
+            lambda download: download.receipts.on_reply(request_id, receipts, now), SyncFault.INVALID_RECEIPTS, now
+        )
+
+    def on_node_data(self, request_id: int, entries: Sequence[StateEntry], now: float) -> list[SyncAction]:
+        """A reply to `RequestNodeData`, the hashes computed by us."""
+        return self._on_parts(
+            lambda download: download.pivot.on_node_data(request_id, entries, now), SyncFault.INVALID_STATE_ENTRY, now
+        )
 
     def on_request_failed(self, request_id: int, now: float) -> list[SyncAction]:
         """A request got lost on our side and will never be answered. Nobody's fault."""
@@ -125,8 +131,8 @@ class Downloader:
     def on_imported(self, batch_id: int, now: float) -> list[SyncAction]:
         """The importer took all of a batch, or knew it already."""
         download = self._download
-        if download is not None and download.imports.owes(batch_id):
-            download.on_imported(now)
+        if download is not None and download.owes(batch_id):
+            download.on_imported(batch_id, now)
             with self._step(now):
                 pass
             self._end_if_idle()
@@ -135,8 +141,8 @@ class Downloader:
     def on_import_failed(self, batch_id: int, number: int | None, reason: str, now: float) -> list[SyncAction]:
         """Block `number` broke a rule, and those below it were taken; or, with None, our own store failed."""
         download = self._download
-        if download is not None and download.imports.owes(batch_id):
-            download.imports.on_failed(number)
+        if download is not None and download.owes(batch_id):
+            download.on_import_failed(batch_id, number)
             with self._step(now):
                 raise SyncFailed(SyncFault.IMPORT_FAILED if number is None else SyncFault.INVALID_CHAIN, reason)
             self._end_if_idle()
@@ -183,17 +189,20 @@ class Downloader:
             highest_block=self._highest_block,
             headers_fetched=download.headers.fetched if download else 0,
             bodies_fetched=download.bodies.fetched if download else 0,
-            imported=download.imports.imported if download else 0,
-            imported_bytes=download.imports.imported_bytes if download else 0,
-            headers_waiting=download.headers.held + download.bodies.incomplete if download else 0,
-            blocks_waiting=download.bodies.assembly.waiting if download else 0,
-            waiting_bytes=download.bodies.assembly.size_bytes if download else 0,
+            receipts_fetched=download.receipts.fetched if download else 0,
+            pulled_states=download.pivot.pulled if download else 0,
+            known_states=download.pivot.known if download else 0,
+            imported=download.result_lane.imported if download else 0,
+            imported_bytes=download.result_lane.imported_bytes if download else 0,
+            headers_waiting=download.headers_waiting if download else 0,
+            blocks_waiting=download.blocks.assembly.waiting if download else 0,
+            waiting_bytes=download.blocks.assembly.size_bytes if download else 0,
             throttled=download.is_throttled if download else False,
             open_requests=(self._question is not None) + (download.open_requests if download else 0),
             timeouts=download.timeouts if download else 0,
             stale_replies=self._stale_replies,
             started_at=self._started_at,
-            last_import_at=download.imports.last_import_at if download else None,
+            last_import_at=download.result_lane.last_import_at if download else None,
             fault=self._fault,
         )
 
@@ -220,7 +229,7 @@ class Downloader:
     def _advance(self, now: float) -> None:
         download = self._download
         if download is not None:
-            self._actions += download.advance(now)
+            self._actions.extend(download.advance(now))
             if download.is_complete:
                 download.check_promise()
                 self._end(None, "")
@@ -234,7 +243,7 @@ class Downloader:
     def _next_question(self, now: float) -> HeaderQuestion | None:
         if self._download is None:
             return self._search.question
-        return self._download.headers.question(self._download.bodies.incomplete, now)
+        return self._download.question(now)
 
     def _ask_master(self, question: HeaderQuestion, now: float) -> None:
         request_id = self._run.next_request_id()
@@ -258,15 +267,23 @@ class Downloader:
             self._highest_block = search.height.number
         if search.ancestor is not None:
             self._phase = SyncPhase.DOWNLOAD
-            self._starting_block = self._first_start(search.ancestor.number)
-            self._download = ChainDownload(self._run, search.ancestor)
+            assert search.height is not None
+            self._starting_block = starting_block(self._previous, search.ancestor.number)
+            start = plan_start(self._run, search.height.number, search.ancestor)
+            self._download = ChainDownload(self._run, start)
 
-    def _first_start(self, ancestor: int) -> int:
-        """Where the work began: an unfinished sync before this one began it, unless it was on another branch."""
-        previous = self._previous
-        if previous is None or previous.fault is None:
-            return ancestor
-        return previous.starting_block if previous.starting_block <= ancestor < previous.highest_block else ancestor
+    def _on_parts(
+        self, take: Callable[[ChainDownload], tuple[bool, PeerId | None]], fault: SyncFault, now: float
+    ) -> list[SyncAction]:
+        """`take` tells whether a reply was awaited, and the peer if something in it was not asked for."""
+        if not self._is_running:
+            return []
+        with self._step(now):
+            is_awaited, guilty = take(self._download) if self._download is not None else (False, None)
+            self._stale_replies += not is_awaited
+            if guilty is not None:
+                self._drop(guilty, fault, "")
+        return self._take_actions()
 
     def _drop(self, peer: PeerId, fault: SyncFault, detail: str) -> None:
         """Have a peer disconnected; without its master a sync ends."""
@@ -285,19 +302,21 @@ class Downloader:
         self._phase = SyncPhase.ENDING
         self._fault, self._detail = fault, detail
         self._question = None
+        if self._download is not None:
+            self._download.cancel()
         if fault is not None and fault.drops_master and self._run.peers.get(self._run.target.master) is not None:
             self._actions.append(DropPeer(self._run.target.master, fault, detail))
             self._forget_peer(self._run.target.master)
         self._end_if_idle()
 
     def _end_if_idle(self) -> None:
-        """Say so once the importer is done: a light sync that failed first takes back what it added last."""
+        """Say so once the importer is done: a fast or light sync whose headers failed first takes the newest back."""
         download = self._download
-        if self._phase is not SyncPhase.ENDING or (download is not None and download.imports.is_busy):
+        if self._phase is not SyncPhase.ENDING or (download is not None and download.is_busy):
             return
         self._phase = SyncPhase.ENDED
-        if self._fault is not None and download is not None and download.imports.added:
-            self._actions.append(RollBackHeaders(list(download.imports.added)))
+        if self._fault is not None and download is not None and download.header_imports.added:
+            self._actions.append(RollBackHeaders(list(download.header_imports.added)))
         self._actions.append(SyncEnded(SyncOutcome(self._fault, self._detail, self.progress())))
 
     def _take_actions(self) -> list[SyncAction]:

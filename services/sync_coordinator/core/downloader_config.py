@@ -3,8 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
-from services.shared.ethwire.limits import MAX_BODIES_PER_REPLY, MAX_HEADERS_PER_REPLY, MAX_NODE_DATA_PER_REPLY
+from services.shared.ethwire.limits import (
+    MAX_BODIES_PER_REPLY,
+    MAX_HEADERS_PER_REPLY,
+    MAX_NODE_DATA_PER_REPLY,
+    MAX_RECEIPTS_PER_REPLY,
+)
+
+PIVOT_MOVES_AFTER: Final = 2
+"""A pivot moves once the newest assembled block is more than this many pivot distances above it (geth)."""
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -20,8 +29,14 @@ class DownloaderConfig:
     bodies_per_request: int = MAX_BODIES_PER_REPLY
     """Bodies asked for at once, however fast the peer."""
 
+    receipts_per_request: int = MAX_RECEIPTS_PER_REPLY
+    """Blocks whose receipts are asked for at once, however fast the peer."""
+
     state_per_request: int = MAX_NODE_DATA_PER_REPLY
     """State entries asked for at once, however fast the peer."""
+
+    pivot_distance: int = 64
+    """Blocks between a fast sync's pivot and the head: they are fetched in full (geth fsMinFullBlocks)."""
 
     fills_per_peer: int = 4
     """Header fills one peer may have open (ours; geth 1): fills are small, the round trip is what costs."""
@@ -76,7 +91,7 @@ class DownloaderConfig:
     """State commits' worth of complete entries that may wait for the disk; then no more state is asked for."""
 
     rollback_headers: int = 2048
-    """Newest headers of a failed light sync that are forgotten."""
+    """Newest headers of a failed fast or light sync that are forgotten."""
 
     lacking_per_peer: int = 4096
     """Parts of one kind a peer is remembered not to have; the oldest are forgotten."""
@@ -97,6 +112,8 @@ class DownloaderConfig:
         self._check("headers_per_request", 1, MAX_HEADERS_PER_REPLY)
         self._check("skeleton_anchors", 1, MAX_HEADERS_PER_REPLY)
         self._check("bodies_per_request", 1, MAX_BODIES_PER_REPLY)
+        self._check("receipts_per_request", 1, MAX_RECEIPTS_PER_REPLY)
+        self._check("pivot_distance", 1, None)
         self._check("state_per_request", 1, MAX_NODE_DATA_PER_REPLY)
         self._check("span_probes", 2, MAX_HEADERS_PER_REPLY)
         self._check("span_step_min", 1, self.span_step_max)

@@ -18,7 +18,7 @@ class BlockOutcome(enum.Enum):
     IN_NEAR_FUTURE = "in the near future"
     INVALID = "invalid"
     REFUSED = "refused"
-    """Not imported, and nobody's fault: too far in the future, or a sync imports at the moment."""
+    """Not imported, and nobody's fault: too far in the future, or a fast or light sync is under way."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -114,6 +114,18 @@ def beats(challenger: tuple[int, int], current: tuple[int, int]) -> bool:
     return (challenger[0], -challenger[1]) > (current[0], -current[1])
 
 
+def has_full_block(view: ChainView, block_hash: BlockHash) -> bool:
+    """Whether a block was imported in full: a fast sync's blocks above its pivot have a body, and were not.
+
+    They are heavier than the full-block head; a block imported in full never is.
+    """
+    if not view.has_body(block_hash):
+        return False
+    total_difficulty = view.total_difficulty(block_hash)
+    full = view.heads().full_block
+    return block_hash == full.hash or (total_difficulty or 0) <= _total_difficulty(view, full)
+
+
 def extend_headers(view: ChainView, headers: Sequence[Header]) -> ChainUpdate:
     """The update that adds `headers`: checked, each the child of the one before. Known ones may lead."""
     return _extend(view, headers, (HeadKind.HEADER,))
@@ -126,21 +138,30 @@ def extend_blocks(
 
     Raises UnknownParent unless the first one's parent has a body too.
     """
-    first = blocks[0].header
-    if not view.has_body(first.parent_hash):
-        raise UnknownParent(first)
-    headers = [block.header for block in blocks]
-    update = _extend(view, headers, (HeadKind.FULL_BLOCK, HeadKind.FAST_BLOCK, HeadKind.HEADER))
-    kept = receipts or {}
-    return ChainUpdate(
-        heads=update.heads,
-        headers=update.headers,
-        bodies=blocks,
-        receipts=[(header, kept[header.hash]) for header in headers if header.hash in kept] if kept else (),
-        canonical=update.canonical,
-        vacated_numbers=update.vacated_numbers,
-        reorg=update.reorg,
-    )
+    kinds = (HeadKind.FULL_BLOCK, HeadKind.FAST_BLOCK, HeadKind.HEADER)
+    return _with_contents(view, blocks, receipts or {}, kinds)
+
+
+def extend_fast_blocks(view: ChainView, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes]) -> ChainUpdate:
+    """The update that adds linked `blocks` and their receipts on the word of their headers.
+
+    The fast-block head may move, and with it the header head. Raises UnknownParent unless the first one's
+    parent has a body, and the last one's header is stored.
+    """
+    if view.total_difficulty(blocks[-1].header.hash) is None:
+        raise UnknownParent(blocks[-1].header)
+    return _with_contents(view, blocks, receipts, (HeadKind.FAST_BLOCK, HeadKind.HEADER))
+
+
+def commit_pivot(view: ChainView, header: Header) -> ChainUpdate:
+    """The update that makes a stored block, whose state is whole, the full-block head, if it is the heaviest."""
+    heads = view.heads()
+    if not view.has_body(header.hash):
+        raise UnknownParent(header)
+    ours, theirs = heads.full_block, header
+    if beats((_total_difficulty(view, theirs), theirs.number), (_total_difficulty(view, ours), ours.number)):
+        heads = heads._replace(full_block=header)
+    return ChainUpdate(heads=heads, pivot=header.hash)
 
 
 def roll_back(view: ChainView, headers: Sequence[Header]) -> ChainUpdate:
@@ -169,6 +190,25 @@ def roll_back(view: ChainView, headers: Sequence[Header]) -> ChainUpdate:
         canonical=[(header.number, header.hash) for header in branch],
         vacated_numbers=range(head.number + 1, heads.header.number + 1),
         forgotten=forgotten,
+    )
+
+
+def _with_contents(
+    view: ChainView, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes], kinds: Sequence[HeadKind]
+) -> ChainUpdate:
+    first = blocks[0].header
+    if not view.has_body(first.parent_hash):
+        raise UnknownParent(first)
+    headers = [block.header for block in blocks]
+    update = _extend(view, headers, kinds)
+    return ChainUpdate(
+        heads=update.heads,
+        headers=update.headers,
+        bodies=blocks,
+        receipts=[(header, receipts[header.hash]) for header in headers if header.hash in receipts] if receipts else (),
+        canonical=update.canonical,
+        vacated_numbers=update.vacated_numbers,
+        reorg=update.reorg,
     )
 
 

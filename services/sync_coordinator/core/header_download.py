@@ -29,14 +29,22 @@ class HeaderStage(enum.Enum):
 class HeaderDownload:
     """Skeleton after skeleton until the master has none, then the tail straight from the master.
 
-    `imported_head` tells the number of our newest imported block. `downstream` in the methods is how many
-    headers left through `ready` and still wait for their bodies: they count against the queue limit.
+    `imported_head` tells the number of our newest imported block, `pivot` the pivot's while it is not
+    committed: until then the master is asked again where it has no more. `downstream` in the methods is how
+    many headers left through `ready` and are not yet a block: they count against the queue limit.
     """
 
-    def __init__(self, config: DownloaderConfig, ancestor: CommonAncestor, imported_head: Callable[[], int]) -> None:
+    def __init__(
+        self,
+        config: DownloaderConfig,
+        ancestor: CommonAncestor,
+        imported_head: Callable[[], int],
+        pivot: Callable[[], int | None] = lambda: None,
+    ) -> None:
         self._config = config
         self._size = config.headers_per_request
         self._imported_head = imported_head
+        self._pivot = pivot
         self._retry_at = 0.0
         self._held_back_from = 0
         self.skeleton = Skeleton(config, ancestor.number + 1)
@@ -73,6 +81,8 @@ class HeaderDownload:
             self.stage = HeaderStage.FILLING if headers else HeaderStage.TAIL
         elif headers:
             self._on_tail(headers, now)
+        elif self._waits_for_pivot:
+            self._hold_back(self.ready.last_number, now)
         else:
             self.stage = HeaderStage.DONE
 
@@ -93,10 +103,9 @@ class HeaderDownload:
         if self.stage is HeaderStage.FILLING and self.skeleton.is_complete:
             self.stage = HeaderStage.SKELETON
 
-    @property
-    def is_full(self) -> bool:
-        """Whether the headers that wait to be taken on leave no room for another reply."""
-        return len(self.ready) + self._size > self._config.max_queued_headers
+    def is_full(self, taken_on: int = 0) -> bool:
+        """Whether the headers that wait for import, `taken_on` of which have left, leave no room for another reply."""
+        return len(self.ready) + taken_on + self._size > self._config.max_queued_headers
 
     def fill_budget(self, downstream: int) -> int:
         """How many more gaps may be asked for. The next gap in order may be as long as `ready` has room for it."""
@@ -127,11 +136,20 @@ class HeaderDownload:
         if headers:
             self.stage = HeaderStage.TAIL
         else:
-            self.stage = HeaderStage.TAIL_HELD_BACK
-            self._held_back_from, self._retry_at = newest, now + self._config.tail_retry_s
+            self._hold_back(newest, now)
+
+    def _hold_back(self, newest: int, now: float) -> None:
+        self.stage = HeaderStage.TAIL_HELD_BACK
+        self._held_back_from, self._retry_at = newest, now + self._config.tail_retry_s
+
+    @property
+    def _waits_for_pivot(self) -> bool:
+        """Whether the blocks after the pivot have to wait: the master may have more of them by then."""
+        pivot = self._pivot()
+        return pivot is not None and pivot <= self.ready.last_number
 
     def _may_retry(self, now: float) -> bool:
-        return now >= self._retry_at or self._is_near(self._held_back_from)
+        return now >= self._retry_at or (not self._waits_for_pivot and self._is_near(self._held_back_from))
 
     def _is_near(self, newest: int) -> bool:
         """Whether our imported head is so close that a mini-reorg can no longer hurt."""

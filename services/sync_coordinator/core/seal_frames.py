@@ -1,4 +1,4 @@
-"""The bytes between the coordinator and its seal workers: one request with headers, one reply with an answer."""
+"""The bytes between the coordinator and its seal workers: requests with headers, replies in any order."""
 
 from __future__ import annotations
 
@@ -20,12 +20,15 @@ _VERDICT: Final = struct.Struct(">i")
 LENGTH_BYTES: Final = _LENGTH.size
 REPLY_HEAD_BYTES: Final = _REPLY.size
 
+EXIT_UNFIT: Final = 3
+"""Exit status of a worker whose ethash library cannot check seals of its epoch."""
+
 
 class SealQuestion(enum.IntEnum):
     """What a worker is asked about headers."""
 
     FIRST_BAD = 0
-    """The first of one ethash epoch whose seal is wrong."""
+    """The first of the worker's ethash epoch whose seal is wrong."""
     SIGNERS = 1
     """Who sealed each, on a clique network."""
 

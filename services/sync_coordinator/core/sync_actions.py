@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import enum
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from typing import NamedTuple
 
 from services.shared.ethwire.types import Block, BlockHash, Header, PeerId, StateEntry
@@ -15,7 +15,11 @@ class SyncMode(enum.Enum):
     """What is downloaded of each block."""
 
     FULL = "full"
+    """Headers and bodies."""
+    FAST = "fast"
+    """Headers, bodies, receipts, and the state at a pivot; in full after that."""
     LIGHT = "light"
+    """Headers."""
 
 
 class SyncPhase(enum.Enum):
@@ -50,6 +54,11 @@ class SyncProgress:
     highest_block: int = 0
     headers_fetched: int = 0
     bodies_fetched: int = 0
+    receipts_fetched: int = 0
+    pulled_states: int = 0
+    """State entries that came."""
+    known_states: int = 0
+    """Those, and the ones known to be missing."""
     imported: int = 0
     """Blocks (light: headers) the importer has taken, those it knew already included."""
     imported_bytes: int = 0
@@ -57,7 +66,7 @@ class SyncProgress:
     headers_waiting: int = 0
     """Headers held whose body is not here (light: that wait for import)."""
     blocks_waiting: int = 0
-    """Blocks with a body that wait for import or are being imported."""
+    """Complete blocks that wait for import (fast: or for the pivot) or are being imported."""
     waiting_bytes: int = 0
     """Their encoded size."""
     throttled: bool = False
@@ -108,6 +117,15 @@ class RequestBodies:
 
 
 @dataclass(frozen=True, slots=True)
+class RequestReceipts:
+    """Ask `peer` for the receipts of these blocks."""
+
+    request_id: int
+    peer: PeerId
+    hashes: Sequence[BlockHash]
+
+
+@dataclass(frozen=True, slots=True)
 class RequestNodeData:
     """Ask `peer` for these state entries."""
 
@@ -122,6 +140,8 @@ class ImportHeaders:
 
     batch_id: int
     headers: Sequence[Header]
+    pivot: int | None = None
+    """A fast sync's: seals far below it are sampled."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,6 +150,24 @@ class ImportBlocks:
 
     batch_id: int
     blocks: Sequence[Block]
+    receipts: Mapping[BlockHash, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class ImportFastBlocks:
+    """Store linked blocks whose headers are imported; then as for `ImportBlocks`."""
+
+    batch_id: int
+    blocks: Sequence[Block]
+    receipts: Mapping[BlockHash, bytes] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class CommitPivot:
+    """Make this block, whose state is whole, the full-block head; then as for `ImportBlocks`."""
+
+    batch_id: int
+    header: Header
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,7 +183,7 @@ class StoreState:
 
 @dataclass(frozen=True, slots=True)
 class RollBackHeaders:
-    """Forget these headers, in number order: a failed light sync added them last.
+    """Forget these headers, in number order: a failed fast or light sync added them last.
 
     Carry it out before the next sync starts; it always comes right before `SyncEnded`.
     """
@@ -169,14 +207,10 @@ class SyncEnded:
     outcome: SyncOutcome
 
 
-SyncAction = (
-    RequestHeaders
-    | RequestBodies
-    | RequestNodeData
-    | ImportHeaders
-    | ImportBlocks
-    | StoreState
-    | RollBackHeaders
-    | DropPeer
-    | SyncEnded
-)
+SyncRequest = RequestHeaders | RequestBodies | RequestReceipts | RequestNodeData
+"""What a peer is asked for."""
+
+SyncImport = ImportHeaders | ImportBlocks | ImportFastBlocks | CommitPivot | StoreState
+"""What the importer owes one answer for."""
+
+SyncAction = SyncRequest | SyncImport | RollBackHeaders | DropPeer | SyncEnded

@@ -148,6 +148,8 @@ class SyncCycle:
         why += f", {_PHASE_WORDS[progress.phase]}"
         if progress.phase is SyncPhase.DOWNLOAD:
             why += f" at block {progress.current_block} of {progress.highest_block}"
+            if progress.known_states:
+                why += f" and state entry {progress.pulled_states} of {progress.known_states} known"
         if not progress.throttled:
             return SyncDecision(SyncVerdict.BUSY, why)
         why += f"; it asks for no more until the import has taken some of {progress.results_waiting} waiting results"

@@ -21,6 +21,7 @@ class SyncFault(enum.Enum):
     INVALID_ANCESTOR = "invalid ancestor"
     INVALID_CHAIN = "invalid chain"
     INVALID_BODY = "body matches no requested header"
+    INVALID_RECEIPTS = "receipts match no requested header"
     INVALID_STATE_ENTRY = "state entry that was not asked for"
     UNKNOWN_PEER = "unknown peer"
     MASTER_LEFT = "master peer left"
@@ -63,6 +64,7 @@ _OFFENCES: Final[Mapping[SyncFault, Offence]] = {
     SyncFault.INVALID_ANCESTOR: Offence.INVALID_ANCESTOR,
     SyncFault.INVALID_CHAIN: Offence.INVALID_CHAIN,
     SyncFault.INVALID_BODY: Offence.INVALID_BODY,
+    SyncFault.INVALID_RECEIPTS: Offence.INVALID_RECEIPTS,
     SyncFault.INVALID_STATE_ENTRY: Offence.INVALID_STATE_ENTRY,
 }
 """The others are nobody's fault, or ours."""

@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH
-from services.shared.ethwire.types import Block, BlockHash, Header
+from services.shared.ethwire.types import Block, BlockHash, Header, StateEntry
 from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.checked_chunks import CheckedChunk, Family, chunks, decode_uncles, linked_runs
 from services.sync_coordinator.core.fork_choice import (
@@ -22,12 +22,12 @@ from services.sync_coordinator.core.fork_choice import (
     Heads,
     Reorg,
     SealState,
-    extend_blocks,
-    extend_headers,
+    commit_pivot,
     roll_back,
 )
-from services.sync_coordinator.core.rule_broken import RuleBroken, broken
+from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.clique_seals import SealHistory
+from services.sync_coordinator.edges.import_kinds import FastImport, FullImport, HeaderImport, ImportKind, skip_known
 from services.sync_coordinator.store.chain_store import ChainStore
 
 SLICE_S: Final = 0.002
@@ -36,6 +36,10 @@ SLICE_S: Final = 0.002
 
 class SealChecks(Protocol):
     """Checks seals off the event loop; raises RuleBroken for the lowest bad number."""
+
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a seal is judged without those before it, so that some may be left out."""
 
     def read_from(self, history: SealHistory) -> None: ...
 
@@ -73,16 +77,22 @@ class BlockImport:
         seals.read_from(store)
         self._clock, self._on_commit = clock, on_commit
         self._turn = asyncio.Lock()
+        self._commit_turn = asyncio.Lock()
+        """Held from where heads are read until what follows from them is on disk."""
         self._writer = ThreadPoolExecutor(max_workers=1, thread_name_prefix="store-writer")
 
     def close(self) -> None:
         """Waits for the commit under way. Caller's duty: no import runs or follows."""
         self._writer.shutdown()
 
-    async def import_headers(self, headers: Sequence[Header]) -> ImportOutcome:
-        """Adds headers; the header head may move. Raises RuleBroken or StoreFailed."""
+    async def import_headers(self, headers: Sequence[Header], sealed: Sequence[Header] | None = None) -> ImportOutcome:
+        """Adds headers; the header head may move. Raises RuleBroken or StoreFailed.
+
+        With `sealed` only these seals are checked, where seals stand alone.
+        """
         blocks = [Block(header, b"") for header in headers]
-        return await self._import(blocks, _HeaderImport(self._store))
+        wanted = None if sealed is None or not self._seals.stands_alone else {header.hash for header in sealed}
+        return await self._import(blocks, HeaderImport(self._store, wanted))
 
     async def import_blocks(
         self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes] | None = None
@@ -91,15 +101,36 @@ class BlockImport:
 
         Caller's duty: bodies and receipts have the roots that the headers promise.
         """
-        return await self._import(blocks, _FullImport(self._store, receipts))
+        return await self._import(blocks, FullImport(self._store, receipts))
+
+    async def import_fast_blocks(self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes]) -> ImportOutcome:
+        """Adds blocks and receipts whose headers are stored; the fast-block head may move. Raises as `import_blocks`.
+
+        Uncles must be allowed by all rules but their seals, which nobody would gain by forging: the headers,
+        whose seals count, vouch for the uncles by hash. Same caller's duty as for `import_blocks`.
+        """
+        return await self._import(blocks, FastImport(self._store, receipts))
+
+    async def commit_pivot(self, header: Header) -> None:
+        """Makes a fast block the full-block head. Caller's duty: its whole state is stored. Raises StoreFailed."""
+        async with self._turn, self._commit_turn:
+            await self._commit(commit_pivot(self._store, header))
+
+    async def store_state(self, entries: Sequence[StateEntry]) -> None:
+        """Keeps state entries, between the commits of an import if one runs. Raises StoreFailed.
+
+        Caller's duty: what each refers to is stored, or among them.
+        """
+        async with self._commit_turn:
+            await self._commit(ChainUpdate(heads=self._store.heads(), state_entries=entries))
 
     async def roll_back(self, headers: Sequence[Header]) -> None:
         """Forgets `headers`, the newest of a chain in number order; those with bodies stay."""
-        async with self._turn:
+        async with self._turn, self._commit_turn:
             if headers:
                 await self._commit(roll_back(self._store, headers))
 
-    async def _import(self, blocks: Sequence[Block], kind: _HeaderImport | _FullImport) -> ImportOutcome:
+    async def _import(self, blocks: Sequence[Block], kind: ImportKind) -> ImportOutcome:
         async with self._turn:
             imported, known = 0, 0
             reorgs: list[Reorg] = []
@@ -111,14 +142,14 @@ class BlockImport:
                     reorgs.append(update.reorg)
 
             for run in linked_runs(blocks):
-                new = _skip_known(run, kind)
+                new = skip_known(run, kind)
                 known += len(run) - len(new)
                 if new:
                     await self._import_run(new, kind, count)
             return ImportOutcome(imported, known, self._store.heads(), reorgs)
 
     async def _import_run(
-        self, run: Sequence[Block], kind: _HeaderImport | _FullImport, count: Callable[[ChainUpdate, int], None]
+        self, run: Sequence[Block], kind: ImportKind, count: Callable[[ChainUpdate, int], None]
     ) -> None:
         """Rules of one chunk run while the chunk before is sealed and committed."""
         family = Family(self._store)
@@ -145,7 +176,7 @@ class BlockImport:
                 await asyncio.gather(under_way, return_exceptions=True)
 
     async def _check_rules(
-        self, chunk: Sequence[Block], parent: Header, kind: _HeaderImport | _FullImport, family: Family
+        self, chunk: Sequence[Block], parent: Header, kind: ImportKind, family: Family
     ) -> CheckedChunk:
         now = self._clock()
         uncles: dict[int, Sequence[Header]] = {}
@@ -153,7 +184,8 @@ class BlockImport:
         for index, block in enumerate(chunk):
             header = block.header
             try:
-                self._rules.check_header(header, parent, now=now)
+                if kind.has_new_headers:
+                    self._rules.check_header(header, parent, now=now)
                 if kind.has_bodies:
                     own_uncles: Sequence[Header] = ()
                     if header.uncles_hash != EMPTY_LIST_HASH:
@@ -170,19 +202,20 @@ class BlockImport:
         return CheckedChunk(chunk, uncles, None)
 
     async def _seal_and_commit(
-        self, checked: CheckedChunk, kind: _HeaderImport | _FullImport, count: Callable[[ChainUpdate, int], None]
+        self, checked: CheckedChunk, kind: ImportKind, count: Callable[[ChainUpdate, int], None]
     ) -> None:
         """Commits what is valid, then raises the first fault."""
-        checked = await self._check_seals(checked)
+        checked = await self._check_seals(checked, kind)
         if checked.blocks:
-            seal_states = self._seals.to_store([block.header for block in checked.blocks])
-            update = dataclasses.replace(kind.extend(checked.blocks), seal_states=seal_states)
-            count(update, len(checked.blocks))
-            await self._commit(update)
+            seal_states = self._seals.to_store(kind.judged_headers(checked))
+            async with self._commit_turn:
+                update = dataclasses.replace(kind.extend(checked.blocks), seal_states=seal_states)
+                count(update, len(checked.blocks))
+                await self._commit(update)
         if checked.fault is not None:
             raise checked.fault
 
-    async def _check_seals(self, checked: CheckedChunk) -> CheckedChunk:
+    async def _check_seals(self, checked: CheckedChunk, kind: ImportKind) -> CheckedChunk:
         """`checked`, cut before the first block whose seal, or whose uncle's seal, is bad.
 
         An uncle has a lower number than its block, so the lowest bad number need not lie in the first bad
@@ -190,7 +223,7 @@ class BlockImport:
         """
         while checked.blocks:
             try:
-                await self._seals.check(checked.sealed_headers())
+                await self._seals.check(kind.sealed_headers(checked))
             except RuleBroken as fault:
                 checked = checked.cut(fault)
             else:
@@ -211,53 +244,3 @@ class BlockImport:
             self._on_commit(update)
         if cancelled is not None:
             raise cancelled
-
-
-class _HeaderImport:
-    """How headers alone are looked up and added."""
-
-    has_bodies = False
-
-    def __init__(self, store: ChainStore) -> None:
-        self._store = store
-
-    def is_known(self, block_hash: BlockHash) -> bool:
-        return self._store.number_of(block_hash) is not None
-
-    def parent_of(self, header: Header) -> Header:
-        parent = self._store.header(header.parent_hash)
-        if parent is None:
-            raise broken(header, "parent", f"0x{header.parent_hash.hex()} is not known")
-        return parent
-
-    def extend(self, blocks: Sequence[Block]) -> ChainUpdate:
-        return extend_headers(self._store, [block.header for block in blocks])
-
-
-class _FullImport:
-    """How whole blocks are looked up and added."""
-
-    has_bodies = True
-
-    def __init__(self, store: ChainStore, receipts: Mapping[BlockHash, bytes] | None) -> None:
-        self._store, self._receipts = store, receipts
-
-    def is_known(self, block_hash: BlockHash) -> bool:
-        return self._store.has_body(block_hash)
-
-    def parent_of(self, header: Header) -> Header:
-        parent = self._store.header(header.parent_hash)
-        if parent is None or not self._store.has_body(header.parent_hash):
-            raise broken(header, "parent", f"0x{header.parent_hash.hex()} is not known")
-        return parent
-
-    def extend(self, blocks: Sequence[Block]) -> ChainUpdate:
-        return extend_blocks(self._store, blocks, self._receipts)
-
-
-def _skip_known(run: Sequence[Block], kind: _HeaderImport | _FullImport) -> Sequence[Block]:
-    """What follows the known part of a linked run: a child of something unknown is unknown."""
-    for index, block in enumerate(run):
-        if not kind.is_known(block.header.hash):
-            return run[index:]
-    return ()

@@ -10,7 +10,7 @@ from typing import Final
 
 import grpc
 import structlog
-from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc, common_pb2
+from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc, common_pb2, transactions_pb2_grpc
 
 from services.shared.ethwire.types import Announce, Block, PeerId
 from services.shared.rpc.channel import open_channel
@@ -52,6 +52,13 @@ class BroadcasterClient:
         )
         answers = await asyncio.gather(*(self._announce(address, request) for address in self._stubs))
         return sum(answers)
+
+    def transaction_stubs(self) -> dict[str, transactions_pb2_grpc.TransactionServiceAsyncStub]:
+        """By address, for what operators ask of the broadcasters."""
+        return {
+            address: transactions_pb2_grpc.TransactionServiceStub(channel)
+            for address, channel in self._channels.items()
+        }
 
     async def close(self) -> None:
         for channel in self._channels.values():

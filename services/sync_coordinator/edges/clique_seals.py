@@ -49,6 +49,8 @@ class CliqueSeals:
     A snapshot follows from its block hash alone, so what is in memory stays true whatever the store forgets.
     """
 
+    stands_alone = False
+
     def __init__(self, epoch_blocks: int, pool: SealPool) -> None:
         self._epoch_blocks = epoch_blocks
         self._pool = pool
@@ -155,7 +157,7 @@ class CliqueSeals:
         chunks = self._pool.chunks([header for header in headers if header.hash not in found])
 
         async def recover(chunk: Sequence[Header]) -> None:
-            signers = await self._pool.ask(chunk, None, lambda worker: worker.signers(chunk))
+            signers = await self._pool.ask(chunk, lambda worker: worker.signers(chunk))
             for header, signer in zip(chunk, signers, strict=True):
                 found[header.hash] = signer
                 _put(self._signers, header.hash, signer, KNOWN_SIGNERS)

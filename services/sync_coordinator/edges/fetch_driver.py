@@ -134,13 +134,25 @@ class FetchDriver:
 class FetchImport:
     """Takes one announced or propagated block from "here" to "imported, and the others know"."""
 
-    def __init__(self, parts: ImportParts, broadcaster: BroadcasterClient, tasks: asyncio.TaskGroup) -> None:
+    def __init__(
+        self,
+        parts: ImportParts,
+        broadcaster: BroadcasterClient,
+        tasks: asyncio.TaskGroup,
+        is_fast_syncing: Callable[[], bool],
+    ) -> None:
         self._parts = parts
+        self._is_fast_syncing = is_fast_syncing
         self._broadcaster = broadcaster
         self._tasks = tasks
 
     async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
-        """Header valid: propagate at once; then import; then announce. Raises RuleBroken."""
+        """Header valid: propagate at once; then import; then announce. Raises RuleBroken.
+
+        During a fast sync blocks are discarded, which is nobody's fault: their parents have no state yet.
+        """
+        if self._is_fast_syncing():
+            return BlockOutcome.REFUSED
         header, store = block.header, self._parts.store
         parent = store.header(header.parent_hash)
         parent_total_difficulty = store.total_difficulty(header.parent_hash)

@@ -9,6 +9,8 @@ from blocksync.v1 import (
     coordinator_pb2_grpc,
     gateway_link_pb2,
     gateway_link_pb2_grpc,
+    transactions_pb2,
+    transactions_pb2_grpc,
 )
 
 from services.shared.runtime.grpc_server import RpcServer
@@ -16,6 +18,7 @@ from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.operator_api import CoordinatorServicer
+from services.sync_coordinator.edges.transaction_proxy import TransactionProxy
 
 
 def add_services(
@@ -24,6 +27,7 @@ def add_services(
     chain_reader: ChainReaderServicer,
     coordinator: CoordinatorServicer,
     chain_watch: ChainWatchServicer,
+    transactions: TransactionProxy,
 ) -> None:
     server.add(
         gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
@@ -44,4 +48,9 @@ def add_services(
         coordinator_pb2_grpc.add_ChainWatchServiceServicer_to_server,
         chain_watch,
         coordinator_pb2.DESCRIPTOR.services_by_name["ChainWatchService"],
+    )
+    server.add(
+        transactions_pb2_grpc.add_TransactionServiceServicer_to_server,
+        transactions,
+        transactions_pb2.DESCRIPTOR.services_by_name["TransactionService"],
     )

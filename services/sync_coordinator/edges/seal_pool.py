@@ -1,21 +1,23 @@
-"""The seal worker processes, lent one question at a time. They start when first needed."""
+"""Seal worker processes that need no cache, lent one question at a time. They start when first needed."""
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import Final, TypeVar
 
 from services.shared.ethwire.types import Header
 from services.sync_coordinator.edges.seal_process import SealProcess, SealProcessDied
 
 CHUNK_HEADERS: Final = 64
-"""Headers sent to a worker at once: a fraction of a second of work, so that workers end a batch together."""
+"""Headers sent to a worker at once: some milliseconds of work, so that workers end a batch together."""
 
 MIN_CHUNK_HEADERS: Final = 8
-"""Fewer are not shared out: another worker may first have to build its cache, which takes a second."""
+"""Fewer are not shared out: asking costs more than it gains."""
+
+SPARE_QUESTIONS: Final = 1
+"""Asked beyond one per processor, so that none waits for the event loop between two chunks."""
 
 ATTEMPTS: Final = 2
 """A chunk whose worker dies is given to a fresh one once; a second death is not bad luck."""
@@ -28,16 +30,12 @@ class SealWorkersFailed(Exception):
 
 
 class SealPool:
-    """A worker may hold the cache of one ethash epoch.
-
-    A free worker takes a chunk of its own epoch if one waits, else the oldest; a chunk goes to a free worker
-    of its epoch if there is one, else to one without a cache. Work that needs no cache has no epoch.
-    """
+    """Any worker answers any question; the one with the fewest open is asked."""
 
     def __init__(self, worker_count: int | None = None) -> None:
-        self._workers = [SealProcess() for _ in range(worker_count or os.cpu_count() or 1)]
-        self._idle = list(self._workers)
-        self._waiting: list[tuple[int | None, asyncio.Future[SealProcess]]] = []
+        count = worker_count or os.cpu_count() or 1
+        self._workers = [SealProcess() for _ in range(count)]
+        self._turns = asyncio.Semaphore(count + SPARE_QUESTIONS)
         self._closed = False
 
     @property
@@ -47,57 +45,36 @@ class SealPool:
 
     def chunks(self, headers: Sequence[Header]) -> list[Sequence[Header]]:
         """`headers` cut so that all workers have their share."""
-        share = -(-len(headers) // len(self._workers))
-        size = min(CHUNK_HEADERS, max(MIN_CHUNK_HEADERS, share))
-        return [headers[start : start + size] for start in range(0, len(headers), size)]
+        return cut(headers, len(self._workers), CHUNK_HEADERS)
 
-    async def ask(
-        self, chunk: Sequence[Header], epoch: int | None, question: Callable[[SealProcess], Awaitable[T]]
-    ) -> T:
+    async def ask(self, chunk: Sequence[Header], question: Callable[[SealProcess], Awaitable[T]]) -> T:
         """A worker's answer about `chunk`. Raises SealWorkersFailed."""
-        for _ in range(ATTEMPTS):
-            async with self._worker_for(epoch) as worker:
-                if self._closed:
-                    raise SealWorkersFailed("the seal workers are closed")
-                try:
-                    return await question(worker)
-                except SealProcessDied as death:
-                    reason = death
-        raise SealWorkersFailed(f"blocks {chunk[0].number}…{chunk[-1].number} not checked: {reason}") from reason
+
+        async def attempt() -> T:
+            if self._closed:
+                raise SealWorkersFailed("the seal workers are closed")
+            return await question(min(self._workers, key=lambda worker: worker.open_questions))
+
+        async with self._turns:
+            return await ask_twice(chunk, attempt)
 
     async def close(self) -> None:
         """End the workers; questions that still wait raise SealWorkersFailed."""
         self._closed = True
         await asyncio.gather(*(worker.close() for worker in self._workers))
 
-    @contextlib.asynccontextmanager
-    async def _worker_for(self, epoch: int | None) -> AsyncIterator[SealProcess]:
-        worker = await self._acquire(epoch)
-        try:
-            yield worker
-        finally:
-            self._release(worker)
 
-    async def _acquire(self, epoch: int | None) -> SealProcess:
-        if self._idle:
-            worker = min(self._idle, key=lambda idle: (idle.epoch != epoch, idle.epoch is not None))
-            self._idle.remove(worker)
-            return worker
-        turn: asyncio.Future[SealProcess] = asyncio.get_running_loop().create_future()
-        self._waiting.append((epoch, turn))
-        try:
-            return await turn
-        except asyncio.CancelledError:
-            if turn.done() and not turn.cancelled():
-                self._release(turn.result())
-            raise
+def cut(headers: Sequence[Header], shares: int, most: int) -> list[Sequence[Header]]:
+    """`headers` in chunks of `most`, or of less, so that all have their share."""
+    size = min(most, max(MIN_CHUNK_HEADERS, -(-len(headers) // shares)))
+    return [headers[start : start + size] for start in range(0, len(headers), size)]
 
-    def _release(self, worker: SealProcess) -> None:
-        """Hand the worker to whoever waits for its epoch, else to whoever waits longest."""
-        self._waiting = [(epoch, turn) for epoch, turn in self._waiting if not turn.done()]
-        if not self._waiting:
-            self._idle.append(worker)
-            return
-        entry = min(self._waiting, key=lambda waiting: waiting[0] != worker.epoch)
-        self._waiting.remove(entry)
-        entry[1].set_result(worker)
+
+async def ask_twice(chunk: Sequence[Header], attempt: Callable[[], Awaitable[T]]) -> T:
+    """What `attempt` gives, tried once more when its worker dies. Raises SealWorkersFailed."""
+    for _ in range(ATTEMPTS):
+        try:
+            return await attempt()
+        except SealProcessDied as death:
+            reason = death
+    raise SealWorkersFailed(f"blocks {chunk[0].number}…{chunk[-1].number} not checked: {reason}") from reason

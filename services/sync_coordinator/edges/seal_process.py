@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from typing import Final
 
 from services.shared.ethwire.types import Header
-from services.sync_coordinator.core.ethash_seal import epoch_of
+from services.sync_coordinator.core.ethash_epochs import EthashEpoch
 from services.sync_coordinator.core.seal_frames import (
+    EXIT_UNFIT,
     REPLY_HEAD_BYTES,
     SealQuestion,
-    SealReplyHead,
     decode_first_bad,
     decode_reply_head,
     decode_signers,
@@ -24,7 +24,7 @@ from services.sync_coordinator.core.seal_frames import (
 WORKER_MODULE: Final = "services.sync_coordinator.edges.seal_worker"
 
 CLOSE_TIMEOUT_S: Final = 2.0
-"""How long a worker may take to finish its chunk at shutdown before it is killed."""
+"""How long a worker may take to end at shutdown before it is killed."""
 
 
 class SealProcessDied(Exception):
@@ -32,79 +32,134 @@ class SealProcessDied(Exception):
 
 
 class SealProcess:
-    """A worker that starts when first asked and again after it died.
+    """A worker that starts when first asked and again after it died; with an epoch, its cache is built as it starts.
 
-    Caller's duty: one question at a time. A cancelled question is fine; its late answer is skipped.
+    Many questions may be open; `threads` of them are worked on at once. A cancelled question is fine.
     """
 
-    def __init__(self) -> None:
-        self.epoch: int | None = None
-        self._process: Process | None = None
-        self._head: SealReplyHead | None = None
-        self._last_id = 0
+    def __init__(self, threads: int = 1, epoch: EthashEpoch | None = None) -> None:
+        self._arguments = [str(threads)]
+        if epoch is not None:
+            self._arguments += [str(epoch.size_epoch), str(epoch.seed_epoch)]
+        self._starting: asyncio.Task[_Running] | None = None
         self._closed = False
+        self.open_questions = 0
 
     @property
     def pid(self) -> int | None:
-        return None if self._process is None else self._process.pid
+        """Of the process that runs now."""
+        starting = self._starting
+        runs = starting is not None and starting.done() and not _is_over(starting)
+        return starting.result().process.pid if starting is not None and runs else None
+
+    async def start(self) -> None:
+        """Have it running before it is asked. Raises SealProcessDied."""
+        await self._started()
 
     async def first_bad(self, headers: Sequence[Header]) -> int:
-        """Index of the first wrong seal, or -1. All headers are of one ethash epoch. Raises SealProcessDied."""
-        self.epoch = epoch_of(headers[0].number)
+        """Index of the first wrong seal among headers of this worker's epoch, or -1. Raises SealProcessDied."""
         return decode_first_bad(await self._ask(SealQuestion.FIRST_BAD, headers))
 
     async def signers(self, headers: Sequence[Header]) -> list[bytes]:
         """Who sealed each of these clique headers. Raises SealProcessDied."""
         return decode_signers(await self._ask(SealQuestion.SIGNERS, headers))
 
-    async def _ask(self, question: SealQuestion, headers: Sequence[Header]) -> bytes:
-        process = self._process or await self._start()
-        assert process.stdin is not None
-        assert process.stdout is not None
-        self._last_id = (self._last_id + 1) % 2**32
-        try:
-            process.stdin.write(encode_request(self._last_id, question, headers))
-            await process.stdin.drain()
-            while True:
-                request_id, answer = await self._read_reply(process.stdout)
-                if request_id == self._last_id:
-                    return answer
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
-            self._process, self._head, self.epoch = None, None, None
-            status = await process.wait()
-            raise SealProcessDied(f"a seal worker ended with status {status}") from error
-
-    async def _read_reply(self, replies: asyncio.StreamReader) -> tuple[int, bytes]:
-        """The next reply. A head that was read is kept: the question may be cancelled before the answer follows."""
-        if self._head is None:
-            self._head = decode_reply_head(await replies.readexactly(REPLY_HEAD_BYTES))
-        answer = await replies.readexactly(self._head.answer_bytes)
-        request_id, self._head = self._head.request_id, None
-        return request_id, answer
-
     async def close(self) -> None:
-        """End the process: it stops by itself when its input ends."""
+        """End the process, if any: it stops by itself when its input ends. Open questions fail."""
         self._closed = True
-        process, self._process = self._process, None
-        if process is None or process.stdin is None:
-            return
-        process.stdin.close()
-        try:
-            async with asyncio.timeout(CLOSE_TIMEOUT_S):
-                await process.wait()
-        except TimeoutError:
-            with contextlib.suppress(ProcessLookupError):
-                process.kill()
-            await process.wait()
+        starting, self._starting = self._starting, None
+        if starting is not None:
+            with contextlib.suppress(SealProcessDied):
+                await (await starting).close()
 
-    async def _start(self) -> Process:
-        """Its own session keeps the terminal's Ctrl-C away from it, from its first instruction on."""
+    async def _ask(self, question: SealQuestion, headers: Sequence[Header]) -> bytes:
+        self.open_questions += 1
+        try:
+            running = await self._started()
+            return await running.ask(question, headers)
+        finally:
+            self.open_questions -= 1
+
+    async def _started(self) -> _Running:
+        """Started once for all who ask; whoever is cancelled meanwhile does not stop the start."""
         if self._closed:
             raise SealProcessDied("the seal workers are closed")
+        starting = self._starting
+        if starting is None or _is_over(starting):
+            starting = self._starting = asyncio.create_task(_start(self._arguments), name="start-seal-worker")
+        return await asyncio.shield(starting)
+
+
+def _is_over(starting: asyncio.Task[_Running]) -> bool:
+    """Whether it could not be started, or has ended since."""
+    return starting.done() and (starting.exception() is not None or starting.result().has_ended)
+
+
+async def _start(arguments: Sequence[str]) -> _Running:
+    """Its own session keeps the terminal's Ctrl-C away from it, from its first instruction on."""
+    try:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", WORKER_MODULE, *arguments, stdin=PIPE, stdout=PIPE, start_new_session=True
+        )
+    except OSError as error:
+        raise SealProcessDied(f"a seal worker cannot be started: {error}") from error
+    return _Running(process)
+
+
+class _Running:
+    """A process that was started, the questions it owes answers to, and the task that reads them."""
+
+    def __init__(self, process: Process) -> None:
+        self.process = process
+        self.has_ended = False
+        self._owed: dict[int, asyncio.Future[bytes]] = {}
+        self._last_id = 0
+        self._why_ended = ""
+        self._reading = asyncio.create_task(self._read_replies(), name="read-seal-replies")
+
+    async def ask(self, question: SealQuestion, headers: Sequence[Header]) -> bytes:
+        assert self.process.stdin is not None
+        if self._reading.done():
+            raise SealProcessDied(self._why_ended)
+        self._last_id = request_id = (self._last_id + 1) % 2**32
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+        self._owed[request_id] = answer
         try:
-            self._process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", WORKER_MODULE, stdin=PIPE, stdout=PIPE, start_new_session=True
-            )
-        except OSError as error:
-            raise SealProcessDied(f"a seal worker cannot be started: {error}") from error
-        return self._process
+            # The reader tells why a process ended. RuntimeError is uvloop's word for a pipe that is closed.
+            with contextlib.suppress(ConnectionError, RuntimeError):
+                self.process.stdin.write(encode_request(request_id, question, headers))
+                await self.process.stdin.drain()
+            return await answer
+        finally:
+            self._owed.pop(request_id, None)
+
+    async def close(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+        try:
+            async with asyncio.timeout(CLOSE_TIMEOUT_S):
+                await self.process.wait()
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+        await self._reading
+
+    async def _read_replies(self) -> None:
+        """Until the process ends; what is then still owed fails. Late answers to cancelled questions are skipped."""
+        assert self.process.stdout is not None
+        try:
+            while True:
+                head = decode_reply_head(await self.process.stdout.readexactly(REPLY_HEAD_BYTES))
+                answer = await self.process.stdout.readexactly(head.answer_bytes)
+                owed = self._owed.get(head.request_id)
+                if owed is not None and not owed.done():
+                    owed.set_result(answer)
+        except (asyncio.IncompleteReadError, ConnectionError):
+            self.has_ended = True
+        status = await self.process.wait()
+        unfit = "this ethash library cannot check seals of ECIP-1099 epochs"
+        self._why_ended = unfit if status == EXIT_UNFIT else f"a seal worker ended with status {status}"
+        for owed in self._owed.values():
+            if not owed.done():
+                owed.set_exception(SealProcessDied(self._why_ended))

@@ -1,22 +1,21 @@
-"""Seal checks in worker processes, so that they use every core and never hold up the event loop."""
+"""Seal checks in worker processes, so that they use every processor and never hold up the event loop."""
 
 from __future__ import annotations
 
 import asyncio
-import itertools
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import Literal, Protocol
 
 from services.shared.chainspec.genesis import Genesis
 from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.clique_snapshot import genesis_snapshot
-from services.sync_coordinator.core.ethash_seal import check_sealable, epoch_of
+from services.sync_coordinator.core.ethash_seal import check_sealable
 from services.sync_coordinator.core.fork_choice import SealState
 from services.sync_coordinator.core.rule_broken import RuleBroken, broken
 from services.sync_coordinator.edges.clique_seals import CliqueSeals, SealHistory
+from services.sync_coordinator.edges.epoch_pool import EpochPool
 from services.sync_coordinator.edges.seal_pool import SealPool, SealWorkersFailed
-from services.sync_coordinator.edges.seal_process import SealProcess
 
 __all__ = ["NoSeal", "SealCheck", "SealCheckRefused", "SealWorkers", "SealWorkersFailed", "open_seal_check"]
 
@@ -30,6 +29,10 @@ class SealCheckRefused(ValueError):
 class SealCheck(Protocol):
     """Judges the seals of headers whose other rules already passed."""
 
+    @property
+    def stands_alone(self) -> bool:
+        """Whether a seal is judged without those before it."""
+
     def read_from(self, history: SealHistory) -> None:
         """Where ancestors are looked up. Caller's duty: before the first check."""
 
@@ -42,8 +45,11 @@ class SealCheck(Protocol):
     async def close(self) -> None: ...
 
 
-def open_seal_check(genesis: Genesis, wanted: SealMode | None, worker_count: int | None = None) -> SealCheck:
-    """The seal check of a network; `wanted=None` means the network's own. Raises SealCheckRefused."""
+def open_seal_check(genesis: Genesis, wanted: SealMode | None, at_once: int | None = None) -> SealCheck:
+    """The seal check of a network; `wanted=None` means the network's own. Raises SealCheckRefused.
+
+    So many seals are checked at once, by default one per processor.
+    """
     spec = genesis.spec
     mode = wanted or spec.seal_engine
     if mode == "none":
@@ -51,16 +57,18 @@ def open_seal_check(genesis: Genesis, wanted: SealMode | None, worker_count: int
     if mode != spec.seal_engine:
         raise SealCheckRefused(f"--seal-check {mode} does not fit: this network's seals are {spec.seal_engine}")
     if mode == "ethash":
-        return SealWorkers(spec, worker_count)
+        return SealWorkers(spec, at_once)
     try:
         genesis_snapshot(genesis.header)
     except ValueError as problem:
         raise SealCheckRefused(f"this genesis cannot begin a clique chain: its {problem}") from problem
-    return CliqueSeals(spec.clique_epoch_blocks, SealPool(worker_count))
+    return CliqueSeals(spec.clique_epoch_blocks, SealPool(at_once))
 
 
 class NoSeal:
     """Every seal passes; for networks that have none worth checking."""
+
+    stands_alone = True
 
     def read_from(self, history: SealHistory) -> None:
         """Nothing to do."""
@@ -78,9 +86,11 @@ class NoSeal:
 class SealWorkers:
     """Ethash seals: each stands for itself, so all of a batch are checked at once."""
 
-    def __init__(self, spec: ChainSpec, worker_count: int | None = None) -> None:
+    stands_alone = True
+
+    def __init__(self, spec: ChainSpec, threads: int | None = None) -> None:
         self._spec = spec
-        self._pool = SealPool(worker_count)
+        self._pool = EpochPool(spec.ecip1099_block, threads)
 
     @property
     def pids(self) -> list[int]:
@@ -106,7 +116,7 @@ class SealWorkers:
             sealable.append(header)
         try:
             async with asyncio.TaskGroup() as tasks:
-                for chunk in self._chunks(sealable):
+                for chunk in self._pool.chunks(sealable):
                     tasks.create_task(self._check_chunk(chunk, batch), name="seal-chunk")
         except ExceptionGroup as group:
             raise group.exceptions[0] from None
@@ -117,16 +127,8 @@ class SealWorkers:
         """End the workers; checks that still run raise SealWorkersFailed."""
         await self._pool.close()
 
-    def _chunks(self, headers: Sequence[Header]) -> Iterator[Sequence[Header]]:
-        """Runs of one epoch, cut so that all workers have their share."""
-        for _, run in itertools.groupby(headers, key=lambda header: epoch_of(header.number)):
-            yield from self._pool.chunks(list(run))
-
     async def _check_chunk(self, chunk: Sequence[Header], batch: _Batch) -> None:
-        async def first_bad(worker: SealProcess) -> int:
-            return -1 if batch.settles(chunk[0].number) else await worker.first_bad(chunk)
-
-        index = await self._pool.ask(chunk, epoch_of(chunk[0].number), first_bad)
+        index = await self._pool.first_bad(chunk, lambda: batch.settles(chunk[0].number))
         if index >= 0:
             header = chunk[index]
             batch.report(header, broken(header, "seal", "the proof of work is wrong (mix hash or nonce)"))

@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from blocksync.v1 import common_pb2, coordinator_pb2, gateway_link_pb2
 
+from services.shared.chainspec.spec import ChainSpec
 from services.shared.ethwire.types import BlockHash, Header
 from services.shared.rpc.convert import big_to_bytes
 from services.sync_coordinator.core.peer_set import PeerSet
@@ -16,7 +17,11 @@ from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.store.chain_store import ChainStore
 
-_MODE_OF = {SyncMode.FULL: coordinator_pb2.SYNC_MODE_FULL, SyncMode.LIGHT: coordinator_pb2.SYNC_MODE_LIGHT}
+_MODE_OF = {
+    SyncMode.FULL: coordinator_pb2.SYNC_MODE_FULL,
+    SyncMode.FAST: coordinator_pb2.SYNC_MODE_FAST,
+    SyncMode.LIGHT: coordinator_pb2.SYNC_MODE_LIGHT,
+}
 PHASE_OF = {
     SyncPhase.HEIGHT: coordinator_pb2.SYNC_PHASE_HEIGHT,
     SyncPhase.ANCESTOR: coordinator_pb2.SYNC_PHASE_ANCESTOR,
@@ -41,7 +46,9 @@ class NodeIdentity:
     genesis_hash: BlockHash
     genesis_total_difficulty: int
     mode: SyncMode
+    """What is wanted; the running sync may differ."""
     seal_check: str
+    spec: ChainSpec
 
 
 class StatusBoard:
@@ -62,17 +69,22 @@ class StatusBoard:
         self._links = links
         self._driver = driver
         self._metrics = metrics
+        self._is_at_head = False
         self._started_at = asyncio.get_running_loop().time()
 
     def local_status(self) -> gateway_link_pb2.LocalStatus:
-        """For the Status message: the header head; a light node, which cannot serve bodies, shows genesis."""
+        """For the Status message: the header head, or the newest block that we can serve.
+
+        During a fast sync that is the fast-block head; a light node, which cannot serve bodies, shows genesis.
+        """
         identity = self._identity
         status = gateway_link_pb2.LocalStatus(network_id=identity.network_id, genesis_hash=identity.genesis_hash)
         if identity.mode is SyncMode.LIGHT:
             status.head_hash = identity.genesis_hash
             status.total_difficulty = big_to_bytes(identity.genesis_total_difficulty)
             return status
-        head = self._store.heads().header
+        heads = self._store.heads()
+        head = heads.fast_block if self._driver.is_fast_syncing else heads.header
         status.head_hash, status.head_number = head.hash, head.number
         status.total_difficulty = big_to_bytes(self._store.total_difficulty(head.hash) or 0)
         return status
@@ -83,12 +95,19 @@ class StatusBoard:
             genesis_hash=self._identity.genesis_hash,
             head=self.full_block_head(),
             accepts_transactions=self.accepts_transactions,
+            gas_limit=self._store.heads().full_block.gas_limit,
+            forks=_transaction_forks(self._identity.spec),
         )
+
+    def block_came_alone(self) -> None:
+        """A block was imported without a sync, which only happens at the head."""
+        self._is_at_head = True
 
     @property
     def accepts_transactions(self) -> bool:
-        """Only once a sync is done: before that we cannot tell which are still pending."""
-        return self._driver.totals.done > 0
+        """Only once a sync is done, or a block came alone: before that we cannot tell which are still pending. A light
+        node never can."""
+        return self._identity.mode is not SyncMode.LIGHT and (self._driver.totals.done > 0 or self._is_at_head)
 
     def full_block_head(self) -> common_pb2.ChainHead:
         head = self._store.heads().full_block
@@ -102,12 +121,13 @@ class StatusBoard:
         status = coordinator_pb2.NodeStatus(
             network_id=identity.network_id,
             genesis_hash=identity.genesis_hash,
-            mode=_MODE_OF[identity.mode],
+            mode=_MODE_OF[self._driver.mode],
             phase=PHASE_OF.get(running.phase, coordinator_pb2.SYNC_PHASE_IDLE)
             if running is not None
             else coordinator_pb2.SYNC_PHASE_IDLE,
             header_head=chain_head(heads.header, self._store.total_difficulty(heads.header.hash) or 0),
             full_block_head=self.full_block_head(),
+            fast_block_head=chain_head(heads.fast_block, self._store.total_difficulty(heads.fast_block.hash) or 0),
             peer_count=len(self._peers),
             syncs_done=totals.done,
             syncs_failed=totals.failed,
@@ -128,6 +148,9 @@ class StatusBoard:
                     headers_fetched=progress.headers_fetched,
                     bodies_fetched=progress.bodies_fetched,
                     master_node_id=progress.master,
+                    receipts_fetched=progress.receipts_fetched,
+                    pulled_states=progress.pulled_states,
+                    known_states=progress.known_states,
                 )
             )
         self._add_peers(status)
@@ -137,12 +160,15 @@ class StatusBoard:
         """Copy what changed into the gauges."""
         heads = self._store.heads()
         self._metrics.head_number.labels("header").set(heads.header.number)
+        self._metrics.head_number.labels("fast_block").set(heads.fast_block.number)
         self._metrics.head_number.labels("full_block").set(heads.full_block.number)
         self._metrics.peers.set(len(self._peers))
         self._metrics.gateways.set(sum(1 for _ in self._links))
         progress = self._driver.progress()
         if progress is not None:
             self._metrics.best_peer_number_known.set(progress.highest_block)
+            self._metrics.state_entries.labels("pulled").set(progress.pulled_states)
+            self._metrics.state_entries.labels("known").set(progress.known_states)
 
     def _add_peers(self, status: coordinator_pb2.NodeStatus) -> None:
         best = self._peers.best()
@@ -157,3 +183,15 @@ class StatusBoard:
                 enode=link.enode,
                 peer_count=peers_of.get(link.gateway_id, 0),
             )
+
+
+def _transaction_forks(spec: ChainSpec) -> coordinator_pb2.TransactionForks:
+    return coordinator_pb2.TransactionForks(
+        chain_id=big_to_bytes(spec.chain_id),
+        homestead_block=spec.homestead_block,
+        eip155_block=spec.eip155_block,
+        istanbul_block=spec.istanbul_block,
+        berlin_block=spec.berlin_block,
+        london_block=spec.london_block,
+        spiral_block=spec.spiral_block,
+    )

@@ -5,89 +5,54 @@ from __future__ import annotations
 import asyncio
 import random
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import NamedTuple, assert_never
+from typing import assert_never
 
 import structlog
 
 from services.shared.ethwire.messages import GetBlockHeaders
-from services.shared.ethwire.types import Block, BlockReceipts, Body, Header, PeerId, StateEntry
+from services.shared.ethwire.types import BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.fork_choice import ChainUpdate
 from services.sync_coordinator.core.peer_set import Peer, PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
-from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.core.sync_actions import (
+    CommitPivot,
     DropPeer,
     ImportBlocks,
+    ImportFastBlocks,
     ImportHeaders,
     RequestBodies,
     RequestHeaders,
     RequestNodeData,
+    RequestReceipts,
     RollBackHeaders,
     StoreState,
     SyncAction,
     SyncEnded,
+    SyncImport,
     SyncMode,
     SyncOutcome,
     SyncProgress,
+    SyncRequest,
     SyncTarget,
 )
 from services.sync_coordinator.core.sync_cycle import Situation, SyncCause, SyncCycle, SyncDecision, SyncVerdict
 from services.sync_coordinator.core.sync_history import SyncEnd
-from services.sync_coordinator.core.sync_run import SyncRun
+from services.sync_coordinator.core.sync_mode import mode_to_run
+from services.sync_coordinator.core.sync_run import SyncRun, followed_head
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.peer_asker import PeerAsker
-from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
+from services.sync_coordinator.edges.sync_importing import KIND_OF, SyncImporting, failure_of
+from services.sync_coordinator.edges.sync_totals import SyncTotals
 from services.sync_coordinator.edges.wakeup import Wakeup
 from services.sync_coordinator.metrics import CoordinatorMetrics
-from services.sync_coordinator.store.chain_store import ChainStore, StoreFailed
+from services.sync_coordinator.store.chain_store import ChainStore
 
 _log = structlog.get_logger("sync")
-
-
-@dataclass(slots=True)
-class SyncTotals:
-    """What all syncs of this process did together, the running one up to its last commit included."""
-
-    done: int = 0
-    failed: int = 0
-    last_outcome: str = ""
-    blocks: int = 0
-    """Committed while a sync ran; headers in light mode."""
-    size_bytes: int = 0
-    """Their encoded size."""
-    seconds_before: float = 0.0
-    """Of the syncs that ended, from the first request of each to its last commit."""
-    seconds_of_run: float = 0.0
-    """Of the running sync, likewise."""
-
-    @property
-    def seconds(self) -> float:
-        return self.seconds_before + self.seconds_of_run
-
-    def count(self, update: ChainUpdate, run_s: float) -> None:
-        """A commit `run_s` seconds after the running sync's first request."""
-        self.seconds_of_run = run_s
-        if update.bodies:
-            self.blocks += len(update.bodies)
-            self.size_bytes += sum(len(block.header.header_rlp) + len(block.body_rlp) for block in update.bodies)
-        else:
-            self.blocks += len(update.headers)
-            self.size_bytes += sum(len(header.header_rlp) for header, _ in update.headers)
-
-    def end(self, outcome: SyncOutcome) -> None:
-        """The running sync has ended."""
-        if outcome.fault is None:
-            self.done += 1
-            self.last_outcome = "done"
-        else:
-            self.failed += 1
-            self.last_outcome = f"{outcome.fault.value}: {outcome.detail}"
-        self.seconds_before, self.seconds_of_run = self.seconds, 0.0
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -104,6 +69,8 @@ class SyncParts:
     block_import: BlockImport
     metrics: CoordinatorMetrics
     rng: random.Random
+    seal_sample: bool = False
+    """Whether light mode leaves most seals out."""
 
 
 class SyncDriver:
@@ -129,10 +96,13 @@ class SyncDriver:
         self._run_wakeup = Wakeup(self._wake_downloader)
         self._cycle_wakeup = Wakeup(self._wake_cycle)
         self._cycle_wakeup.at(parts.cycle.next_wakeup())
+        self._importing = SyncImporting(parts.block_import, parts.metrics, parts.rng, seal_sample=parts.seal_sample)
+        self._mode = self.next_mode
         self._started_at = 0.0
         self._blocks_before = 0
         self.totals = SyncTotals()
         self.last_progress: SyncProgress | None = None
+        _warn_of_mode(parts.mode, self._mode)
 
     def close(self) -> None:
         """Stop the timers: the store is about to be closed."""
@@ -150,17 +120,31 @@ class SyncDriver:
     @property
     def revocable_headers(self) -> int:
         """So many of the newest headers may be rolled back when the running sync fails; never those with bodies."""
-        is_light = self._parts.mode is SyncMode.LIGHT
-        return self._parts.config.rollback_headers if is_light and self.is_running else 0
+        may_fail = self.is_running and self.mode is not SyncMode.FULL
+        return self._parts.config.rollback_headers if may_fail else 0
+
+    @property
+    def mode(self) -> SyncMode:
+        """Of the running sync; of the next one when none runs."""
+        return self._mode if self.is_running else self.next_mode
+
+    @property
+    def next_mode(self) -> SyncMode:
+        """What our chain allows now of what is wanted."""
+        return mode_to_run(self._parts.mode, self._parts.store.heads())
+
+    @property
+    def is_fast_syncing(self) -> bool:
+        """Whether a fast sync runs or is not done yet: no block may be imported in full by other means."""
+        return self.mode is SyncMode.FAST
 
     def lacking(self, node_id: PeerId) -> int:
         """Parts of the running sync that a peer was found not to have."""
         return self._downloader.lacking(node_id) if self._downloader is not None else 0
 
     def our_total_difficulty(self) -> int:
-        """What a peer must be above: the full-block head's total difficulty, in light mode the header head's."""
-        heads = self._parts.store.heads()
-        head = heads.header if self._parts.mode is SyncMode.LIGHT else heads.full_block
+        """What a peer must be above: that of the head that the next sync would carry on from."""
+        head = self._parts.store.heads().of(followed_head(self.next_mode))
         return self._parts.store.total_difficulty(head.hash) or 0
 
     def consider(self, cause: SyncCause, candidate: Peer | None) -> SyncDecision:
@@ -185,7 +169,7 @@ class SyncDriver:
     def on_commit(self, update: ChainUpdate) -> None:
         """Something was committed; while a sync runs, it counts as the sync's."""
         if self._downloader is not None:
-            self.totals.count(update, self._loop.time() - self._started_at)
+            self.totals.count(update, self._mode, self._loop.time() - self._started_at)
 
     def on_peer_joined(self, peer: Peer) -> None:
         if self._downloader is not None:
@@ -215,10 +199,12 @@ class SyncDriver:
             self._carry_out(self._downloader.on_bodies(request_id, bodies, self._loop.time()))
 
     def on_receipts(self, request_id: int, receipts: Sequence[BlockReceipts]) -> None:
-        """Nothing asks for them yet."""
+        if self._downloader is not None:
+            self._carry_out(self._downloader.on_receipts(request_id, receipts, self._loop.time()))
 
     def on_node_data(self, request_id: int, entries: Sequence[StateEntry]) -> None:
-        """Nothing asks for it yet."""
+        if self._downloader is not None:
+            self._carry_out(self._downloader.on_node_data(request_id, entries, self._loop.time()))
 
     def on_request_lost(self, request_id: int) -> None:
         if self._downloader is not None:
@@ -226,8 +212,15 @@ class SyncDriver:
 
     def _start(self, master: Peer, cause: SyncCause) -> None:
         parts = self._parts
-        target = SyncTarget(parts.mode, master.node_id, master.head_hash, master.total_difficulty)
-        _log.info("sync starts", why=cause.value, master=master.node_id.hex()[:16], client=master.client_name)
+        self._mode = self.next_mode
+        target = SyncTarget(self._mode, master.node_id, master.head_hash, master.total_difficulty)
+        _log.info(
+            "sync starts",
+            mode=self._mode.value,
+            why=cause.value,
+            master=master.node_id.hex()[:16],
+            client=master.client_name,
+        )
         run = SyncRun(
             config=parts.config,
             target=target,
@@ -257,17 +250,11 @@ class SyncDriver:
         roll_back: Sequence[Header] = ()
         while todo:
             match todo.popleft():
-                case RequestHeaders() as request:
-                    todo.extend(self._request_headers(run, request))
-                case RequestBodies(request_id, peer, hashes):
-                    if not self._parts.asker.ask_bodies(Asker.DOWNLOADER, request_id, peer, hashes):
-                        todo.extend(run.on_request_failed(request_id, self._loop.time()))
-                case ImportHeaders(batch_id, headers):
-                    self._tasks.create_task(self._import_headers(run, batch_id, headers), name="import-headers")
-                case ImportBlocks(batch_id, blocks):
-                    self._tasks.create_task(self._import_blocks(run, batch_id, blocks), name="import-blocks")
-                case RequestNodeData() | StoreState():
-                    raise AssertionError("a full or light sync needs no state")
+                case RequestHeaders() | RequestBodies() | RequestReceipts() | RequestNodeData() as request:
+                    if not self._ask(request):
+                        todo.extend(run.on_request_failed(request.request_id, self._loop.time()))
+                case ImportHeaders() | ImportBlocks() | ImportFastBlocks() | CommitPivot() | StoreState() as batch:
+                    self._tasks.create_task(self._import(run, batch), name=f"import-{KIND_OF[type(batch)]}")
                 case DropPeer(peer, fault, detail):
                     why = f"{fault.value}: {detail}" if detail else fault.value
                     self._parts.asker.drop(peer, fault.offence, why)
@@ -280,34 +267,33 @@ class SyncDriver:
         self._run_wakeup.at(run.next_wakeup())
         self._on_progress()
 
-    def _request_headers(self, run: Downloader, request: RequestHeaders) -> Sequence[SyncAction]:
-        query = GetBlockHeaders(request.origin, request.amount, request.skip, request.reverse)
-        if self._parts.asker.ask_headers(Asker.DOWNLOADER, request.request_id, request.peer, query):
-            return ()
-        return run.on_request_failed(request.request_id, self._loop.time())
+    def _ask(self, request: SyncRequest) -> bool:
+        """False when the peer is gone."""
+        asker, request_id, peer = self._parts.asker, request.request_id, request.peer
+        match request:
+            case RequestHeaders(_, _, origin, amount, skip, reverse):
+                query = GetBlockHeaders(origin, amount, skip, reverse)
+                return asker.ask_headers(Asker.DOWNLOADER, request_id, peer, query)
+            case RequestBodies(_, _, hashes):
+                return asker.ask_bodies(Asker.DOWNLOADER, request_id, peer, hashes)
+            case RequestReceipts(_, _, hashes):
+                return asker.ask_receipts(Asker.DOWNLOADER, request_id, peer, hashes)
+            case RequestNodeData(_, _, entry_hashes):
+                return asker.ask_node_data(Asker.DOWNLOADER, request_id, peer, entry_hashes)
+            case _:
+                assert_never(request)
 
-    async def _import_headers(self, run: Downloader, batch_id: int, headers: Sequence[Header]) -> None:
-        with self._parts.metrics.import_seconds.labels("headers").time():
-            failure = await _failure(self._parts.block_import.import_headers(headers))
-        self._imported(run, batch_id, failure, "headers", len(headers))
-
-    async def _import_blocks(self, run: Downloader, batch_id: int, blocks: Sequence[Block]) -> None:
-        with self._parts.metrics.import_seconds.labels("blocks").time():
-            failure = await _failure(self._parts.block_import.import_blocks(blocks))
-        self._imported(run, batch_id, failure, "blocks", len(blocks))
-
-    def _imported(self, run: Downloader, batch_id: int, failure: _Failure | None, kind: str, count: int) -> None:
+    async def _import(self, run: Downloader, batch: SyncImport) -> None:
+        failure = await self._importing.take(batch)
         now = self._loop.time()
         if failure is None:
-            self._parts.metrics.imported_blocks.labels(kind).inc(count)
-            actions = run.on_imported(batch_id, now)
+            self._carry_out(run.on_imported(batch.batch_id, now))
         else:
-            actions = run.on_import_failed(batch_id, failure.number, failure.reason, now)
-        self._carry_out(actions)
+            self._carry_out(run.on_import_failed(batch.batch_id, failure.number, failure.reason, now))
 
     async def _end(self, outcome: SyncOutcome, roll_back: Sequence[Header]) -> None:
         self._run_wakeup.at(None)
-        failure = await _failure(self._parts.block_import.roll_back(roll_back))
+        failure = await failure_of(self._parts.block_import.roll_back(roll_back))
         if failure is not None:
             _log.error("headers not rolled back", why=failure.reason)
         self._downloader = None
@@ -338,19 +324,8 @@ class SyncDriver:
         self._on_progress()
 
 
-class _Failure(NamedTuple):
-    """Why an import failed: block `number` broke a rule; or, with None, our own side could not do it."""
-
-    number: int | None
-    reason: str
-
-
-async def _failure(importing: Awaitable[object]) -> _Failure | None:
-    """The chain's faults and our disk's are reported, and a later sync tries again; bugs go on up."""
-    try:
-        await importing
-    except RuleBroken as broken:
-        return _Failure(None if broken.is_early else broken.number, str(broken))
-    except (StoreFailed, SealWorkersFailed) as failed:
-        return _Failure(None, str(failed))
-    return None
+def _warn_of_mode(wanted: SyncMode, allowed: SyncMode) -> None:
+    if wanted is SyncMode.FAST and allowed is SyncMode.FULL:
+        _log.warning("fast sync is off: the chain has full blocks already, so syncs are full")
+    elif wanted is SyncMode.FULL and allowed is SyncMode.FAST:
+        _log.warning("a fast sync was begun and goes on: full blocks can only follow its pivot")

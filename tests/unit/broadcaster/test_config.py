@@ -26,8 +26,9 @@ def test_every_policy_can_be_set_by_its_name(policy):
         ["--coordinator", "c:1", "--fan-out", "most"],
         ["--coordinator", "c:1", "--metrics-port", "65536"],
         ["--coordinator", "c:1", "--gateway-queue-bytes", "1000"],
+        ["--coordinator", "c:1", "--price-floor", "-1"],
     ],
-    ids=["no coordinator", "unknown policy", "no port", "small queue"],
+    ids=["no coordinator", "unknown policy", "no port", "small queue", "negative price"],
 )
 def test_a_bad_flag_is_refused_with_its_name(flags):
     with pytest.raises(ConfigInvalid, match="--"):

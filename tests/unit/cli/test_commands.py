@@ -44,7 +44,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["up", "--networkid", "0"], "--networkid 0"),
         (["up", "--port", "70000"], "--port 70000"),
         (["up", "--port", "many"], "--port"),
-        (["up", "--syncmode", "fast"], "--syncmode"),
+        (["up", "--syncmode", "snap"], "--syncmode"),
         (["up", "--seal-check", "maybe"], "--seal-check"),
         (["up", "--until", "tomorrow"], "--until 'tomorrow'"),
         (["up", "--no-such-flag"], "--no-such-flag"),

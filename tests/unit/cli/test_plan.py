@@ -54,6 +54,7 @@ def test_options_reach_the_services_they_are_for():
         chain=ChainChoice(None, Path("/g.json"), 1337),
         syncmode="light",
         seal_check="none",
+        seal_sample=True,
         static_peers=(ENODE,),
         trusted_peers=(ENODE,),
         netrestrict="10.0.0.0/8,fd00::/8",
@@ -67,6 +68,8 @@ def test_options_reach_the_services_they_are_for():
     gateway = gateway_config(plan.gateways[0])
     assert (coordinator.genesis, coordinator.network, coordinator.networkid) == (Path("/g.json"), None, 1337)
     assert (coordinator.syncmode, coordinator.seal_check, coordinator.min_sync_peers) == ("light", "none", 2)
+    assert coordinator.seal_sample
+    assert not read_config(CoordinatorConfig, plan_stack(OPTIONS).coordinator.arguments, {}).seal_sample
     # Gateways hear of trusted nodes from the coordinator, which may change its mind.
     assert (coordinator.static_peer, coordinator.trusted_peer, gateway.trusted_peer) == ((ENODE,), (ENODE,), ())
     assert gateway.netrestrict == "10.0.0.0/8,fd00::/8"
@@ -153,6 +156,7 @@ def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: P
         ("netrestrict", "10.0.0.0/40", "--netrestrict: '10.0.0.0/40'"),
         ("bootnodes", ("enr:x",), "--bootnodes: 'enr:x'"),
         ("bootnodes", (f"{ENODE}?discport=0",), "takes no part in discovery"),
+        ("seal_sample", True, "--seal-sample is for --syncmode light"),
         ("maxpeers", 0, "--maxpeers 0"),
         ("min_sync_peers", 0, "--min-sync-peers 0"),
         ("force_sync_cycle", 0.0, "--force-sync-cycle 0.0"),

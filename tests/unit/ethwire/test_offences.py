@@ -24,6 +24,7 @@ SPEC_ROWS = {
     DisconnectReason.USELESS_PEER: {
         *(fault.offence for fault in SyncFault if fault.drops_master),
         SyncFault.INVALID_BODY.offence,
+        SyncFault.INVALID_RECEIPTS.offence,
         SyncFault.INVALID_STATE_ENTRY.offence,
         Offence.INVALID_BLOCK,
         Offence.FALSE_ANNOUNCE,

@@ -21,6 +21,9 @@ def search_against(ours, theirs, *, mode=SyncMode.FULL, config=CONFIG):
     chain = MemoryChain()
     if mode is SyncMode.FULL:
         chain.fill(ours)
+    elif mode is SyncMode.FAST:
+        chain.fill_headers(ours)
+        chain.fill_fast(ours)
     else:
         chain.fill_headers(ours)
     return AncestorSearch(config, mode, chain, theirs.head.hash)

@@ -24,21 +24,21 @@ def test_blocks_leave_in_order_when_bodies_come_in_any_order():
     assembly = assembly_of(CHAIN.headers[1:5])
     for number in (3, 2, 4):
         assembly.add_body(CHAIN.headers[number], b"body %d" % number)
-    assert assembly.take(10) == []
+    assert assembly.take(10).blocks == []
     assert assembly.waiting == 3
     assembly.add_body(CHAIN.headers[1], b"body 1")
-    assert assembly.take(3) == [Block(CHAIN.headers[number], b"body %d" % number) for number in (1, 2, 3)]
+    assert assembly.take(3).blocks == [Block(CHAIN.headers[number], b"body %d" % number) for number in (1, 2, 3)]
     assembly.on_imported()
-    assert assembly.take(3) == [Block(CHAIN.headers[4], b"body 4")]
+    assert assembly.take(3).blocks == [Block(CHAIN.headers[4], b"body 4")]
     assert len(assembly) == 0
 
 
 def test_empty_blocks_are_complete_at_once():
     assembly = assembly_of()
-    assert assembly.open(MIXED.headers[1:5]) == [MIXED.headers[1], MIXED.headers[3]]
+    assert assembly.open(MIXED.headers[1:5]).bodies == [MIXED.headers[1], MIXED.headers[3]]
     assert assembly.waiting == 2
     assembly.add_body(MIXED.headers[1], b"one")
-    assert assembly.take(10) == [Block(MIXED.headers[1], b"one"), Block(MIXED.headers[2], EMPTY_BODY_RLP)]
+    assert assembly.take(10).blocks == [Block(MIXED.headers[1], b"one"), Block(MIXED.headers[2], EMPTY_BODY_RLP)]
 
 
 def test_room_counts_the_window_and_what_the_importer_has():

@@ -41,6 +41,10 @@ class Importing:
             lambda block_import: [block_import.import_headers([block.header for block in batch]) for batch in batches],
         )
 
+    def sampled_headers(self, batch: Sequence[Block], sealed: Sequence[Block]) -> Any:
+        headers, chosen = [block.header for block in batch], [block.header for block in sealed]
+        return self._run(NOW, lambda block_import: [block_import.import_headers(headers, chosen)])[0]
+
     def roll_back(self, headers: Sequence[Header]) -> list[Any]:
         return self._run(NOW, lambda block_import: [block_import.roll_back(headers)])
 
@@ -104,6 +108,24 @@ def test_headers_move_the_header_head_only(importing):
     assert outcome.imported == 30
     assert outcome.heads.header == OURS[-1].header
     assert outcome.heads.full_block == GENESIS
+
+
+def test_only_the_chosen_seals_are_checked_when_headers_are_sampled(importing):
+    importing.seals.bad = {OURS[3].header.hash}
+    assert importing.sampled_headers(OURS, [OURS[7], OURS[29]]).imported == 30
+    assert importing.seals.checked == [[OURS[7].header, OURS[29].header]]
+
+
+def test_headers_before_a_bad_chosen_seal_are_stored_when_headers_are_sampled(importing):
+    importing.seals.bad = {OURS[7].header.hash}
+    assert broken_rule(importing.sampled_headers(OURS, [OURS[7], OURS[29]])) == (8, "seal")
+    assert importing.store.heads().header == OURS[6].header
+
+
+def test_every_seal_is_checked_when_headers_are_sampled_but_seals_depend_on_each_other(importing):
+    importing.seals.stands_alone = False
+    importing.sampled_headers(OURS, [OURS[29]])
+    assert importing.seals.checked == [[block.header for block in OURS]]
 
 
 def test_full_head_catches_up_when_headers_were_there_first(importing):

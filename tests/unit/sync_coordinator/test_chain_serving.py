@@ -185,8 +185,8 @@ def test_no_more_is_read_than_a_reply_holds(answer, read):
 
 
 def test_receipts_are_served_and_blocks_without_any_give_an_empty_list(served):
-    known, without = MAIN.headers[3].hash, MAIN.headers[9].hash
-    assert MAIN.headers[9].receipts_root == EMPTY_TRIE_ROOT
+    known, without = MAIN.headers[3].hash, MAIN.headers[10].hash
+    assert MAIN.headers[10].receipts_root == EMPTY_TRIE_ROOT
     payload = answer_receipts(served, [known, BlockHash(b"?" * 32), without])
     assert split_list(payload) == [b"\xc2\xc1\x80", b"\xc0"]
 

@@ -129,6 +129,7 @@ def test_master_is_dropped_when_its_protocol_is_too_old():
         (SyncFault.INVALID_ANCESTOR, True),
         (SyncFault.INVALID_CHAIN, True),
         (SyncFault.INVALID_BODY, False),
+        (SyncFault.INVALID_RECEIPTS, False),
         (SyncFault.INVALID_STATE_ENTRY, False),
         (SyncFault.UNKNOWN_PEER, False),
         (SyncFault.MASTER_LEFT, False),
@@ -144,6 +145,7 @@ def test_master_is_dropped_only_for_what_is_its_fault(fault, drops):
 def test_every_fault_is_decided():
     assert {fault for fault in SyncFault if fault.drops_master} | {
         SyncFault.INVALID_BODY,
+        SyncFault.INVALID_RECEIPTS,
         SyncFault.INVALID_STATE_ENTRY,
         SyncFault.UNKNOWN_PEER,
         SyncFault.MASTER_LEFT,

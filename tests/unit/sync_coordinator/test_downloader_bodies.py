@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from services.sync_coordinator.core.body_download import BodyDownload
+from services.sync_coordinator.core.block_download import BlockDownload
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.linked_headers import LinkedHeaders
 from tests.support.chain_maker import EMPTY_BODY, made_chain
@@ -15,48 +15,51 @@ ALICE = peer_id("alice")
 
 
 @pytest.fixture
-def bodies():
+def blocks():
     return opened(DownloaderConfig())
 
 
 def opened(config):
     headers = LinkedHeaders(0, CHAIN.headers[0].hash)
     headers.add(CHAIN.headers[1:])
-    bodies = BodyDownload(config)
-    bodies.open(headers)
-    return bodies
+    blocks = BlockDownload(config)
+    blocks.open(headers)
+    return blocks
 
 
-def deliver(bodies, reply, count=6):
+def deliver(blocks, reply, count=6):
     """Ask alice for the first `count` blocks and give her reply; the numbers missing, and whether one is foreign."""
+    bodies = blocks.bodies
     reservation = bodies.queue.reserve(1, ALICE, count, 0.0)
     matched = bodies.match(reservation, reply)
     bodies.queue.complete(1, matched.missing)
-    return [header.number for header in matched.missing], matched.has_foreign_body
+    return [header.number for header in matched.missing], matched.has_foreign
 
 
-def test_bodies_are_taken_when_all_came(bodies):
-    assert deliver(bodies, CHAIN.bodies[1:7]) == ([], False)
-    assert bodies.fetched == 6
-    assert bodies.incomplete == 34
-    assert [block.body_rlp for block in bodies.assembly.take(10)] == [body.body_rlp for body in CHAIN.bodies[1:7]]
+def test_bodies_are_taken_when_all_came(blocks):
+    assert deliver(blocks, CHAIN.bodies[1:7]) == ([], False)
+    assert blocks.bodies.fetched == 6
+    assert blocks.assembly.incomplete == 34
+    assert [block.body_rlp for block in blocks.assembly.take(10).blocks] == [
+        body.body_rlp for body in CHAIN.bodies[1:7]
+    ]
 
 
-def test_rest_comes_back_unmarked_when_the_reply_is_partial(bodies):
-    assert deliver(bodies, CHAIN.bodies[1:4]) == ([4, 5, 6], False)
-    assert bodies.queue.lacking_count(ALICE) == 0
-    assert bodies.queue.first_pending().number == 4
+def test_rest_comes_back_unmarked_when_the_reply_is_partial(blocks):
+    assert deliver(blocks, CHAIN.bodies[1:4]) == ([4, 5, 6], False)
+    assert blocks.bodies.queue.lacking_count(ALICE) == 0
+    assert blocks.bodies.queue.first_pending().number == 4
 
 
-def test_bodies_are_taken_when_some_are_left_out(bodies):
-    assert deliver(bodies, [CHAIN.bodies[number] for number in (2, 3, 6)]) == ([1, 4, 5], False)
-    assert bodies.fetched == 3
-    assert bodies.queue.lacking_count(ALICE) == 0
+def test_bodies_are_taken_when_some_are_left_out(blocks):
+    assert deliver(blocks, [CHAIN.bodies[number] for number in (2, 3, 6)]) == ([1, 4, 5], False)
+    assert blocks.bodies.fetched == 3
+    assert blocks.bodies.queue.lacking_count(ALICE) == 0
 
 
-def test_all_is_marked_lacking_when_the_reply_is_empty(bodies):
-    assert deliver(bodies, []) == ([1, 2, 3, 4, 5, 6], False)
-    assert bodies.queue.lacking_count(ALICE) == 6
+def test_all_is_marked_lacking_when_the_reply_is_empty(blocks):
+    assert deliver(blocks, []) == ([1, 2, 3, 4, 5, 6], False)
+    assert blocks.bodies.queue.lacking_count(ALICE) == 6
 
 
 @pytest.mark.parametrize(
@@ -71,20 +74,20 @@ def test_all_is_marked_lacking_when_the_reply_is_empty(bodies):
     ],
     ids=["of no block", "of another block", "out of order", "twice", "one more", "other uncles"],
 )
-def test_foreign_body_is_noticed_and_what_was_right_is_kept(bodies, reply, missing):
-    assert deliver(bodies, reply) == (missing, True)
-    assert bodies.fetched == 6 - len(missing)
-    assert bodies.queue.pending + bodies.queue.done == 40
+def test_foreign_body_is_noticed_and_what_was_right_is_kept(blocks, reply, missing):
+    assert deliver(blocks, reply) == (missing, True)
+    assert blocks.bodies.fetched == 6 - len(missing)
+    assert blocks.bodies.queue.pending + blocks.bodies.queue.done == 40
 
 
 def test_equal_bodies_belong_to_each_block_in_turn():
     twins = made_chain(10, branch=5, empty_every=1000)
     headers = [twins.headers[1], twins.headers[1]._replace(number=2), twins.headers[1]._replace(number=3)]
-    bodies = BodyDownload(DownloaderConfig())
-    bodies.queue.schedule(bodies.assembly.open(headers))
-    assert deliver(bodies, [twins.bodies[1]] * 2, count=3) == ([3], False)
+    blocks = BlockDownload(DownloaderConfig())
+    blocks.bodies.queue.schedule(blocks.assembly.open(headers).bodies)
+    assert deliver(blocks, [twins.bodies[1]] * 2, count=3) == ([3], False)
 
 
 def test_no_more_headers_are_opened_than_the_window_holds():
-    bodies = opened(DownloaderConfig(max_assembled_blocks=15))
-    assert bodies.incomplete == len(bodies.assembly) == 15
+    blocks = opened(DownloaderConfig(max_assembled_blocks=15))
+    assert blocks.assembly.incomplete == len(blocks.assembly) == 15
