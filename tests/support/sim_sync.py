@@ -329,4 +329,3 @@ def _span_of(batch: SyncImport) -> str:
             return f"{len(entries)} entries"
         case _:
             assert_never(batch)
-
