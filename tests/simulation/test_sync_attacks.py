@@ -295,14 +295,8 @@ BODY_FAULTS = (SyncFault.PEERS_UNAVAILABLE, SyncFault.INVALID_BODY)
 FAST_FAULTS = (SyncFault.INVALID_RECEIPTS, SyncFault.INVALID_STATE_ENTRY)
 
 
-OF_FAST_SYNCS = frozenset({"INVALID_RECEIPTS", "INVALID_STATE_ENTRY"})
-"""Faults that no sync of another mode ends with."""
-
-
 def test_header_attacker_dropping_has_a_row_for_every_fault():
-    has_fast = any(mode.value == "fast" for mode in MODES)
-    possible = {fault for fault in SyncFault if has_fast or fault.name not in OF_FAST_SYNCS}
-    assert set(ROWS) == possible
+    assert set(ROWS) == set(SyncFault)
 
 
 @pytest.mark.parametrize("fault", ROWS, ids=lambda fault: fault.name.lower())
