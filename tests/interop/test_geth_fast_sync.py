@@ -38,6 +38,7 @@ async def test_we_sync_fast_from_geth_when_it_has_the_state(geth_binary: str, ge
         ) as stack:
             status = await stack.until_head(REAL.head)
             assert status.head.total_difficulty == REAL.total_difficulty
+            await stack.coordinator.stop()
             store = LmdbChainStore.open(store_path(stack.datadir), None, read_only=True)
             try:
                 with store.snapshot() as snapshot:
