@@ -1,12 +1,14 @@
 """`python -m bench.peer_set`: what peers that come, go and move on cost, and what the best one does.
 
-The peer set, the sync cycle and the judgements of peers as the coordinator has them, without its network.
+First the peer set, the sync cycle and the judgements of peers by themselves, then a whole coordinator without its
+network.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import logging
 import math
 import os
 import random
@@ -16,6 +18,9 @@ import time
 from collections.abc import Sequence
 from typing import Final
 
+import structlog
+
+from bench.crowded_node import node_event_us
 from bench.sync import count
 from bench.targets import Measured, at_least, below, rows_of, table
 from services.shared.ethwire.types import BlockHash, PeerId
@@ -109,6 +114,7 @@ def answers(size: int, seed: int) -> tuple[list[float], list[float]]:
 def run(seed: int) -> list[Measured]:
     few, many = events(FEW, seed), events(MANY, seed)
     best_us, list_us = answers(MANY, seed)
+    node_few, node_many = (node_event_us(size, seed, EVENTS) for size in (FEW, MANY))
     logarithms = math.log(MANY) / math.log(FEW)
     return [
         Measured(f"an event among {FEW:,} peers", few, "us"),
@@ -119,6 +125,9 @@ def run(seed: int) -> list[Measured]:
         Measured(f"best of {MANY:,}, 99th percentile", _p99(best_us), "us"),
         Measured(f"the {LISTED} heaviest of {MANY:,}, median", statistics.median(list_us), "us", below(1000)),
         Measured(f"the {LISTED} heaviest of {MANY:,}, 99th percentile", _p99(list_us), "us"),
+        Measured(f"an event of a whole coordinator among {FEW:,}", node_few, "us"),
+        Measured(f"an event of a whole coordinator among {MANY:,}", node_many, "us"),
+        Measured(f"{MANY // FEW} times the peers cost it", node_many / node_few, "times", below(2 * logarithms)),
     ]
 
 
@@ -131,6 +140,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     parser.add_argument("--runs", type=count, default=3, help="runs; medians are shown (default 3)")
     parser.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     options = parser.parse_args(argv)
+    structlog.configure(wrapper_class=structlog.make_filtering_bound_logger(logging.CRITICAL))
     rows = rows_of([run(seed) for seed in range(options.runs)])
     print(f"medians of {options.runs}, {EVENTS:,} events each, {os.cpu_count()} processors, one used\n")
     print(table(rows), flush=True)

@@ -43,7 +43,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
     ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
     ("grpc.initial_reconnect_backoff_ms", 100),
-    ("grpc.min_reconnect_backoff_ms", 100),
+    # In gRPC this is how long an attempt to connect may take: on a loaded machine a handshake needs its time too.
+    ("grpc.min_reconnect_backoff_ms", int(CALL_TIMEOUT_S * 1000)),
     ("grpc.max_reconnect_backoff_ms", 1_000),
     ("grpc.enable_http_proxy", 0),
 )

@@ -24,7 +24,7 @@ from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
 from services.peer_gateway.edges.connections import Connections
 from services.peer_gateway.edges.coordinator_link import BulkLimits, CoordinatorLink
-from services.peer_gateway.edges.dialler import SIBLINGS_S, Dialler
+from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.former_peer_table import open_former_peers
 from services.peer_gateway.edges.link import LinkKeeper
@@ -149,8 +149,8 @@ class Gateway:
         await _first_of(parts.standing.has_status, stop)
         if not stop.is_set():
             listening = await listen(ports.tcp, self._connections)
-            self._dialler.hold(parts.config.dial_after)
-            background.append(tasks.create_task(self._dialler.run(self._former), name="dialler"))
+            dialling = self._dialler.run(self._former, after_s=parts.config.dial_after)
+            background.append(tasks.create_task(dialling, name="dialler"))
             if ports.udp is not None:
                 background.append(tasks.create_task(self._finder.run(ports.udp), name="discovery"))
             await server.set_serving(True)
@@ -172,8 +172,6 @@ class Gateway:
         return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
 
     def _hello(self) -> gateway_link_pb2.GatewayHello:
-        if self._parts.standing.has_status.is_set():
-            self._dialler.hold(SIBLINGS_S)
         return gateway_link_pb2.GatewayHello(
             gateway_id=self._gateway_id,
             node_id=self._local.node_id,
@@ -182,6 +180,7 @@ class Gateway:
             discovers=not self._parts.config.nodiscover,
             orders=self._parts.standing.orders,
             gateway_node_ids=sorted(self._parts.standing.siblings),
+            netrestrict=self._parts.config.netrestrict or "",
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:

@@ -7,8 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from services.peer_gateway.core.address_rules import NetRestrict
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
 

@@ -100,7 +100,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         node, dial = _planned(options)
     except CannotDial as problem:
-        print(problem, file=sys.stderr, flush=True)
+        print(f"trisync: {problem}", file=sys.stderr, flush=True)
         return problem.exit_code
     _introduce(printer, node, dial, is_fresh=options.nodekey is None)
     report = asyncio.run(_run(dial, printer))

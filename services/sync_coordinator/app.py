@@ -70,7 +70,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
     """
     registry = CollectorRegistry()
     async with AsyncExitStack() as stack:
-        chain = await stack.enter_async_context(_open_chain(config))
+        chain = await stack.enter_async_context(open_chain(config))
         metrics_server = MetricsServer(registry)
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         stack.push_async_callback(metrics_server.stop)
@@ -84,7 +84,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
                 tasks.create_task(_end_when_damaged(chain.store), name="store-damage")
-                links, node = _assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
@@ -140,7 +140,7 @@ class _Chain:
 
 
 @asynccontextmanager
-async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
+async def open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
     try:
         if config.network is not None:
             genesis, default_id = network(config.network).genesis, network(config.network).network_id
@@ -173,7 +173,7 @@ async def _open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
         store.close()
 
 
-def _assemble(
+def assemble(
     config: CoordinatorConfig,
     chain: _Chain,
     broadcaster: BroadcasterClient,

@@ -80,6 +80,11 @@ def say(line: str) -> None:
     print(line, file=sys.stderr, flush=True)
 
 
+def complain(line: str) -> None:
+    """The last line of a command that failed, as all commands have it."""
+    say(f"trisync: {line}")
+
+
 def init_command(options: argparse.Namespace) -> int:
     """Makes the store, or checks that it is this chain's."""
     genesis = _genesis(options)
@@ -278,13 +283,13 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         code: int = options.run(options)
     except CommandFailed as error:
-        say(str(error))
+        complain(str(error))
         return error.exit_code
     except (StoreRefused, StoreFailed, DumpInvalid, SealWorkersFailed) as error:
-        say(str(error))
+        complain(str(error))
         return FAILED
     except KeyboardInterrupt:
-        say("interrupted")
+        complain("interrupted")
         return FAILED
     return code
 

@@ -12,12 +12,12 @@ from typing import Any
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from google.protobuf.message import DecodeError, Message
 
-from services.peer_gateway.core.address_rules import NetRestrict
 from services.peer_gateway.edges.commands import _request_from_proto
 from services.peer_gateway.edges.node_key import load_node_key
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.chainspec.genesis import parse_genesis
 from services.shared.chainspec.json_fields import GenesisInvalid
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.rpc.convert import (
     announces_from_proto,
     big_from_bytes,

@@ -136,7 +136,9 @@ def test_invalid_block_is_refused_by_number_and_rule_and_the_store_keeps_what_wa
     parts = [join_block(block.header.header_rlp, block.body_rlp) for block in [*blocks, wrong]]
     write_dump(tmp_path / "bad.rlp", parts)
     assert long("import", "--seal-check", "none", tmp_path / "bad.rlp") == 1
-    assert long.err.startswith(f"{tmp_path}/bad.rlp: refused: block 41 0x{wrong.header.hash.hex()[:8]}…: timestamp: ")
+    assert long.err.startswith(
+        f"trisync: {tmp_path}/bad.rlp: refused: block 41 0x{wrong.header.hash.hex()[:8]}…: timestamp: "
+    )
     assert long("verify", "--seal-check", "none") == 0
     assert long.out.startswith("verified 41 blocks, head 40 ")
 
@@ -163,10 +165,10 @@ def test_cut_off_file_is_refused_and_leaves_the_store_untouched(besu, tmp_path):
     (tmp_path / "cut.rlp").write_bytes(BESU_DUMP.read_bytes()[:-10])
     assert besu("import", "--seal-check", "none", tmp_path / "cut.rlp") == 1
     where = "block 33 of the file (byte 22671)"
-    assert besu.err == f"{tmp_path}/cut.rlp: {where}: the file is cut off, 10 bytes are missing"
+    assert besu.err == f"trisync: {tmp_path}/cut.rlp: {where}: the file is cut off, 10 bytes are missing"
     (tmp_path / "cut.era1").write_bytes(ERA1.read_bytes()[:1_000_000])
     assert besu("import", "--seal-check", "none", tmp_path / "cut.era1") == 1
-    assert besu.err.startswith(f"{tmp_path}/cut.era1: byte 9")
+    assert besu.err.startswith(f"trisync: {tmp_path}/cut.era1: byte 9")
     assert besu.content() == before
 
 
@@ -210,20 +212,20 @@ def test_bad_usage_is_told_in_one_line_and_exit_code_2(besu, command, problem):
 
 def test_unknown_network_is_bad_usage(tmp_path, capsys):
     assert main(["init", "--datadir", str(tmp_path / "new"), "--network", "moonnet"]) == 2
-    assert capsys.readouterr().err.startswith("unknown network 'moonnet'; built in are mainnet, ")
+    assert capsys.readouterr().err.startswith("trisync: unknown network 'moonnet'; built in are mainnet, ")
     assert not (tmp_path / "new").exists()
 
 
 def test_genesis_file_that_cannot_be_read_fails_the_command(besu, tmp_path):
     besu.genesis = tmp_path / "none.json"
     assert besu("init") == 1
-    assert besu.err.startswith(f"{tmp_path}/none.json")
+    assert besu.err.startswith(f"trisync: {tmp_path}/none.json")
 
 
 def test_export_beyond_the_head_is_refused(besu, tmp_path):
     besu("init")
     assert besu("export", tmp_path / "out.rlp", 0, 7) == 1
-    assert besu.err == "block 7 has no body here; the last one that has is 0"
+    assert besu.err == "trisync: block 7 has no body here; the last one that has is 0"
     assert besu("export", tmp_path / "none" / "out.rlp") == 1
     assert "cannot be written: No such file or directory" in besu.err
 

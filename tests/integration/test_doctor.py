@@ -252,4 +252,5 @@ async def test_command_that_is_interrupted_ends_at_once_with_the_step():
 async def test_bad_usage_is_one_line_and_exit_code_2(arguments, words):
     ended = await run_trisync("doctor", *arguments)
     assert (ended.exit_code, ended.out, len(ended.err)) == (2, [], 1)
+    assert ended.err[0].startswith("trisync: ")
     assert words in ended.err[0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from pathlib import Path
 
 import pytest
 from blocksync.v1 import common_pb2, gateway_link_pb2
@@ -357,6 +358,21 @@ async def test_node_with_another_key_than_its_enode_is_not_taken():
 
 
 @in_loop
+async def test_peer_that_had_connected_takes_an_inbound_place_again_when_it_is_dialled_after_restarts(tmp_path: Path):
+    async with ScriptedListener(local_node("alice")) as listener:
+        async with gateway_under_test(datadir=tmp_path) as gateway:
+            await gateway.joined("alice", listen_port=listener.enode.tcp_port)
+        for _ in range(2):
+            async with gateway_under_test(datadir=tmp_path) as gateway:
+                asked = await gateway.coordinator.control.next("admit_peer")
+                assert (asked.inbound, asked.former, asked.was_inbound) == (False, True, True)
+                peer = await listener.next_peer()
+                await peer.join(gateway.status)
+                joined = (await gateway.coordinator.control.next("peer_joined")).peer
+                assert (joined.inbound, joined.was_inbound) == (False, True)
+
+
+@in_loop
 async def test_many_peers_join_at_once():
     async with gateway_under_test() as gateway:
         peers = await asyncio.gather(*(gateway.dial(f"peer-{index}") for index in range(40)))
@@ -388,9 +404,9 @@ async def test_nodes_that_discovery_finds_are_dialled_up_to_the_places_of_the_pl
 def noting(run, diallers):
     """`Dialler.run` that tells which dialler runs: nothing offers it nodes while discovery is not there."""
 
-    async def run_noted(self, former):
+    async def run_noted(self, former, **settings):
         diallers.append(self)
-        await run(self, former)
+        await run(self, former, **settings)
 
     return run_noted
 

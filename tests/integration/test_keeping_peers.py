@@ -311,6 +311,23 @@ async def test_peer_of_a_gateway_that_is_not_back_yet_is_not_admitted_to_another
 
 
 @in_one_loop
+async def test_node_that_the_netrestrict_of_every_gateway_forbids_is_not_added() -> None:
+    async with (
+        running_stack(gateways=0) as stack,
+        open_channel(f"unix:{stack.datadir.parent / 'coordinator'}.sock") as to,
+    ):
+        url = f"enode://{ALICE.node_id.hex()}@203.0.113.7:30303"
+        north = gateway_link_pb2.GatewayHello(gateway_id="north", node_id=b"n" * 64, netrestrict="10.0.0.0/8,fd00::/8")
+        await GatewayByHand(to, north).next("local_status")
+        with pytest.raises(CoordinatorError, match=r"--netrestrict .* allows 10\.0\.0\.0/8,fd00::/8 alone"):
+            await stack.client.add_peer(url)
+        south = gateway_link_pb2.GatewayHello(gateway_id="south", node_id=b"s" * 64)
+        await GatewayByHand(to, south).next("local_status")
+        added = await stack.client.add_peer(url)
+        assert added.gateway_id == "south"
+
+
+@in_one_loop
 async def test_no_peer_is_lost_when_coordinator_and_broadcaster_restart_together() -> None:
     block = next_block(chain_blocks(5))
     async with running_stack(gateways=2) as stack:

@@ -161,6 +161,40 @@ def test_operator_client_turns_not_found_into_none_and_the_rest_into_its_error()
     asyncio.run(scenario())
 
 
+GREETING_S = 0.6
+"""What a server on a loaded machine may need to answer a new connection."""
+
+
+@contextlib.asynccontextmanager
+async def slow_to_greet(address: str) -> AsyncIterator[str]:
+    """The same server, whose first bytes to a new connection are late."""
+    host, _, port = address.rpartition(":")
+
+    async def pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        while content := await reader.read(65536):
+            writer.write(content)
+        writer.close()
+
+    async def relay(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        await asyncio.sleep(GREETING_S)
+        from_server, to_server = await asyncio.open_connection(host, int(port))
+        await asyncio.gather(pump(reader, to_server), pump(from_server, writer), return_exceptions=True)
+
+    async with await asyncio.start_server(relay, "127.0.0.1", 0) as relaying:
+        yield f"127.0.0.1:{relaying.sockets[0].getsockname()[1]}"
+
+
+def test_server_that_is_slow_to_greet_is_waited_for():
+    async def scenario() -> None:
+        async with serving(UnknownBlock("no")) as address, slow_to_greet(address) as slow:
+            async with OperatorClient(slow) as client:
+                assert await client.block(5) is None
+            code, _ = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), slow)
+            assert code is grpc.StatusCode.NOT_FOUND
+
+    asyncio.run(scenario())
+
+
 def test_health_and_reflection_know_the_service():
     async def scenario() -> None:
         async with serving(UnknownBlock("no")) as address, open_channel(address) as channel:

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.peer_gateway.core.dial_plan import DialKind, DialLimits, DialPlan, DialResult
+from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.dial_schedule import CANDIDATES, DialSchedule
 from services.peer_gateway.core.former_peers import FormerPeer
 from services.shared.chainspec.enode import Enode
@@ -37,14 +37,16 @@ class DialMachine(RuleBasedStateMachine):
         self.static: dict[PeerId, Enode] = {}
         self.gateways = {OWN}
         self.places = 0
-        self.under_way: dict[PeerId, DialKind] = {}
+        self.under_way: dict[PeerId, Dial] = {}
         self.ended_at: dict[PeerId, float] = {}
         self.inbound: dict[PeerId, bool] = {}
         self.banned_until: dict[PeerId, float] = {}
 
-    @initialize(former=some_nodes)
-    def remember(self, former: list[Enode]) -> None:
-        self.dials.add_former([FormerPeer(node, 990.0) for node in former], self.now, 1000.0)
+    @initialize(former=some_nodes, strangers=some_nodes)
+    def remember(self, former: list[Enode], strangers: list[Enode]) -> None:
+        peers = [FormerPeer(node, 990.0) for node in former]
+        peers += [FormerPeer(node, 990.0, was_inbound=True) for node in strangers]
+        self.dials.add_former(peers, self.now, 1000.0)
 
     @rule(static=some_nodes, places=st.integers(0, 12), with_sibling=st.booleans())
     def plan(self, static: list[Enode], places: int, with_sibling: bool) -> None:
@@ -83,10 +85,10 @@ class DialMachine(RuleBasedStateMachine):
         node_id = list(self.under_way)[which % len(self.under_way)]
         if result is DialResult.JOINED and node_id in self.inbound:
             result = DialResult.FAILED
-        del self.under_way[node_id]
+        dial = self.under_way.pop(node_id)
         if result is DialResult.JOINED:
-            self.inbound[node_id] = False
-            self.dials.on_connected(node_id, inbound=False)
+            self.inbound[node_id] = dial.was_inbound
+            self.dials.on_connected(node_id, inbound=dial.was_inbound)
         self.dials.on_dial_ended(node_id, result, self.now)
         self.ended_at[node_id] = self.now
 
@@ -113,10 +115,10 @@ class DialMachine(RuleBasedStateMachine):
             if dial.kind is DialKind.FORMER:
                 assert len(self.inbound.keys() | self.under_way.keys()) < self.most_peers or any(
                     # Chosen together with static dials, which are not held back by it.
-                    kind is DialKind.STATIC
-                    for kind in self.under_way.values()
+                    other.kind is DialKind.STATIC
+                    for other in self.under_way.values()
                 )
-            self.under_way[node_id] = dial.kind
+            self.under_way[node_id] = dial
         wakeup = self.dials.next_wakeup()
         assert wakeup is None or wakeup > self.now, "it would be asked again at once, for nothing"
 
@@ -125,7 +127,8 @@ class DialMachine(RuleBasedStateMachine):
 
     def _under_way_unasked(self) -> int:
         return sum(
-            kind is not DialKind.STATIC and node_id not in self.inbound for node_id, kind in self.under_way.items()
+            dial.kind is not DialKind.STATIC and not dial.was_inbound and node_id not in self.inbound
+            for node_id, dial in self.under_way.items()
         )
 
     @invariant()
@@ -146,7 +149,7 @@ class DialMachine(RuleBasedStateMachine):
         for _ in range(10):
             for dial in self.dials.due(self.now):
                 missing.discard(dial.node.node_id)
-                self.under_way[dial.node.node_id] = dial.kind
+                self.under_way[dial.node.node_id] = dial
             for node_id in list(self.under_way):
                 del self.under_way[node_id]
                 self.dials.on_dial_ended(node_id, DialResult.FAILED, self.now)

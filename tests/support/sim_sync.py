@@ -74,6 +74,9 @@ class SimSync:
         self.mode, self.config = mode, config
         self.import_seconds = import_seconds
         """Per block or header."""
+        self.importer_stalls_until = 0.0
+        self.importer_fails_from: int | None = None
+        """The block that our own side fails to store."""
         self.chain = MemoryChain()
         self.download_peers = DownloadPeers(config)
         self.peers: dict[PeerId, SimPeer] = {}
@@ -144,6 +147,11 @@ class SimSync:
         assert self.downloader is not None
         self._carry_out(self.downloader.cancel(self.net.now))
 
+    def lose(self, request: SyncRequest) -> None:
+        """A request got lost on our side."""
+        assert self.downloader is not None
+        self._carry_out(self.downloader.on_request_failed(request.request_id, self.net.now))
+
     @property
     def progress(self) -> SyncProgress:
         """Of the running sync; of the last one when none runs."""
@@ -208,8 +216,7 @@ class SimSync:
             self.net.at(max(due, self.net.now), wake)
 
     def _ask(self, request: SyncRequest) -> None:
-        peer, downloader = self.peers[request.peer], self.downloader
-        assert downloader is not None
+        peer = self.peers[request.peer]
         peer.asked.append(request)
         reply = peer.answer(request)
         count = None if reply is None else len(reply)
@@ -219,18 +226,19 @@ class SimSync:
         arrives = self.net.now + self.net.rng.uniform(*peer.latency) + peer.seconds_per_item * len(reply)
         peer.free_at = max(peer.free_at, arrives)
 
-        def deliver() -> None:
-            if peer.node_id not in self.peers or downloader is not self.downloader:
-                return
-            self._carry_out(_on_reply(downloader, request)(request.request_id, reply, self.net.now))
+        self.net.at(peer.free_at, lambda: self._deliver(peer, request, reply))
 
-        self.net.at(peer.free_at, deliver)
+    def _deliver(self, peer: SimPeer, request: SyncRequest, reply: Sequence[Any]) -> None:
+        """Give a reply to the sync that runs now, as the driver does: it may be one of a sync that has ended."""
+        downloader = self.downloader
+        if peer.node_id in self.peers and downloader is not None:
+            self._carry_out(_on_reply(downloader, request)(request.request_id, reply, self.net.now))
 
     def _import(self, batch: SyncImport) -> None:
         """Batches of all lanes are taken one after the other."""
         cost = _items_in(batch) * self.import_seconds
         self.net.log(f"import {type(batch).__name__} {_span_of(batch)}")
-        self._importer_free_at = max(self._importer_free_at, self.net.now) + cost
+        self._importer_free_at = max(self._importer_free_at, self.net.now, self.importer_stalls_until) + cost
         self.net.at(self._importer_free_at, lambda: self._imported(batch))
 
     def _imported(self, batch: SyncImport) -> None:
@@ -244,17 +252,18 @@ class SimSync:
         if broken is None:
             self._carry_out(downloader.on_imported(batch.batch_id, self.net.now))
         else:
-            self._carry_out(downloader.on_import_failed(batch.batch_id, broken, "rule", self.net.now))
+            number = broken if broken != self.importer_fails_from else None
+            self._carry_out(downloader.on_import_failed(batch.batch_id, number, "rule", self.net.now))
 
     def _take(self, batch: SyncImport) -> int | None:
         """The number of the first block that breaks a rule; what is below it is taken."""
         match batch:
             case ImportHeaders(_, headers):
-                broken = _broken(headers)
+                broken = self._broken(headers)
                 self.chain.add_headers(headers[:broken])
                 return None if broken is None else headers[broken].number
             case ImportBlocks(_, blocks, receipts):
-                broken = _broken([block.header for block in blocks])
+                broken = self._broken([block.header for block in blocks])
                 self.chain.add_blocks(blocks[:broken], receipts)
                 return None if broken is None else blocks[broken].header.number
             case ImportFastBlocks(_, blocks, receipts):
@@ -267,6 +276,13 @@ class SimSync:
             case _:
                 assert_never(batch)
         return None
+
+    def _broken(self, headers: Sequence[Header]) -> int | None:
+        """The index of the first one that is not taken."""
+        failing = self.importer_fails_from
+        return next(
+            (at for at, each in enumerate(headers) if each.extra_data == BROKEN_RULE or each.number == failing), None
+        )
 
     def run_until_phase(self, phase: SyncPhase) -> None:
         self.net.run_while(lambda: self.downloader is not None and self.downloader.progress().phase is not phase)
@@ -313,7 +329,3 @@ def _span_of(batch: SyncImport) -> str:
             return f"{len(entries)} entries"
         case _:
             assert_never(batch)
-
-
-def _broken(headers: Sequence[Header]) -> int | None:
-    return next((index for index, header in enumerate(headers) if header.extra_data == BROKEN_RULE), None)

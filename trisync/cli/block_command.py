@@ -13,7 +13,7 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, wide_console
+from trisync.cli.operator_commands import coordinator_at, show
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import StoredBlock
 
@@ -55,7 +55,7 @@ def block(
     if as_json:
         print(json.dumps(block_json(facts)))
     else:
-        wide_console().print(block_table(facts))
+        show(block_table(facts))
     return DONE
 
 

@@ -13,7 +13,7 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, wide_console
+from trisync.cli.operator_commands import coordinator_at, show
 from trisync.cli.progress import describe_seconds
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.disconnects import OFFENCES, Disconnect, DisconnectList, Side
@@ -47,9 +47,7 @@ def disconnects(
     if as_json:
         print(json.dumps(list_json(found)))
     else:
-        console = wide_console()
-        console.print(disconnects_table(found) if found.disconnects else "no connection ended")
-        console.print(summary(found))
+        show(disconnects_table(found) if found.disconnects else "no connection ended", summary(found))
     return DONE
 
 

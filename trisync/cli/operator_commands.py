@@ -7,7 +7,7 @@ import json
 from pathlib import Path
 from typing import Final
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.table import Table
 
 from trisync.cli import flags
@@ -31,7 +31,7 @@ def status(
     if as_json:
         print(json.dumps(status_json(found)))
     else:
-        wide_console().print(status_table(found))
+        show(status_table(found))
     return DONE
 
 
@@ -45,14 +45,23 @@ def peers(
     if as_json:
         print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
     else:
-        wide_console().print(peers_table(found) if found else "no peers")
+        show(peers_table(found) if found else "no peers")
     return DONE
 
 
-def wide_console() -> Console:
-    """Lines are folded to a terminal, and stay whole in a pipe."""
+def show(*parts: RenderableType) -> None:
+    """Print to people: lines are folded to a terminal; in a pipe they stay whole, and end with their last letter."""
     console = Console()
-    return console if console.is_terminal else Console(width=PIPE_WIDTH)
+    if console.is_terminal:
+        for part in parts:
+            console.print(part)
+        return
+    console = Console(width=PIPE_WIDTH)
+    with console.capture() as captured:
+        for part in parts:
+            console.print(part)
+    for line in captured.get().splitlines():
+        print(line.rstrip())
 
 
 def coordinator_at(datadir: Path, coordinator: str | None) -> str:

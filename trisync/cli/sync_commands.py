@@ -7,12 +7,14 @@ import json
 from typing import Annotated, Final
 
 import typer
+from rich.console import RenderableType
 from rich.markup import escape
 from rich.table import Table
+from rich.text import Text
 
 from trisync.cli import flags
 from trisync.cli.failures import DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, wide_console
+from trisync.cli.operator_commands import coordinator_at, show
 from trisync.cli.progress import describe_seconds
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import SyncAnswer
@@ -36,12 +38,8 @@ def best_peer(
     if as_json:
         print(json.dumps(best_json(found) | {"sync": explanation_json(explained)}))
         return DONE
-    console = wide_console()
-    if found.candidates or found.dropped:
-        console.print(choices_table(found))
-        console.print()
-    for line in (*best_sentences(found), *sync_sentences(explained)):
-        console.print(escape(line), highlight=False)
+    table: list[RenderableType] = [choices_table(found), ""] if found.candidates or found.dropped else []
+    show(*table, *map(Text, (*best_sentences(found), *sync_sentences(explained))))
     return DONE
 
 
@@ -57,14 +55,9 @@ def sync(
         asked = {} if answer is None else {"result": answer[0].name.lower(), "explanation": answer[1]}
         print(json.dumps(asked | {"sync": explanation_json(explained)}))
         return DONE
-    console = wide_console()
-    if answer is not None:
-        console.print(escape(f"{_answer_words(answer[0])}: {answer[1]}"), highlight=False)
-    for line in sync_sentences(explained):
-        console.print(escape(line), highlight=False)
-    if explained.history:
-        console.print()
-        console.print(history_table(explained))
+    answered = [] if answer is None else [f"{_answer_words(answer[0])}: {answer[1]}"]
+    table: list[RenderableType] = ["", history_table(explained)] if explained.history else []
+    show(*map(Text, (*answered, *sync_sentences(explained))), *table)
     return DONE
 
 

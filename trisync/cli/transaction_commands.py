@@ -14,7 +14,7 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, wide_console
+from trisync.cli.operator_commands import coordinator_at, show
 from trisync.cli.progress import describe_seconds
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.transactions import Fate, FateKind, PendingTransaction, PoolState, SubmittedTransaction
@@ -98,7 +98,7 @@ def pool(
     for one in pools:
         print(pool_text(one))
     if is_listed:
-        wide_console().print(pending_table(listed) if listed else "no transactions")
+        show(pending_table(listed) if listed else "no transactions")
     return DONE
 
 

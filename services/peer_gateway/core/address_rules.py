@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import functools
 import ipaddress
 from collections import OrderedDict
 from collections.abc import Sequence
-from typing import Final, Self
+from typing import Final
 
-Address = ipaddress.IPv4Address | ipaddress.IPv6Address
-Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+from services.shared.chainspec.net_restrict import Network, parse_host
 
 LAN: Final[Sequence[Network]] = tuple(
     ipaddress.ip_network(text)
@@ -28,16 +26,6 @@ THROTTLED_ADDRESSES: Final = 16_384
 forgotten and may come again early, which costs one handshake."""
 
 
-@functools.lru_cache(maxsize=4096)
-def parse_host(host: str) -> Address | None:
-    """The address a host text is, IPv4 in IPv6 taken out; None for a name."""
-    try:
-        address = ipaddress.ip_address(host)
-    except ValueError:
-        return None
-    return (address.ipv4_mapped or address) if isinstance(address, ipaddress.IPv6Address) else address
-
-
 def is_lan(host: str) -> bool:
     """Whether this is a loopback or local address. A name is not, whatever it resolves to."""
     address = parse_host(host)
@@ -50,29 +38,6 @@ def source_of(host: str) -> str:
     if isinstance(address, ipaddress.IPv6Address):
         return str(ipaddress.ip_network((address.packed, 64), strict=False))
     return host if address is None else str(address)
-
-
-class NetRestrict:
-    """The only networks we have to do with; `--netrestrict`."""
-
-    def __init__(self, networks: Sequence[Network]) -> None:
-        self._networks = tuple(networks)
-
-    @classmethod
-    def parse(cls, text: str) -> Self:
-        """Read `CIDR[,CIDR]`. Raises ValueError that names the entry."""
-        networks = []
-        for entry in (part.strip() for part in text.split(",")):
-            try:
-                networks.append(ipaddress.ip_network(entry, strict=False))
-            except ValueError:
-                raise ValueError(f"{entry!r} is not a network such as 10.0.0.0/8 or fd00::/8") from None
-        return cls(networks)
-
-    def allows(self, host: str) -> bool:
-        """Whether this address is in one of the networks; a name is in none, as nobody knows what it resolves to."""
-        address = parse_host(host)
-        return address is not None and any(address in network for network in self._networks)
 
 
 class InboundThrottle:

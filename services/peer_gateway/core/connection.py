@@ -149,7 +149,9 @@ class Connection:
     def receive_eof(self) -> list[Event]:
         """The peer closed its side, or the socket broke."""
         return self._close(
-            Disconnected(None, False, f"the connection ended in phase {self._phase.name}", Offence.CONNECTION_LOST)
+            Disconnected(
+                None, False, f"the connection ended {self._phase.words}, without a goodbye", Offence.CONNECTION_LOST
+            )
         )
 
     def send_message(self, code: int, payload: bytes | Payload) -> None:

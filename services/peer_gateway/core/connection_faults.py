@@ -43,6 +43,6 @@ class ReadTimedOut(PeerFault):
     """Nothing complete came in time: no handshake, no Hello, or later no frame."""
 
     def __init__(self, phase: Phase, timeout_s: float) -> None:
-        super().__init__(f"nothing complete came within {timeout_s:g} s in phase {phase.name}")
+        super().__init__(f"nothing complete came within {timeout_s:g} s, {phase.words}")
         self.phase, self.timeout_s = phase, timeout_s
         self.offence = Offence.READ_TIMEOUT if phase is Phase.OPEN else Offence.HANDSHAKE_TIMEOUT

@@ -28,6 +28,13 @@ class Dial(NamedTuple):
 
     node: Enode
     kind: DialKind
+    was_inbound: bool = False
+    """A former peer that had connected by itself: it takes no place of the quota."""
+
+    @property
+    def is_of_quota(self) -> bool:
+        """Whether its peer would be one of those that are dialled of our own accord."""
+        return self.kind is not DialKind.STATIC and not self.was_inbound
 
 
 class DialResult(enum.Enum):

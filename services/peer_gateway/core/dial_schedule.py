@@ -6,12 +6,13 @@ import random
 from collections.abc import Callable, Iterable, Mapping
 from typing import Final
 
-from services.peer_gateway.core.address_rules import is_lan, parse_host
+from services.peer_gateway.core.address_rules import is_lan
 from services.peer_gateway.core.addresses import subnet_of
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer, redial_wait_s
 from services.peer_gateway.core.redial_history import Waits
 from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.net_restrict import parse_host
 from services.shared.chainspec.rendezvous import owner_of
 from services.shared.ethwire.types import PeerId
 
@@ -42,7 +43,8 @@ class DialSchedule:
     - *former* peers, outside the quota as they had a place before, but not beyond `most_peers`; each is given up
       once it joined, was refused for good, or failed `FAILED_DIALS` times;
     - *dynamic* candidates that rendezvous hashing gives to this gateway, as long as fewer than `dynamic_places`
-      peers are outbound and not static. Former peers count here once they are dialled.
+      peers are outbound and not static. Former peers count here once they are dialled, unless they had connected
+      by themselves: as those they count again.
 
     None is dialled that is connected, being dialled, in the redial history, one of our gateways, or outside of
     what `allows` lets through; a banned one only if it is static. The caller starts every dial that `due` returns
@@ -60,11 +62,11 @@ class DialSchedule:
         self._gateways = frozenset({own_id})
         self._places = 0
         self._candidates: dict[PeerId, Enode] = {}
-        self._former: dict[PeerId, Enode] = {}
+        self._former: dict[PeerId, FormerPeer] = {}
         self._failures: dict[PeerId, int] = {}
         self._is_inbound: dict[PeerId, bool] = {}
-        """Of each connected node."""
-        self._dialling: dict[PeerId, DialKind] = {}
+        """Of each connected node: whether it takes an inbound place."""
+        self._dialling: dict[PeerId, Dial] = {}
         self._dynamic: dict[PeerId, Enode] = {}
         """Candidates that are being dialled or connected."""
         self._history, self._bans, self._held = Waits(), Waits(), Waits()
@@ -99,7 +101,7 @@ class DialSchedule:
                 self._history.add(node_id, now + wait_s)
             known = (self._static, self._gateways, self._is_inbound)
             if peer.node.tcp_port and self._allows(peer.node.host) and not any(node_id in each for each in known):
-                self._former[node_id] = peer.node
+                self._former[node_id] = peer
 
     def offer(self, nodes: Iterable[Enode], now: float) -> None:
         """Take candidates from discovery; those that will never do are passed over."""
@@ -131,7 +133,7 @@ class DialSchedule:
         self._give_up(node_id)
 
     def on_connected(self, node_id: PeerId, *, inbound: bool) -> None:
-        """A connection with this node exists, whoever dialled."""
+        """A connection with this node exists, whoever dialled; `inbound`: it takes an inbound place."""
         self._is_inbound[node_id] = inbound
         self._candidates.pop(node_id, None)
         self._give_up(node_id)
@@ -165,17 +167,20 @@ class DialSchedule:
         self._drop_unusable_candidates(now)
         free = max(0, self._limits.dials_at_once - len(self._dialling))
         static = self._ready(self._static, now)
-        former = self._ready(self._former, now)[: self._room_for_former()]
-        others = len(former) + self._dynamic_dials(len(former))
-        under_way = sum(1 for kind in self._dialling.values() if kind is not DialKind.STATIC)
+        former = [
+            Dial(node, DialKind.FORMER, self._former[node.node_id].was_inbound)
+            for node in self._ready({node_id: peer.node for node_id, peer in self._former.items()}, now)
+        ][: self._room_for_former()]
+        others = len(former) + self._dynamic_dials(former)
+        under_way = sum(1 for dial in self._dialling.values() if dial.kind is not DialKind.STATIC)
         kept_free = min(others, max(0, DIALS_KEPT_FREE - under_way), free)
         chosen = [Dial(node, DialKind.STATIC) for node in static[: free - kept_free]]
-        chosen += [Dial(node, DialKind.FORMER) for node in former[: free - len(chosen)]]
-        count = min(free - len(chosen), self._dynamic_dials(sum(1 for dial in chosen if dial.kind is DialKind.FORMER)))
+        chosen += former[: free - len(chosen)]
+        count = min(free - len(chosen), self._dynamic_dials(chosen))
         for node_id in self._rng.sample(list(self._candidates), count):
             self._dynamic[node_id] = self._candidates.pop(node_id)
             chosen.append(Dial(self._dynamic[node_id], DialKind.DYNAMIC))
-        self._dialling.update((dial.node.node_id, dial.kind) for dial in chosen)
+        self._dialling.update((dial.node.node_id, dial) for dial in chosen)
         return chosen
 
     def next_wakeup(self) -> float | None:
@@ -201,20 +206,19 @@ class DialSchedule:
         self._rng.shuffle(ready)
         return ready
 
-    def _dynamic_dials(self, former: int) -> int:
-        """Candidates that can be dialled beside so many former peers."""
+    def _dynamic_dials(self, chosen: Iterable[Dial]) -> int:
+        """Candidates that can be dialled beside these."""
         if self._history.is_full:
             return 0
-        return min(len(self._candidates), max(0, self._free_places() - former))
+        taken = sum(1 for dial in chosen if dial.is_of_quota)
+        return min(len(self._candidates), max(0, self._free_places() - taken))
 
     def _free_places(self) -> int:
         outbound = sum(
             1 for node_id, inbound in self._is_inbound.items() if not inbound and node_id not in self._static
         )
         under_way = sum(
-            1
-            for node_id, kind in self._dialling.items()
-            if kind is not DialKind.STATIC and node_id not in self._is_inbound
+            1 for node_id, dial in self._dialling.items() if dial.is_of_quota and node_id not in self._is_inbound
         )
         return max(0, self._places - outbound - under_way)
 

@@ -36,10 +36,15 @@ LOST_REASONS: Final = frozenset(
 
 
 class FormerPeer(NamedTuple):
-    """A node that was connected, and the wall-clock time of the last dial to it, failed ones too; 0.0 for none."""
+    """A node that was connected, and the wall-clock time of the last dial to it, failed ones too; 0.0 for none.
+
+    Who connected by itself before takes no place that we give to nodes of our own choice: whoever fills a gateway
+    with connections would otherwise have all of those too after its restart.
+    """
 
     node: Enode
     last_dialled_unix_s: float
+    was_inbound: bool = False
 
 
 class FormerPeers(Protocol):
@@ -47,7 +52,7 @@ class FormerPeers(Protocol):
 
     def recall(self) -> list[FormerPeer]: ...
 
-    def remember(self, node: Enode, last_dialled_unix_s: float) -> None: ...
+    def remember(self, peer: FormerPeer) -> None: ...
 
     def forget(self, node_id: PeerId) -> None: ...
 
@@ -61,10 +66,10 @@ class ForgetfulPeers:
     def recall(self) -> list[FormerPeer]:
         return list(self._peers.values())
 
-    def remember(self, node: Enode, last_dialled_unix_s: float) -> None:
+    def remember(self, peer: FormerPeer) -> None:
         """Newest last; of too many the one that was remembered first is dropped."""
-        self._peers.pop(node.node_id, None)
-        self._peers[node.node_id] = FormerPeer(node, last_dialled_unix_s)
+        self._peers.pop(peer.node.node_id, None)
+        self._peers[peer.node.node_id] = peer
         if len(self._peers) > FORMER_PEERS:
             del self._peers[next(iter(self._peers))]
 

@@ -28,6 +28,22 @@ class Phase(enum.Enum):
     OPEN = enum.auto()
     CLOSED = enum.auto()
 
+    @property
+    def words(self) -> str:
+        """When that is, for people."""
+        return _PHASE_WORDS[self]
+
+
+_PHASE_WORDS: Final[Mapping[Phase, str]] = MappingProxyType(
+    {
+        Phase.AUTH: "during the encryption handshake",
+        Phase.ACK: "during the encryption handshake",
+        Phase.HELLO: "before its Hello",
+        Phase.OPEN: "after its Hello",
+        Phase.CLOSED: "after the connection was closed",
+    }
+)
+
 
 class Received(enum.Enum):
     """What the peer sent, as far as the transport cares."""
@@ -85,7 +101,7 @@ class UnexpectedMessage(PeerFault):
 
     def __init__(self, phase: Phase, received: Received, code: int | None = None) -> None:
         suffix = "" if code is None else f" (code 0x{code:02x})"
-        super().__init__(f"{received.name}{suffix} is not allowed in phase {phase.name}")
+        super().__init__(f"{received.name}{suffix} is not allowed {phase.words}")
         self.phase, self.received, self.code = phase, received, code
 
 

@@ -6,7 +6,6 @@ import asyncio
 import os
 import time
 from collections.abc import Iterable
-from typing import Final
 
 from blocksync.v1 import gateway_link_pb2 as wire
 
@@ -23,10 +22,6 @@ from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
 
-SIBLINGS_S: Final = 5.0
-"""How long nobody is dialled after the coordinator came back: within that time the other gateways are back too
-(their attempts are at most 2 s apart, and gRPC's own), and the plan no longer has the nodes that they hold."""
-
 
 class Dialler:
     """Owns the schedule's timer; one task for each dial under way. Discovery offers its finds here."""
@@ -35,7 +30,6 @@ class Dialler:
         self._schedule, self._connections, self._memory, self._parts = schedule, connections, memory, parts
         self._loop = asyncio.get_running_loop()
         self._changed = asyncio.Event()
-        self._not_before = 0.0
         self._log = get_log("dialler")
 
     def set_plan(self, plan: DialPlan) -> None:
@@ -44,10 +38,6 @@ class Dialler:
             self._log.warning("a static node is not dialled: --netrestrict does not allow it", node=str(node))
             self._tell_failure(node, "--netrestrict of the gateway does not allow this address")
         self._changed.set()
-
-    def hold(self, seconds: float) -> None:
-        """Wait with further dials, until the other gateways had their time to report."""
-        self._not_before = self._loop.time() + seconds
 
     def offer(self, nodes: Iterable[Enode]) -> None:
         """Nodes that discovery found."""
@@ -59,7 +49,8 @@ class Dialler:
         return self._schedule.wanted(now)
 
     def on_connected(self, node_id: PeerId, peer: JoinedPeer) -> None:
-        self._schedule.on_connected(node_id, inbound=peer.details().inbound)
+        details = peer.details()
+        self._schedule.on_connected(node_id, inbound=details.inbound or details.was_inbound)
 
     def on_disconnected(self, node_id: PeerId, end: Disconnected) -> None:
         self._schedule.on_disconnected(node_id)
@@ -69,15 +60,13 @@ class Dialler:
         """Keep away from a node that is not static for so long."""
         self._schedule.ban(node_id, self._loop.time() + ban_s)
 
-    async def run(self, former: Iterable[FormerPeer]) -> None:
-        """Dial what is due until cancelled, the peers of before the restart first."""
+    async def run(self, former: Iterable[FormerPeer], *, after_s: float = 0.0) -> None:
+        """Dial what is due until cancelled, the peers of before the restart first; nobody in the first `after_s`."""
         self._schedule.add_former(former, self._loop.time(), time.time())
+        await asyncio.sleep(after_s)
         async with asyncio.TaskGroup() as dials:
             while True:
                 self._changed.clear()
-                if self._loop.time() < self._not_before:
-                    await asyncio.sleep(self._not_before - self._loop.time())
-                    continue
                 for dial in self._schedule.due(self._loop.time()):
                     dials.create_task(self._dial(dial), name="dial")
                 await self._wait(self._schedule.next_wakeup())
@@ -93,7 +82,7 @@ class Dialler:
         node, result = dial.node, DialResult.FAILED
         self._memory.on_dial(node)
         if dial.kind is DialKind.FORMER:
-            self._parts.standing.former.add(node.node_id)
+            self._parts.standing.former[node.node_id] = dial
         try:
             end = await self._connections.dial(node, self._parts.config.dial_timeout)
             result = _result_of(end)
@@ -107,7 +96,7 @@ class Dialler:
             if dial.kind is DialKind.STATIC:
                 self._tell_failure(node, why)
         finally:
-            self._parts.standing.former.discard(node.node_id)
+            self._parts.standing.former.pop(node.node_id, None)
             if self._schedule.on_dial_ended(node.node_id, result, self._loop.time()):
                 self._memory.forget(node.node_id)
             self._changed.set()

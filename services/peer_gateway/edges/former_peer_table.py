@@ -7,13 +7,19 @@ from pathlib import Path
 from typing import Final, Self
 
 from services.peer_gateway.core.former_peers import FORMER_PEERS, ForgetfulPeers, FormerPeer, FormerPeers
-from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
+from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.ethwire.types import PeerId
 from services.shared.runtime.logs import get_log
 
 FILE_NAME: Final = "former-peers.sqlite"
 
-_SCHEMA: Final = "CREATE TABLE IF NOT EXISTS former_peers (node_id BLOB PRIMARY KEY, enode TEXT, last_dialled REAL)"
+_SCHEMA: Final = """
+CREATE TABLE IF NOT EXISTS former_peers (
+    node_id BLOB PRIMARY KEY, enode TEXT, last_dialled REAL, was_inbound INTEGER NOT NULL DEFAULT 1
+)
+"""
+_ADD_DIRECTION: Final = "ALTER TABLE former_peers ADD COLUMN was_inbound INTEGER NOT NULL DEFAULT 1"
+"""For a table that has no directions: who may have connected by itself is taken for such a one."""
 
 _log = get_log("former-peers")
 
@@ -29,6 +35,8 @@ class FormerPeerTable:
         self._database.execute("PRAGMA journal_mode = WAL")
         self._database.execute("PRAGMA synchronous = OFF")
         self._database.execute(_SCHEMA)
+        if "was_inbound" not in [name for _, name, *_ in self._database.execute("PRAGMA table_info(former_peers)")]:
+            self._database.execute(_ADD_DIRECTION)
         self._has_failed = False
 
     @classmethod
@@ -50,19 +58,20 @@ class FormerPeerTable:
 
     def recall(self) -> list[FormerPeer]:
         rows = self._database.execute(
-            "SELECT enode, last_dialled FROM former_peers ORDER BY rowid DESC LIMIT ?", (FORMER_PEERS,)
+            "SELECT enode, last_dialled, was_inbound FROM former_peers ORDER BY rowid DESC LIMIT ?", (FORMER_PEERS,)
         ).fetchall()
         found = []
-        for enode, last_dialled in reversed(rows):
+        for enode, last_dialled, was_inbound in reversed(rows):
             try:
-                found.append(FormerPeer(parse_enode(str(enode)), float(last_dialled)))
+                found.append(FormerPeer(parse_enode(str(enode)), float(last_dialled), bool(was_inbound)))
             except (EnodeInvalid, TypeError, ValueError) as problem:
                 _log.warning("a former peer is passed over", why=str(problem))
         return found
 
-    def remember(self, node: Enode, last_dialled_unix_s: float) -> None:
+    def remember(self, peer: FormerPeer) -> None:
         self._write(
-            "INSERT OR REPLACE INTO former_peers VALUES (?, ?, ?)", (node.node_id, str(node), last_dialled_unix_s)
+            "INSERT OR REPLACE INTO former_peers (node_id, enode, last_dialled, was_inbound) VALUES (?, ?, ?, ?)",
+            (peer.node.node_id, str(peer.node), peer.last_dialled_unix_s, peer.was_inbound),
         )
 
     def forget(self, node_id: PeerId) -> None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from blocksync.v1 import gateway_link_pb2
 
 from services.peer_gateway.config import GatewayConfig
+from services.peer_gateway.core.dial_plan import Dial
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
@@ -31,8 +32,8 @@ class Standing:
     """The nodes this gateway keeps a connection to, whoever dials."""
     siblings: frozenset[PeerId] = frozenset()
     """Node ids of all gateways."""
-    former: set[PeerId] = field(default_factory=set)
-    """Peers of before the restart that are being dialled."""
+    former: dict[PeerId, Dial] = field(default_factory=dict)
+    """The dials under way to peers of before the restart."""
     orders: list[gateway_link_pb2.PeerOrder] = field(default_factory=list)
     """What operators ordered about nodes, kept for the coordinator: it forgets when it restarts."""
     status: Status | None = None

@@ -58,6 +58,8 @@ class PeerSession:
     ) -> None:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
+        self._was_inbound = False
+        """Dialled as a former peer that had connected by itself."""
         self.socket = PeerSocket(connect, self, parts.metrics, parts.sharing)
         clock = asyncio.get_running_loop().time
         self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
@@ -206,12 +208,15 @@ class PeerSession:
 
     async def _get_admitted(self, node_id: PeerId) -> None:
         host, port = self.socket.remote_address
+        former = None if self.inbound else self._parts.standing.former.get(node_id)
+        self._was_inbound = former is not None and former.was_inbound
         request = wire.AdmitPeer(
             node_id=node_id,
             inbound=self.inbound,
             static=node_id in self._parts.standing.static,
             trusted=self._parts.standing.is_trusted(node_id),
-            former=not self.inbound and node_id in self._parts.standing.former,
+            former=former is not None,
+            was_inbound=self._was_inbound,
             remote_address=f"{host}:{port}",
         )
         # From the question on: an answer that comes when the peer is gone must not leave a place taken.
@@ -252,6 +257,7 @@ class PeerSession:
             client_name=shown(ready.hello.client_name, SHOWN_NAME_CHARACTERS),
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
+            was_inbound=self._was_inbound,
             static=node_id in self._parts.standing.static,
             # Only what this gateway alone knows: the coordinator's own list may change while the peer is here.
             trusted=node_id in self._parts.standing.trusted_here,

@@ -23,7 +23,8 @@ CHANNEL_OPTIONS: Final = (
     ("grpc.keepalive_permit_without_calls", 1),
     # gRPC's own reconnect delays grow to two minutes; a restarted service must be found again soon.
     ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
+    # In gRPC this is how long an attempt to connect may take: on a loaded machine a handshake needs its time too.
+    ("grpc.min_reconnect_backoff_ms", 2_000),
     ("grpc.max_reconnect_backoff_ms", 2_000),
     # Links within a machine or a cluster go straight, whatever proxy the environment names.
     ("grpc.enable_http_proxy", 0),

@@ -7,9 +7,9 @@ The stages of a hash, in order; it is in at most one of the first four, and noth
 
 from __future__ import annotations
 
+import itertools
 import random
-from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -46,7 +46,7 @@ EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 class _Announced:
     """A hash somebody announced: since when, and by whom with which number."""
 
-    heard_at: float
+    since: float
     announcers: dict[PeerId, int]
 
 
@@ -62,7 +62,7 @@ class _Asked:
 
 
 class AnnounceFetcher:
-    """See the module's text. Pure: callers pass `now` and carry out the returned actions.
+    """See the module's text. Pure: callers pass `now`, which never goes back, and carry out the returned actions.
 
     `head_number` and `has_block` look at our chain: the head's number, and whether a block is imported.
     Without `with_bodies` (light mode) no body is asked for, and blocks fetched by announce have an empty one.
@@ -81,11 +81,12 @@ class AnnounceFetcher:
         self._has_block = has_block
         self._next_id = next_id
         self._rng = rng
+        # Each stage is in the order in which its hashes came to it: the first is the one that is due first.
         self._announced: dict[BlockHash, _Announced] = {}
         self._fetching: dict[BlockHash, _Asked] = {}
         self._fetched: dict[BlockHash, _Asked] = {}
         self._completing: dict[BlockHash, _Asked] = {}
-        self._open_announces: Counter[PeerId] = Counter()
+        self._open_announces: dict[PeerId, set[BlockHash]] = {}
         self.blocks = BlockQueue(head_number, has_block)
         self.refused_announces = 0
 
@@ -101,10 +102,11 @@ class AnnounceFetcher:
         entry = self._announced.get(block_hash)
         if entry is not None and peer in entry.announcers:
             return []
-        if self._open_announces[peer] >= ANNOUNCES_PER_PEER:
+        open_announces = self._open_announces.setdefault(peer, set())
+        if len(open_announces) >= ANNOUNCES_PER_PEER:
             self.refused_announces += 1
             return []
-        self._open_announces[peer] += 1
+        open_announces.add(block_hash)
         if entry is None:
             self._announced[block_hash] = entry = _Announced(now, {})
         entry.announcers[peer] = number
@@ -126,15 +128,15 @@ class AnnounceFetcher:
         asked = self._fetching.pop(block_hash)
         header = headers[0] if len(headers) == 1 and headers[0].hash == block_hash else None
         if header is None or self._has_block(block_hash):
-            self._open_announces_less(asked.peer)
+            self._close(asked.peer, block_hash)
             return []
         if header.number != asked.number:
-            self._open_announces_less(asked.peer)
+            self._close(asked.peer, block_hash)
             explanation = f"announced block {asked.number} 0x{block_hash.hex()}, whose header says {header.number}"
             return [DropFetchPeer(asked.peer, Offence.FALSE_ANNOUNCE, explanation)]
         is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
         if is_empty or not self._with_bodies:
-            self._open_announces_less(asked.peer)
+            self._close(asked.peer, block_hash)
             self.blocks.put(asked.peer, Block(header, EMPTY_BODY_RLP))
             return self._import_ready()
         self._fetched[block_hash] = _Asked(asked.peer, asked.number, now, header=header)
@@ -151,30 +153,29 @@ class AnnounceFetcher:
                 if (header.transactions_root, header.uncles_hash) == (body.transactions_root, body.uncles_hash):
                     asked = self._completing.pop(block_hash)
                     open_hashes.remove(block_hash)
-                    self._open_announces_less(asked.peer)
+                    self._close(asked.peer, block_hash)
                     self.blocks.put(asked.peer, Block(header, body.body_rlp))
                     break
         for block_hash in open_hashes:
-            self._open_announces_less(self._completing.pop(block_hash).peer)
+            self._close(self._completing.pop(block_hash).peer, block_hash)
         return self._import_ready()
 
     def on_request_lost(self, request_id: int) -> None:
         """A request will not be answered: the hash may be announced, and asked for, again."""
         for stage in (self._fetching, self._completing):
             for block_hash in [key for key, asked in stage.items() if asked.request_id == request_id]:
-                self._open_announces_less(stage.pop(block_hash).peer)
+                self._close(stage.pop(block_hash).peer, block_hash)
 
     def on_peer_left(self, peer: PeerId) -> None:
         """Blocks it gave stay; what it announced or was asked for is forgotten."""
-        for block_hash in [key for key, entry in self._announced.items() if peer in entry.announcers]:
-            entry = self._announced[block_hash]
-            del entry.announcers[peer]
-            if not entry.announcers:
-                del self._announced[block_hash]
-        for stage in (self._fetching, self._fetched, self._completing):
-            for block_hash in [key for key, asked in stage.items() if asked.peer == peer]:
-                del stage[block_hash]
-        del self._open_announces[peer]
+        for block_hash in self._open_announces.pop(peer, ()):
+            entry = self._announced.get(block_hash)
+            if entry is not None:
+                del entry.announcers[peer]
+                if not entry.announcers:
+                    del self._announced[block_hash]
+            for stage in (self._fetching, self._fetched, self._completing):
+                stage.pop(block_hash, None)
 
     # Input from our side
 
@@ -197,38 +198,39 @@ class AnnounceFetcher:
 
     def next_wakeup(self) -> float | None:
         """Earliest time `on_wakeup` has work, or None; the edge owns the timer."""
-        due = [entry.heard_at + ARRIVE_TIMEOUT_S for entry in self._announced.values()]
-        due += [asked.since + FETCH_TIMEOUT_S for asked in self._fetching.values()]
-        due += [asked.since + GATHER_SLACK_S for asked in self._fetched.values()]
-        due += [asked.since + FETCH_TIMEOUT_S for asked in self._completing.values()]
+        first: list[tuple[_Announced | _Asked | None, float]] = [
+            (next(iter(self._announced.values()), None), ARRIVE_TIMEOUT_S),
+            (next(iter(self._fetching.values()), None), FETCH_TIMEOUT_S),
+            (next(iter(self._fetched.values()), None), GATHER_SLACK_S),
+            (next(iter(self._completing.values()), None), FETCH_TIMEOUT_S),
+        ]
+        due = [entry.since + wait_s for entry, wait_s in first if entry is not None]
         if self.blocks.retry_at is not None:
             due.append(self.blocks.retry_at)
         return min(due, default=None)
 
     def on_wakeup(self, now: float) -> list[FetcherAction]:
         for stage in (self._fetching, self._completing):
-            for block_hash in [key for key, asked in stage.items() if asked.since + FETCH_TIMEOUT_S <= now]:
-                self._open_announces_less(stage.pop(block_hash).peer)
+            for block_hash in _due(stage, FETCH_TIMEOUT_S, now):
+                self._close(stage.pop(block_hash).peer, block_hash)
         self.blocks.retry_held(now)
         return self._ask_headers(now) + self._ask_bodies(now) + self._import_ready()
 
     # Stages
 
     def _ask_headers(self, now: float) -> list[FetcherAction]:
-        oldest = min((entry.heard_at for entry in self._announced.values()), default=now)
-        if oldest + ARRIVE_TIMEOUT_S > now:
+        oldest = next(iter(self._announced.values()), None)
+        if oldest is None or oldest.since + ARRIVE_TIMEOUT_S > now:
             return []
         actions: list[FetcherAction] = []
-        gathered = ARRIVE_TIMEOUT_S - GATHER_SLACK_S
-        due = [key for key, entry in self._announced.items() if entry.heard_at + gathered <= now]
-        for block_hash in due:
+        for block_hash in _due(self._announced, ARRIVE_TIMEOUT_S - GATHER_SLACK_S, now):
             entry = self._announced.pop(block_hash)
             peer = self._rng.choice(list(entry.announcers))
             for announcer in entry.announcers:
                 if announcer != peer:
-                    self._open_announces_less(announcer)
+                    self._close(announcer, block_hash)
             if self._has_block(block_hash):
-                self._open_announces_less(peer)
+                self._close(peer, block_hash)
                 continue
             request_id = self._next_id()
             self._fetching[block_hash] = _Asked(peer, entry.announcers[peer], now, request_id)
@@ -236,8 +238,8 @@ class AnnounceFetcher:
         return actions
 
     def _ask_bodies(self, now: float) -> list[FetcherAction]:
-        oldest = min((asked.since for asked in self._fetched.values()), default=now)
-        if oldest + GATHER_SLACK_S > now:
+        oldest = next(iter(self._fetched.values()), None)
+        if oldest is None or oldest.since + GATHER_SLACK_S > now:
             return []
         by_peer: dict[PeerId, list[BlockHash]] = {}
         for block_hash, asked in self._fetched.items():
@@ -262,13 +264,20 @@ class AnnounceFetcher:
         """The block is here: nothing is left to ask for."""
         entry = self._announced.pop(block_hash, None)
         for announcer in entry.announcers if entry is not None else ():
-            self._open_announces_less(announcer)
+            self._close(announcer, block_hash)
         for stage in (self._fetching, self._fetched, self._completing):
             asked = stage.pop(block_hash, None)
             if asked is not None:
-                self._open_announces_less(asked.peer)
+                self._close(asked.peer, block_hash)
 
-    def _open_announces_less(self, peer: PeerId) -> None:
-        self._open_announces[peer] -= 1
-        if self._open_announces[peer] <= 0:
+    def _close(self, peer: PeerId, block_hash: BlockHash) -> None:
+        """This announce of the peer is not open any more."""
+        open_announces = self._open_announces[peer]
+        open_announces.discard(block_hash)
+        if not open_announces:
             del self._open_announces[peer]
+
+
+def _due(stage: Mapping[BlockHash, _Announced | _Asked], wait_s: float, now: float) -> list[BlockHash]:
+    """The hashes that came to this stage `wait_s` ago or before."""
+    return [key for key, _ in itertools.takewhile(lambda entry: entry[1].since + wait_s <= now, stage.items())]

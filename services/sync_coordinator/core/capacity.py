@@ -6,6 +6,7 @@ The rules are those of geth 1.8, `eth/downloader/peer.go`.
 from __future__ import annotations
 
 import enum
+import itertools
 import random
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Final
@@ -16,6 +17,9 @@ from services.sync_coordinator.core.round_trip import RoundTripEstimate
 
 MEASUREMENT_IMPACT: Final = 0.1
 """Weight of one reply in a peer's moving averages."""
+
+GUESSED_FROM: Final = 16
+"""Peers that a newcomer's speed is guessed from: more would not change the guess, only what a join costs."""
 
 _SHORTEST_REPLY_S: Final = 1e-9
 """A reply in no time at all counts as this long."""
@@ -90,12 +94,12 @@ class DownloadPeers:
         """Add a peer, guessed to be as fast as the others are on average; a known one stays as it is."""
         if peer in self._peers:
             return
-        count = len(self._peers)
+        some = list(itertools.islice(self._peers.values(), GUESSED_FROM))
         sums = [0.0] * len(PartKind)
-        for known in self._peers.values():
+        for known in some:
             sums = [total + rate for total, rate in zip(sums, known.throughput, strict=True)]
-        rtt_s = self.round_trip.median_s(self._round_trips())
-        self._peers[peer] = PeerCapacity(peer, eth_version, rtt_s, [total / count if count else 0.0 for total in sums])
+        rtt_s = self.round_trip.median_s([known.rtt_s for known in some])
+        self._peers[peer] = PeerCapacity(peer, eth_version, rtt_s, [total / max(len(some), 1) for total in sums])
         self.round_trip.on_peer_joined(len(self._peers))
 
     def leave(self, peer: PeerId) -> None:

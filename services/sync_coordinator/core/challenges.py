@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
@@ -46,7 +47,10 @@ class DaoFork:
 
 
 class Challenges:
-    """The open challenges of all peers. Pure: callers pass `now` and carry out the actions."""
+    """The open challenges of all peers. Pure: callers pass `now`, which never goes back, and carry out the actions.
+
+    Nothing here costs more where there are more peers.
+    """
 
     def __init__(
         self, dao_fork: DaoFork | None, whitelist: Mapping[int, BlockHash], next_id: Callable[[], int]
@@ -55,7 +59,9 @@ class Challenges:
         self._whitelist = whitelist
         self._next_id = next_id
         self._open: dict[int, tuple[PeerId, int]] = {}
+        self._open_of: dict[PeerId, set[int]] = {}
         self._dao_due: dict[PeerId, float] = {}
+        """In the order in which the time is over: it is the same time for all."""
 
     def on_peer_joined(self, peer: PeerId, now: float) -> list[ChallengeAction]:
         actions: list[ChallengeAction] = []
@@ -67,17 +73,18 @@ class Challenges:
 
     def challenged(self) -> set[PeerId]:
         """The peers that owe an answer."""
-        return {peer for peer, _ in self._open.values()}
+        return set(self._open_of)
 
     def on_peer_left(self, peer: PeerId) -> None:
         self._dao_due.pop(peer, None)
-        self._open = {request_id: entry for request_id, entry in self._open.items() if entry[0] != peer}
+        for request_id in self._open_of.pop(peer, ()):
+            del self._open[request_id]
 
     def on_headers(
         self, request_id: int, headers: Sequence[Header], *, peer_reaches_fork: bool
     ) -> list[ChallengeAction]:
         """Judge an answer. `peer_reaches_fork`: we hold the DAO block and the peer claims to be at least as heavy."""
-        entry = self._open.pop(request_id, None)
+        entry = self._close(request_id)
         if entry is None:
             return []
         peer, number = entry
@@ -92,19 +99,20 @@ class Challenges:
 
     def on_request_lost(self, request_id: int, now: float) -> list[ChallengeAction]:
         """A question that our own side lost is asked again, and has its whole time again."""
-        entry = self._open.pop(request_id, None)
+        entry = self._close(request_id)
         if entry is None:
             return []
         peer, number = entry
         if peer in self._dao_due and self._dao_fork is not None and number == self._dao_fork.block:
+            del self._dao_due[peer]
             self._dao_due[peer] = now + DAO_CHALLENGE_TIMEOUT_S
         return [self._ask(peer, number)]
 
     def next_wakeup(self) -> float | None:
-        return min(self._dao_due.values(), default=None)
+        return next(iter(self._dao_due.values()), None)
 
     def on_wakeup(self, now: float) -> list[ChallengeAction]:
-        late = [peer for peer, due in self._dao_due.items() if due <= now]
+        late = [peer for peer, _ in itertools.takewhile(lambda entry: entry[1] <= now, self._dao_due.items())]
         for peer in late:
             del self._dao_due[peer]
         explanation = f"the DAO challenge was not answered in {DAO_CHALLENGE_TIMEOUT_S:.0f} s"
@@ -113,7 +121,18 @@ class Challenges:
     def _ask(self, peer: PeerId, number: int) -> AskHeader:
         request_id = self._next_id()
         self._open[request_id] = (peer, number)
+        self._open_of.setdefault(peer, set()).add(request_id)
         return AskHeader(request_id, peer, number)
+
+    def _close(self, request_id: int) -> tuple[PeerId, int] | None:
+        """The peer and the number that a question is about; None when it is not open."""
+        entry = self._open.pop(request_id, None)
+        if entry is not None:
+            open_of = self._open_of[entry[0]]
+            open_of.discard(request_id)
+            if not open_of:
+                del self._open_of[entry[0]]
+        return entry
 
     def _judge_dao(self, fork: DaoFork, answer: Header | None, *, peer_reaches_fork: bool) -> str | None:
         if answer is None:

@@ -14,7 +14,8 @@ class StaticPlan:
 
     A node that is connected stays with the gateway that holds it: any other one would dial it again and again
     only to hear that it is connected already. Of the rest, what an operator added goes to the least loaded
-    gateway and stays there while that one lives; all others are shared out by rendezvous hashing.
+    gateway and stays there while that one lives; all others are shared out by rendezvous hashing. Only gateways
+    that would dial a node's address get it, as long as there are any.
     """
 
     def __init__(self) -> None:
@@ -27,6 +28,7 @@ class StaticPlan:
         is_ordered: Callable[[PeerId], bool],
         peers_of: Mapping[str, int],
         holder_of: Callable[[PeerId], str | None],
+        may_dial: Callable[[str, Enode], bool] = lambda *_: True,
     ) -> Mapping[str, list[Enode]]:
         """For each live gateway its static nodes. `peers_of` has the number of peers of every live gateway."""
         plan: dict[str, list[Enode]] = {gateway_id: [] for gateway_id in peers_of}
@@ -34,15 +36,16 @@ class StaticPlan:
         self._given = {node_id: gateway_id for node_id, gateway_id in self._given.items() if node_id in nodes}
         waiting = []
         for node_id, node in nodes.items():
-            owner = self._owner(node_id, plan, holder_of, is_ordered=is_ordered(node_id))
+            able = [gateway_id for gateway_id in plan if may_dial(gateway_id, node)] or list(plan)
+            owner = self._owner(node_id, able, holder_of(node_id), is_ordered=is_ordered(node_id))
             if owner is None:
-                waiting.append(node)
+                waiting.append((node, able))
                 continue
             plan[owner].append(node)
             if holder_of(node_id) != owner:
                 load[owner] += 1
-        for node in waiting if plan else []:
-            least = min(load, key=lambda gateway_id: (load[gateway_id], gateway_id))
+        for node, able in waiting if plan else []:
+            least = min(able, key=lambda gateway_id: (load[gateway_id], gateway_id))
             self._given[node.node_id] = least
             plan[least].append(node)
             load[least] += 1
@@ -52,12 +55,11 @@ class StaticPlan:
         self,
         node_id: PeerId,
         gateway_ids: Collection[str],
-        holder_of: Callable[[PeerId], str | None],
+        holder: str | None,
         *,
         is_ordered: bool,
     ) -> str | None:
         """Whose a node is already; None for one that is to be given to the least loaded gateway."""
-        holder = holder_of(node_id)
         if holder is not None and holder in gateway_ids:
             if is_ordered:
                 self._given[node_id] = holder
@@ -74,8 +76,17 @@ def share_dynamic_places(places: int, outbound_of: Mapping[str, int]) -> Mapping
     Each keeps what it has; what is left goes to those with the least, one by one. So the parts add up to
     `places`, or to what is there already where a gateway that came later found the quota spent.
     """
-    parts = dict(outbound_of)
-    for _ in range(max(0, places - sum(parts.values())) if parts else 0):
-        least = min(parts, key=lambda gateway_id: (parts[gateway_id], gateway_id))
-        parts[least] += 1
-    return parts
+    left = places - sum(outbound_of.values())
+    if left <= 0 or not outbound_of:
+        return dict(outbound_of)
+    # The least are raised together, to where the next one stands, as long as there are places for all of them.
+    rising: list[str] = []
+    total = left
+    for gateway_id in sorted(outbound_of, key=lambda gateway_id: outbound_of[gateway_id]):
+        if outbound_of[gateway_id] * len(rising) > total:
+            break
+        rising.append(gateway_id)
+        total += outbound_of[gateway_id]
+    level, over = divmod(total, len(rising))
+    raised = {gateway_id: level + (at < over) for at, gateway_id in enumerate(sorted(rising))}
+    return {gateway_id: raised.get(gateway_id, outbound) for gateway_id, outbound in outbound_of.items()}

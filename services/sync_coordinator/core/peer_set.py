@@ -60,6 +60,8 @@ class Peer:
     remote_address: str = ""
     p2p_version: int = 5
     inbound: bool = False
+    was_inbound: bool = False
+    """Dialled by a gateway that restarted, to which it had connected before."""
     static: bool = False
     trusted: bool = False
     connected_s: float = 0.0
@@ -67,6 +69,10 @@ class Peer:
     joined_at: float = 0.0
     headers_delivered: int = 0
     bodies_delivered: int = 0
+
+    @property
+    def takes_inbound_place(self) -> bool:
+        return self.inbound or self.was_inbound
 
 
 class PeerSet:
@@ -260,7 +266,7 @@ class PeerSet:
 
     def _count(self, peer: Peer, by: int) -> None:
         self._joined.add(peer.gateway_id, by)
-        if peer.inbound:
+        if peer.takes_inbound_place:
             self._inbound.add(peer.gateway_id, by)
         elif not peer.static:
             self._dialled.add(peer.gateway_id, by)

@@ -18,6 +18,7 @@ class Applicant:
     node_id: PeerId
     gateway_id: str
     inbound: bool = True
+    """It takes an inbound place: it connected to its gateway, or had before that restarted and dialled it for that."""
     static: bool = False
     trusted: bool = False
     former: bool = False

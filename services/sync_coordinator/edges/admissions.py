@@ -67,7 +67,7 @@ class Admissions:
         applicant = Applicant(
             node_id=node_id,
             gateway_id=link.gateway_id,
-            inbound=question.inbound,
+            inbound=question.inbound or question.was_inbound,
             static=self._plans.is_static(node_id),
             trusted=question.trusted or self._plans.is_trusted(node_id),
             former=question.former,

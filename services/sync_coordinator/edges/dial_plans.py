@@ -105,7 +105,11 @@ class DialPlans:
         """Gateways or static nodes have changed."""
         self._static = dict(
             self._static_plan.share_out(
-                self._lists.static.nodes, self._lists.static.is_ordered, self._peers.peers_of(), self._holder_of
+                self._lists.static.nodes,
+                self._lists.static.is_ordered,
+                self._peers.peers_of(),
+                self._holder_of,
+                self._links.may_dial,
             )
         )
         self._send()
@@ -114,7 +118,7 @@ class DialPlans:
         """A peer came or went. A static one stays with the gateway that has it."""
         if peer.static and self._peers.get(peer.node_id) is peer:
             self.refresh()
-        elif not peer.inbound:
+        elif not peer.takes_inbound_place:
             self._send()
 
     def _holder_of(self, node_id: PeerId) -> str | None:

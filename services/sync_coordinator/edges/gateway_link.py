@@ -10,6 +10,7 @@ import grpc
 import structlog
 from blocksync.v1 import common_pb2, gateway_link_pb2, gateway_link_pb2_grpc
 
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.ethwire.bodies import BLOOM_BYTES
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.faults import MalformedMessage, MalformedRlp, PeerFault
@@ -58,7 +59,11 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
             return
         hello = first.hello
         outbox: Outbox[gateway_link_pb2.ControlResponse] = Outbox(CONTROL_QUEUE_BYTES)
-        link = GatewayLink(hello.gateway_id, PeerId(hello.node_id), hello.enode, outbox)
+        try:
+            restrict = NetRestrict.parse(hello.netrestrict) if hello.netrestrict else None
+        except ValueError as problem:
+            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"netrestrict: {problem}")
+        link = GatewayLink(hello.gateway_id, PeerId(hello.node_id), hello.enode, outbox, restrict)
         former = self._links.end(link.gateway_id)
         if former is not None:
             # A connection that died unnoticed: what was asked through it is lost.
@@ -246,6 +251,7 @@ def _peer(details: common_pb2.PeerDetails, gateway_id: str) -> Peer:
         remote_address=details.remote_address,
         p2p_version=details.p2p_version,
         inbound=details.inbound,
+        was_inbound=details.was_inbound,
         static=details.static,
         trusted=details.trusted,
         connected_s=details.connected_seconds,

@@ -9,6 +9,8 @@ from typing import Final
 import structlog
 from blocksync.v1 import gateway_link_pb2
 
+from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, PeerId
@@ -39,6 +41,12 @@ class GatewayLink:
     node_id: PeerId
     enode: str
     outbox: Outbox[gateway_link_pb2.ControlResponse]
+    restrict: NetRestrict | None = None
+    """The only networks it has peers in."""
+
+    def allows(self, host: str) -> bool:
+        """Whether it would dial this address."""
+        return self.restrict is None or self.restrict.allows(host)
 
     def send(self, message: gateway_link_pb2.ControlResponse) -> None:
         if not self.outbox.is_closed and not self.outbox.put(message, message.ByteSize()):
@@ -54,6 +62,11 @@ class GatewayLinks:
 
     def __iter__(self) -> Iterator[GatewayLink]:
         return iter(self._links.values())
+
+    def may_dial(self, gateway_id: str, node: Enode) -> bool:
+        """Whether this gateway is there, and would dial the node."""
+        link = self._links.get(gateway_id)
+        return link is not None and link.allows(node.host)
 
     def is_attached(self, link: GatewayLink) -> bool:
         return self._links.get(link.gateway_id) is link

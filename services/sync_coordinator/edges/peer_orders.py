@@ -32,6 +32,7 @@ class PeerOrders:
             )
         if node.node_id in self._peers.gateway_node_ids:
             raise InvalidRequest(f"{url!r} is one of our own gateways; give the enode URL of another node")
+        self._check_allowed(node)
         self._order(node, "static node added", trusted=False, listed=True)
         return coordinator_pb2.AddPeerResponse(
             gateway_id=self._plans.keeper_of(node.node_id) or "", connected=self._peers.get(node.node_id) is not None
@@ -57,6 +58,16 @@ class PeerOrders:
         if was_trusted:
             self._order(node, "trusted node removed", trusted=True, listed=False)
         return coordinator_pb2.RemoveTrustedPeerResponse(was_trusted=was_trusted)
+
+    def _check_allowed(self, node: Enode) -> None:
+        """Raises InvalidRequest where every gateway there is would refuse to dial the node."""
+        links = list(self._links)
+        if links and not any(link.allows(node.host) for link in links):
+            networks = " and ".join(sorted({str(link.restrict) for link in links}))
+            raise InvalidRequest(
+                f"{node.host} is not dialled: --netrestrict of the gateways allows {networks} alone; start them with "
+                "another one, or give a node that is in there"
+            )
 
     def _order(self, node: Enode, what: str, *, trusted: bool, listed: bool) -> None:
         try:

@@ -24,7 +24,7 @@ class PenaltyDesk:
     def __init__(self, metrics: CoordinatorMetrics) -> None:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
-        self._told: set[tuple[PeerId, Offence]] = set()
+        self._told: dict[PeerId, set[Offence]] = {}
         self._log = get_log("penalties")
         self.bans = BanList()
         self.disconnects = DisconnectLog()
@@ -48,14 +48,15 @@ class PenaltyDesk:
     def note(self, node_id: PeerId, offence: Offence, count: int = 1) -> None:
         """Count what is not worth a peer's connection. Of each offence of a peer the first only is logged."""
         self._metrics.offences.labels(offence.name.lower()).inc(count)
-        if (node_id, offence) not in self._told:
-            self._told.add((node_id, offence))
+        told = self._told.setdefault(node_id, set())
+        if offence not in told:
+            told.add(offence)
             what = offence.name.lower().replace("_", " ")
             log_at(self._log, CONSEQUENCES[offence].level.value, what, peer=node_id.hex()[:16])
 
     def forget(self, node_id: PeerId) -> None:
         """The peer is gone: should it come back, its offences are told again."""
-        self._told = {told for told in self._told if told[0] != node_id}
+        self._told.pop(node_id, None)
 
     def connection_ended(self, ended: EndedConnection, *, static: bool, trusted: bool) -> None:
         """A gateway reports an end; `static` and `trusted` are what the coordinator knows, besides the gateway."""

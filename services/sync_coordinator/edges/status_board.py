@@ -172,11 +172,12 @@ class StatusBoard:
             status.best_peer_head.block_hash = best.head_hash
             status.best_peer_head.total_difficulty = big_to_bytes(best.total_difficulty)
             status.at_best_peer_head = self._driver.our_total_difficulty() >= best.total_difficulty
+        peers_of = self._peers.peers_of()
         for link in sorted(self._links, key=lambda link: link.gateway_id):
             status.gateways.add(
                 gateway_id=link.gateway_id,
                 enode=link.enode,
-                peer_count=len(self._peers.of_gateway(link.gateway_id)),
+                peer_count=peers_of.get(link.gateway_id, 0),
             )
 
 

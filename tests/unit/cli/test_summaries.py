@@ -7,7 +7,7 @@ from rich.console import Console
 
 from tests.support.node_statuses import IDLE, at_head, downloading
 from trisync.cli.demo import last_line
-from trisync.cli.operator_commands import peer_json, peers_table, status_json, status_table
+from trisync.cli.operator_commands import peer_json, peers_table, show, status_json, status_table
 from trisync.cli.up import summary_json, summary_line
 from trisync.node_status import ChainHead, NodeStatus, SyncMode, peer_from_proto, status_from_proto
 
@@ -53,6 +53,14 @@ def test_last_line_of_the_demo_says_block_hash_time_and_rate():
     head = ChainHead(bytes.fromhex("a6860fef") + bytes(28), 8191, 1)
     line = last_line(replace(at_head(8191, syncs_done=1), full_block_head=head, sync_seconds=10.0))
     assert line == "synced to block 8191 0xa6860fef… in 10.0 s (819 blocks/s), verified"
+
+
+def test_lines_end_with_their_last_letter_where_they_are_piped(capsys):
+    show(status_table(downloading(100, of=200)), "", "done")
+    lines = capsys.readouterr().out.splitlines()
+    assert [line for line in lines if line != line.rstrip()] == []
+    assert lines[0].startswith("network")
+    assert lines[-2:] == ["", "done"]
 
 
 def test_status_table_tells_heads_phase_and_gateways():

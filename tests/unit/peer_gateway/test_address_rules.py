@@ -4,7 +4,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from services.peer_gateway.core.address_rules import THROTTLE_S, InboundThrottle, NetRestrict, is_lan, source_of
+from services.peer_gateway.core.address_rules import THROTTLE_S, InboundThrottle, is_lan, source_of
+from services.shared.chainspec.net_restrict import NetRestrict
 
 
 @pytest.mark.parametrize(

@@ -176,7 +176,7 @@ def test_the_end_of_the_socket_is_the_end_of_the_connection(phase):
     assert connection.phase is phase
     gone = only_disconnect(connection.receive_eof())
     assert (gone.reason, gone.by_us) == (None, False)
-    assert phase.name in gone.detail
+    assert phase.words in gone.detail
 
 
 @pytest.mark.parametrize("phase", [Phase.AUTH, Phase.ACK, Phase.HELLO])

@@ -7,7 +7,6 @@ from collections.abc import Iterable
 
 import pytest
 
-from services.peer_gateway.core.address_rules import NetRestrict
 from services.peer_gateway.core.dial_plan import Dial, DialKind, DialLimits, DialPlan, DialResult
 from services.peer_gateway.core.dial_schedule import (
     CANDIDATES,
@@ -20,6 +19,7 @@ from services.peer_gateway.core.dial_schedule import (
 from services.peer_gateway.core.former_peers import FAILED_DIALS, FormerPeer
 from services.peer_gateway.core.redial_history import WAITS
 from services.shared.chainspec.enode import Enode
+from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.chainspec.rendezvous import owner_of
 from services.shared.ethwire.types import PeerId
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
@@ -429,6 +429,21 @@ def test_former_peers_come_before_candidates_and_outside_the_quota_but_count_for
         dials.on_connected(node_id, inbound=False)
         dials.on_dial_ended(node_id, JOINED, now=1.0)
     assert dials.due(now=1.0) == []
+
+
+def test_former_peers_that_had_connected_leave_the_quota_to_nodes_of_our_own_choice():
+    dials = schedule(places=3)
+    dials.add_former([FormerPeer(node(each), 0.0, was_inbound=True) for each in (ALICE, BOB)], now=0.0, unix_s=1000.0)
+    dials.offer(nodes(5), now=0.0)
+    found = dials.due(now=0.0)
+    assert [dial.kind for dial in found] == [*[DialKind.FORMER] * 2, *[DialKind.DYNAMIC] * 3]
+    assert [dial.was_inbound for dial in found] == [True, True, False, False, False]
+    for dial in found:
+        dials.on_connected(dial.node.node_id, inbound=dial.was_inbound)
+        dials.on_dial_ended(dial.node.node_id, JOINED, now=1.0)
+    assert dials.due(now=1.0) == []
+    dials.on_disconnected(found[-1].node.node_id)
+    assert [dial.kind for dial in dials.due(now=1.0)] == [DialKind.DYNAMIC]
 
 
 def test_former_peers_are_dialled_with_discovery_off():

@@ -7,11 +7,11 @@ from dataclasses import dataclass, field
 import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
 from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER, AnnounceFetcher
-from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER
+from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER, DISTANCE_ABOVE_HEAD
 from services.sync_coordinator.core.fetcher_actions import (
     BlockOutcome,
     DropFetchPeer,
@@ -37,11 +37,14 @@ class Follower:
     outcome: BlockOutcome = BlockOutcome.IMPORTED
     answers_headers: bool = True
     answers_bodies: bool = True
+    imports_at_once: bool = True
     now: float = 100.0
     imported: list[int] = field(default_factory=list)
     asked_headers: list[tuple[PeerId, int]] = field(default_factory=list)
     asked_bodies: list[tuple[PeerId, list[int]]] = field(default_factory=list)
     dropped: list[PeerId] = field(default_factory=list)
+    importing: list[Block] = field(default_factory=list)
+    """Handed to the importer, and not done."""
 
     def __post_init__(self) -> None:
         self.have = {header.hash for header in self.chain.headers[: self.head + 1]}
@@ -79,12 +82,14 @@ class Follower:
                         bodies = [self.chain.bodies[number] for number in numbers]
                         self.carry_out(self.fetcher.on_bodies(request_id, bodies, self.now))
                 case ImportFetched(block, _):
-                    self.import_block(block)
+                    self.importing.append(block)
+                    if self.imports_at_once:
+                        self.import_next()
                 case DropFetchPeer(peer, _):
                     self.dropped.append(peer)
 
-    def import_block(self, block: Block) -> None:
-        header = block.header
+    def import_next(self) -> None:
+        header = self.importing.pop(0).header
         outcome = self.outcome
         if outcome is BlockOutcome.IMPORTED and header.parent_hash not in self.have:
             outcome = BlockOutcome.PARENT_UNKNOWN
@@ -335,20 +340,53 @@ def test_announcer_that_left_is_not_asked():
     assert follower.fetcher.next_wakeup() is None
 
 
+SIDE_BLOCKS = [
+    CHAIN.shortened(START + 30).extended(1, branch=branch).block(START + 31)
+    for branch in range(2, 2 + 2 * BLOCKS_PER_PEER)
+]
+"""Blocks of Mallory's that wait for their parent."""
+
+NUMBERS = st.one_of(st.integers(START + 1, START + 3), st.integers(START - 9, START + 40))
+"""Mostly those whose turn it is, so that a block comes again while it is being imported."""
+
+
 class FetcherMachine(RuleBasedStateMachine):
-    """Any order of announces, blocks, answers, losses and time: stages stay apart, and nothing is imported twice."""
+    """Any order of announces, blocks, answers, losses, floods and time: stages stay apart, nothing is imported twice,
+    nobody gets beyond a limit, and what was heard can still be had in the end."""
 
     def __init__(self) -> None:
         super().__init__()
         self.follower = Follower()
+        self.made_up = 0
 
-    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB, MALLORY]))
+    @rule(number=NUMBERS, peer=st.sampled_from([ALICE, BOB, MALLORY]))
     def announce(self, number, peer):
         self.follower.announce(peer, number)
 
-    @rule(number=st.integers(START - 9, START + 40), peer=st.sampled_from([ALICE, BOB]))
+    @rule(number=NUMBERS, peer=st.sampled_from([ALICE, BOB]))
     def block(self, number, peer):
         self.follower.give_block(peer, number)
+
+    @rule(count=st.integers(1, ANNOUNCES_PER_PEER), number=st.integers(START - 7, START + 32))
+    def announces_flood(self, count, number):
+        for _ in range(count):
+            self.made_up += 1
+            announce = Announce(BlockHash(self.made_up.to_bytes(32)), number)
+            self.follower.carry_out(self.follower.fetcher.on_announce(MALLORY, announce, self.follower.now))
+
+    @rule(count=st.integers(1, 2 * BLOCKS_PER_PEER))
+    def blocks_flood(self, count):
+        for block in SIDE_BLOCKS[:count]:
+            self.follower.carry_out(self.follower.fetcher.on_block(MALLORY, block, self.follower.now))
+
+    @rule(at_once=st.booleans())
+    def importer_changes_its_pace(self, at_once):
+        self.follower.imports_at_once = at_once
+
+    @precondition(lambda self: self.follower.importing)
+    @rule()
+    def import_ends(self):
+        self.follower.import_next()
 
     @rule(answers=st.booleans())
     def peers_answer_headers(self, answers):
@@ -381,14 +419,58 @@ class FetcherMachine(RuleBasedStateMachine):
         assert len(self.follower.imported) == len(set(self.follower.imported))
 
     @invariant()
+    def no_block_is_with_the_importer_twice(self):
+        hashes = [block.header.hash for block in self.follower.importing]
+        assert len(hashes) == len(set(hashes))
+
+    @invariant()
+    def nobody_is_beyond_a_limit(self):
+        fetcher = self.follower.fetcher
+        assert all(len(hashes) <= ANNOUNCES_PER_PEER for hashes in fetcher._open_announces.values())
+        assert all(count <= BLOCKS_PER_PEER for count in fetcher.blocks.open_blocks.values())
+        head = self.follower.head
+        assert all(number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
+
+    @invariant()
+    def timer_is_due_while_anything_waits_for_time(self):
+        fetcher = self.follower.fetcher
+        waits = fetcher._announced or fetcher._fetching or fetcher._fetched or fetcher._completing
+        assert (fetcher.next_wakeup() is not None) is bool(waits)
+
+    def teardown(self):
+        """Once peers answer again nothing stays open, and all blocks up to one that is announced are imported."""
+        follower = self.follower
+        follower.answers_headers = follower.answers_bodies = follower.imports_at_once = True
+        while follower.importing:
+            follower.import_next()
+        follower.run(20.0)
+        assert follower.fetcher.next_wakeup() is None
+        assert not follower.fetcher._open_announces
+        last = follower.head + 20
+        for number in range(follower.head + 1, last + 1):
+            follower.announce(CAROL, number)
+        follower.run(20.0)
+        assert follower.head >= last
+        assert follower.fetcher.next_wakeup() is None
+
+    @invariant()
     def counts_are_those_of_what_is_open(self):
         fetcher = self.follower.fetcher
         queued = [peer for _, _, _, peer in fetcher.blocks._queue]
         assert fetcher.blocks.open_blocks == {peer: queued.count(peer) for peer in set(queued)}
-        open_announces = [peer for entry in fetcher._announced.values() for peer in entry.announcers]
+        open_announces = [(peer, key) for key, entry in fetcher._announced.items() for peer in entry.announcers]
         for stage in (fetcher._fetching, fetcher._fetched, fetcher._completing):
-            open_announces += [asked.peer for asked in stage.values()]
-        assert fetcher._open_announces == {peer: open_announces.count(peer) for peer in set(open_announces)}
+            open_announces += [(asked.peer, key) for key, asked in stage.items()]
+        counted = [(peer, key) for peer, hashes in fetcher._open_announces.items() for key in hashes]
+        assert sorted(counted) == sorted(open_announces)
+        assert all(fetcher._open_announces.values())
+
+    @invariant()
+    def stages_are_in_the_order_of_their_times(self):
+        fetcher = self.follower.fetcher
+        for stage in (fetcher._announced, fetcher._fetching, fetcher._fetched, fetcher._completing):
+            times = [entry.since for entry in stage.values()]
+            assert times == sorted(times)
 
 
 FetcherMachine.TestCase.settings = settings(max_examples=60, stateful_step_count=30, deadline=None)

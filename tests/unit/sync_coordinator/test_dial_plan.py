@@ -57,6 +57,22 @@ def test_connected_node_stays_with_its_gateway_while_that_lives(ordered):
     assert share_out(StaticPlan(), node, {str(owner): 0}, ordered=ordered, holders=holders) == {owner: [NODE.node_id]}
 
 
+@pytest.mark.parametrize("ordered", [[], list(NODES)])
+def test_nodes_go_to_the_gateways_that_would_dial_them_and_to_any_where_none_would(ordered):
+    def shared(able):
+        plan = StaticPlan().share_out(
+            NODES,
+            ordered.__contains__,
+            {"a": 0, "b": 9, "c": 9},
+            lambda _: None,
+            lambda gateway_id, node: gateway_id in able,
+        )
+        return {gateway_id: len(of_gateway) for gateway_id, of_gateway in plan.items()}
+
+    assert shared({"b"}) == {"a": 0, "b": len(NODES), "c": 0}
+    assert sum(shared(set()).values()) == len(NODES)
+
+
 def test_added_node_goes_to_the_gateway_with_fewest_peers_and_dials_and_stays_there():
     plan, (first, second, third, *_) = StaticPlan(), NODES
     one, two = only(first), {**only(first), **only(second)}

@@ -9,6 +9,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
+from services.shared.ethwire.types import PeerId
 from services.sync_coordinator.core.part_queue import LACKING_SCAN, PartQueue
 from tests.support.sim_peers import peer_id
 
@@ -130,19 +131,25 @@ def test_parts_and_marks_are_freed_when_a_peer_is_revoked(queue):
     queue.revoke(ALICE)
 
 
+REQUESTS, LACKING = 2, 3
+"""Limits of the model: small, so that they are met."""
+
+
 class PartQueueMachine(RuleBasedStateMachine):
     """Random use against a model that knows where each part is."""
 
     def __init__(self) -> None:
         super().__init__()
-        self.queue = number_queue(requests_per_peer=2, lacking_per_peer=8)
+        self.queue = number_queue(requests_per_peer=REQUESTS, lacking_per_peer=LACKING)
         self.rng = random.Random(0)
         self.now = 0.0
         self.scheduled = self.request_id = 0
         self.open: dict[int, list[int]] = {}
         self.done: list[int] = []
+        self.lacking: dict[PeerId, list[int]] = {}
+        """What each peer is known to lack, the latest last."""
 
-    @rule(count=st.integers(0, 40))
+    @rule(count=st.integers(0, 60))
     def schedule(self, count: int) -> None:
         self.queue.schedule(range(self.scheduled, self.scheduled + count))
         self.scheduled += count
@@ -150,8 +157,12 @@ class PartQueueMachine(RuleBasedStateMachine):
     @rule(peer=st.sampled_from([ALICE, BOB, MALLORY]), count=st.integers(1, 12))
     def reserve(self, peer, count: int) -> None:
         self.request_id += 1
+        has_room = self.open_of(peer) < REQUESTS
+        assert self.queue.has_room(peer) is has_room
         reservation = self.queue.reserve(self.request_id, peer, count, self.now)
         if reservation is not None:
+            assert has_room
+            assert not set(reservation.parts) & set(self.lacking.get(peer, ()))
             assert 0 < len(reservation.parts) <= count
             assert list(reservation.parts) == sorted(reservation.parts)
             self.open[self.request_id] = list(reservation.parts)
@@ -166,6 +177,8 @@ class PartQueueMachine(RuleBasedStateMachine):
             reservation = self.queue.reservation(request_id)
             assert reservation is not None
             self.queue.mark_lacking(reservation.peer, missing)
+            known = self.lacking.get(reservation.peer, [])
+            self.lacking[reservation.peer] = [*known, *missing][-LACKING:]
         self.queue.complete(request_id, missing)
         self.done += [part for part in parts if part not in missing]
 
@@ -177,8 +190,14 @@ class PartQueueMachine(RuleBasedStateMachine):
 
     @rule(seconds=st.floats(0, 5))
     def expire(self, seconds: float) -> None:
-        for reservation in self.queue.expire(self.now - seconds):
+        asked_until = self.now - seconds
+        for reservation in self.queue.expire(asked_until):
+            assert reservation.asked_at <= asked_until
             assert self.open.pop(reservation.request_id) == list(reservation.parts)
+        for request_id in self.open:
+            kept = self.queue.reservation(request_id)
+            assert kept is not None
+            assert kept.asked_at > asked_until
         self.now += seconds
 
     @rule(peer=st.sampled_from([ALICE, BOB, MALLORY]))
@@ -188,6 +207,7 @@ class PartQueueMachine(RuleBasedStateMachine):
             assert reservation is not None
             if reservation.peer == peer:
                 del self.open[request_id]
+        self.lacking.pop(peer, None)
         self.queue.revoke(peer)
 
     @invariant()
@@ -203,7 +223,12 @@ class PartQueueMachine(RuleBasedStateMachine):
     @invariant()
     def limits_hold(self) -> None:
         for peer in (ALICE, BOB, MALLORY):
-            assert self.queue.lacking_count(peer) <= 8
+            assert self.queue.lacking_count(peer) == len(self.lacking.get(peer, ())) <= LACKING
+            assert self.open_of(peer) <= REQUESTS
+
+    def open_of(self, peer) -> int:
+        reservations = [self.queue.reservation(request_id) for request_id in self.open]
+        return sum(1 for reservation in reservations if reservation is not None and reservation.peer == peer)
 
     def teardown(self) -> None:
         """Everything can still be fetched, each part once."""
@@ -214,4 +239,4 @@ class PartQueueMachine(RuleBasedStateMachine):
 
 
 TestPartQueueModel = PartQueueMachine.TestCase
-TestPartQueueModel.settings = settings(max_examples=40, stateful_step_count=30, deadline=None)
+TestPartQueueModel.settings = settings(max_examples=100, stateful_step_count=40, deadline=None)

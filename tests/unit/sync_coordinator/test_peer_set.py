@@ -260,6 +260,7 @@ KINDS = {
     "dynamic": {"inbound": False},
     "dynamic trusted": {"inbound": False, "trusted": True},
     "former": {"inbound": False, "former": True},
+    "former that had connected": {"inbound": True, "former": True},
     "static": {"inbound": False, "static": True},
 }
 
@@ -288,7 +289,7 @@ def filled(*, inbound: int, outbound: int, discovers: bool = True) -> PeerSet:
     [
         (0, 0, True, set(KINDS)),
         # The inbound quota is full: what we dial still comes in, and so do trusted ones.
-        (6, 0, True, set(KINDS) - {"inbound", "inbound static"}),
+        (6, 0, True, set(KINDS) - {"inbound", "inbound static", "former that had connected"}),
         (5, 0, True, set(KINDS)),
         # The dial quota is full: static and former ones are outside of it.
         (0, 3, True, set(KINDS) - {"dynamic"}),
@@ -320,6 +321,20 @@ def test_quotas_are_free_again_when_peers_leave_or_places_lapse_or_gateways_go()
     lapsed = filled(inbound=6, outbound=0)
     assert lapsed.admit(applicant(ALICE), now=ADMISSION_LASTS_S - 0.1) is Admission.TOO_MANY_PEERS
     assert lapsed.admit(applicant(ALICE), now=ADMISSION_LASTS_S) is Admission.ADMITTED
+
+
+def test_former_peer_that_had_connected_has_an_inbound_place_also_when_its_gateway_tells_of_it_anew():
+    peers = PeerSet(max_peers=9)
+    former = peer(ALICE)
+    former.inbound, former.was_inbound = False, True
+    peers.attach_gateway("north", GATEWAY_NODE, [former])
+    peers.set_discovering("north", discovers=True)
+    assert peers.outbound_of() == {"north": 0}
+    for number in range(5):
+        assert peers.admit(applicant(other(number)), now=0.0) is Admission.ADMITTED
+    assert peers.admit(applicant(BOB), now=0.0) is Admission.TOO_MANY_PEERS
+    peers.leave(ALICE, "north")
+    assert peers.admit(applicant(BOB), now=0.0) is Admission.ADMITTED
 
 
 def test_quota_is_there_as_long_as_some_gateway_discovers():
