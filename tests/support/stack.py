@@ -207,7 +207,7 @@ class Stack:
     def _gateway(self, index: int) -> Service:
         config = GatewayConfig(
             coordinator=self._address("coordinator"),
-            broadcaster=self._address("broadcaster"),
+            broadcaster=(self._address("broadcaster"),),
             gateway_id=f"gateway-{index}",
             host="127.0.0.1",
             port=0,

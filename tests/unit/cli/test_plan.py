@@ -37,7 +37,7 @@ def test_services_find_each_other_at_sockets_in_the_run_directory():
     assert (
         coordinator.listen == (gateway.coordinator,) == (broadcaster.coordinator,) == ("unix:/d/run/coordinator.sock",)
     )
-    assert broadcaster.listen == (gateway.broadcaster,) == coordinator.broadcaster == ("unix:/d/run/broadcaster.sock",)
+    assert broadcaster.listen == gateway.broadcaster == coordinator.broadcaster == ("unix:/d/run/broadcaster.sock",)
     assert plan.coordinator_address == "unix:/d/run/coordinator.sock"
 
 
