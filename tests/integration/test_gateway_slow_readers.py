@@ -122,6 +122,9 @@ async def test_peer_that_never_reads_costs_a_bounded_memory_and_what_is_dropped_
         assert (left.by_us, "read nothing for 4 s" in left.explanation) == (True, True)
         assert gateway.coordinator.reads <= 8
         assert alice.is_connected
+        refused = await gateway.broadcaster.arrivals.next("send_refused")
+        assert list(refused.node_ids) == [mallory.local.node_id]
+        assert gateway.broadcaster.arrivals.names.count("send_refused") >= 35
 
 
 @in_loop

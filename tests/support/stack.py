@@ -121,6 +121,10 @@ class Stack:
         return self._address("coordinator")
 
     @property
+    def broadcaster_address(self) -> str:
+        return self._address("broadcaster")
+
+    @property
     def gateway(self) -> Service:
         return self.gateways[0]
 
