@@ -114,7 +114,7 @@ async def test_submitted_block_is_refused_with_value_and_rule_and_sent_to_nobody
         assert (await stack.status()).head.number == 40
         # Only the last one's header was valid: a block is sent on once its header is (SPEC section 6).
         assert [block.header_rlp for block in ear.blocks] == [with_uncle.header.header_rlp]
-        for outcome, count in {"undecodable": 2, "other body": 1, "rule broken": 2, "too old": 1}.items():
+        for outcome, count in {"undecodable": 2, "other_body": 1, "rule_broken": 2, "too_old": 1}.items():
             sample = f'coordinator_submitted_blocks_total{{outcome="{outcome}"}}'
             assert await stack.coordinator.metric(sample) == count
         with pytest.raises(CoordinatorError, match="its parent"):
@@ -243,7 +243,7 @@ async def test_blocks_with_unknown_parent_or_from_the_future_are_counted_and_sen
     async with running_stack() as stack:
         ears = await with_ears(stack, 3)
         mallory = ears[0].peer
-        for block, outcome in ((unknown, "parent unknown"), (early, "refused")):
+        for block, outcome in ((unknown, "parent_unknown"), (early, "refused")):
             mallory.send(NewBlock(block.header.header_rlp, block.body_rlp, TOTAL_DIFFICULTY))
             await until(functools.partial(counted, stack, outcome), outcome)
         assert not any(ear.blocks or ear.knows(block.header.hash) for ear in ears for block in (unknown, early))

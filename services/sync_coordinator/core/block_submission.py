@@ -21,7 +21,7 @@ MAX_SUBMITTED_BYTES: Final = MAX_ETH_MESSAGE_BYTES - NEW_BLOCK_OVERHEAD_BYTES
 
 
 class RefusalCause(enum.Enum):
-    """Why a submitted block was not taken; the label in metrics."""
+    """Why a submitted block was not taken; the names are labels in metrics."""
 
     TOO_LARGE = "too large"
     UNDECODABLE = "undecodable"

@@ -72,7 +72,7 @@ class BlockSubmissions:
         try:
             submission = await self._submit(block_rlp)
         except BlockRefused as refusal:
-            self._metrics.submitted_blocks.labels(refusal.cause.value).inc()
+            self._metrics.submitted_blocks.labels(refusal.cause.name.lower()).inc()
             _log.warning("submitted block refused", why=str(refusal))
             raise
         self._metrics.submitted_blocks.labels("imported" if submission.is_new else "known").inc()

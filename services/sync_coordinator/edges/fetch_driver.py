@@ -127,7 +127,9 @@ class FetchDriver:
         except (StoreFailed, SealWorkersFailed) as failed:
             _log.error("fetched block not imported", number=block.header.number, why=str(failed))
             outcome = BlockOutcome.REFUSED
-        self._metrics.fetched_blocks.labels(outcome.value).inc()
+        self._metrics.fetched_blocks.labels(outcome.name.lower()).inc()
+        if outcome is BlockOutcome.PARENT_UNKNOWN:
+            _log.debug("block not relayed: its parent is unknown", number=block.header.number, peer=peer.hex()[:16])
         now = self._loop.time()
         self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, now, broken_rule))
 
