@@ -11,6 +11,7 @@ from typing import Final
 
 from bench.load_peer import LoadPeer
 from services.peer_gateway.core.events import EthMessage
+from services.peer_gateway.core.snappy_codec import deflate
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.eth_messages import decode_message, encode_message
 from services.shared.ethwire.headers import decode_header
@@ -19,6 +20,8 @@ from services.shared.ethwire.types import Block, BlockHash
 
 JOIN_TIMEOUT_S: Final = 20.0
 VERSION: Final = 63
+NOTHING: Final = {MessageCode.GET_BLOCK_HEADERS.value: (MessageCode.BLOCK_HEADERS.value, deflate(b"\xc0"))}
+"""Its only answer: that it has no such header, which satisfies a challenge."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,10 +33,10 @@ class Heard:
 
 
 class HearingPeer(LoadPeer):
-    """A peer of the load generators that answers nothing, pushes blocks, and notes what it hears first of each."""
+    """A peer of the load generators that has no chain, pushes blocks, and notes what it hears first of each."""
 
     def __init__(self, name: str, target: Enode, status: Status) -> None:
-        super().__init__(name, target, status, {})
+        super().__init__(name, target, status, NOTHING)
         self.heard: dict[BlockHash, Heard] = {}
         self.noted = asyncio.Event()
         """Set whenever it hears something."""
@@ -66,7 +69,7 @@ class HearingPeer(LoadPeer):
                 for announce in announced.announces:
                     self._note(announce.block_hash, Heard(now, whole=False))
             case _:
-                pass
+                super()._on_message(message)
 
     def _note(self, block_hash: BlockHash, heard: Heard) -> None:
         self.repeated += block_hash in self.heard
