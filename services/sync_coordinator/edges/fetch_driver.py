@@ -181,6 +181,7 @@ class FetchImport:
         if parent is None or parent_total_difficulty is None or not store.has_body(header.parent_hash):
             return Published(BlockOutcome.PARENT_UNKNOWN)
         self._parts.rules.check_header(header, parent, now=time.time())
+        self._parts.rules.check_before_merge(header, parent_total_difficulty)
         await self._parts.seals.check([header])
         total_difficulty = parent_total_difficulty + header.difficulty
         # The relay must not wait for our import, nor our import for a slow broadcaster.

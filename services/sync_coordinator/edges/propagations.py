@@ -10,14 +10,17 @@ import grpc.aio
 from blocksync.v1 import blocks_pb2, broadcast_pb2, broadcast_pb2_grpc
 
 from services.shared.ethwire.types import BlockHash
-from services.shared.rpc.errors import NotAllowedNow, ReaderTooSlow, UnknownBlock
+from services.shared.rpc.errors import LimitReached, NotAllowedNow, ReaderTooSlow, UnknownBlock
 from services.shared.rpc.outbox import Outbox
 
 READ_DEADLINE_S: Final = 2.0
 """How long a broadcaster may take for what it has in memory; the others' answers do without it then."""
 
-WATCHER_QUEUE: Final = 256
-"""Blocks that may wait for one reader of the stream: minutes on any network."""
+WATCHER_QUEUE_BYTES: Final = 256 * 32
+"""Hashes of blocks that may wait for one reader of the stream: minutes on any network."""
+
+MOST_WATCHERS: Final = 64
+"""Streams that may be open: each asks the broadcasters about each block."""
 
 T = TypeVar("T")
 
@@ -31,9 +34,10 @@ class Propagations:
 
     def on_announced(self, block_hash: BlockHash) -> None:
         """A block's way through the broadcasters is at its end."""
-        for watcher in self._watchers:
-            if not watcher.put(block_hash, 1):
+        for watcher in list(self._watchers):
+            if not watcher.put(block_hash, len(block_hash)):
                 watcher.close()
+                self._watchers.discard(watcher)
 
     async def get(self, block_hash: BlockHash) -> blocks_pb2.Propagation:
         """One block's. Raises UnknownBlock, or NotAllowedNow when no broadcaster answers."""
@@ -67,8 +71,10 @@ class Propagations:
         return together[-count:] if count else []
 
     async def watch(self, newest: int, *, follow: bool) -> AsyncIterator[blocks_pb2.Propagation]:
-        """The newest, then each block once its way has ended."""
-        watcher: Outbox[BlockHash] = Outbox(WATCHER_QUEUE)
+        """The newest, then each block once its way has ended. Raises LimitReached, NotAllowedNow or ReaderTooSlow."""
+        if len(self._watchers) >= MOST_WATCHERS:
+            raise LimitReached(f"{MOST_WATCHERS} streams of propagations are open, and no more are served; close one")
+        watcher: Outbox[BlockHash] = Outbox(WATCHER_QUEUE_BYTES)
         self._watchers.add(watcher)
         try:
             before = await self.newest(newest) if newest else []
