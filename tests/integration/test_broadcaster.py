@@ -333,7 +333,7 @@ def test_one_fan_out_is_shared_by_several_broadcasters():
     in_one_loop(scenario)
 
 
-def test_the_last_count_stands_for_a_broadcaster_that_is_away():
+def test_the_last_count_stands_for_a_broadcaster_until_it_takes_no_block():
     peers = [number.to_bytes(64, "big") for number in range(32)]
 
     async def scenario() -> None:
@@ -344,6 +344,8 @@ def test_the_last_count_stands_for_a_broadcaster_that_is_away():
             sent = await client.propagate(made_block(2), 2000, [])
             assert sent in (2, 3), "its part of the five over all 32"
             assert await client.announce(Announce(made_block(2).header.hash, 2)) == 16 - sent
+            # Nobody is left there: its gateways go to the other one.
+            assert await client.propagate(made_block(3), 3000, []) == 4
             await client.close()
 
     in_one_loop(scenario)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import enum
 import itertools
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final
 
@@ -112,9 +112,9 @@ class Ledger:
         """Most first; of equals the one that was so last."""
         return sorted(self._firsts.values(), key=lambda one: (one.first, one.last_first_us), reverse=True)
 
-    def on_arrival(self, peer: PeerId, block_hashes: Iterable[BlockHash], seen_us: int, *, whole: bool) -> None:
-        """A peer sent a whole block, or hashes."""
-        for block_hash in block_hashes:
+    def on_arrival(self, peer: PeerId, block_hashes: Sequence[BlockHash], seen_us: int, *, whole: bool) -> None:
+        """A peer sent a whole block, or hashes. Of too many at once only the latest are looked at."""
+        for block_hash in block_hashes[-self._heard_per_peer :]:
             record = self._records.get(block_hash)
             if record is None:
                 record = self._hear(peer, block_hash)

@@ -16,7 +16,7 @@ class PlaceInRow(NamedTuple):
 
 
 class LackingCounts:
-    """The last count of each broadcaster stands in for one that does not answer in time."""
+    """The last count of each broadcaster stands where it does not answer in time. One that takes no block has none."""
 
     def __init__(self, broadcasters: Sequence[str], rng: random.Random) -> None:
         self._rng = rng

@@ -122,6 +122,8 @@ class BroadcasterClient:
             answer = await self._stubs[address].Propagate(request, timeout=CALL_DEADLINE_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             _log.warning("block not propagated", broadcaster=address, number=request.number, why=error.code().name)
+            # Its gateways go to another one, where their peers are counted.
+            self._counts.on_count(address, 0)
             return 0
         self._counts.on_count(address, answer.lacking)
         return answer.propagated

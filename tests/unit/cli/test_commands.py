@@ -46,6 +46,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["up", "--port", "many"], "--port"),
         (["up", "--syncmode", "snap"], "--syncmode"),
         (["up", "--seal-check", "maybe"], "--seal-check"),
+        (["up", "--fan-out", "some"], "--fan-out"),
         (["up", "--until", "tomorrow"], "--until 'tomorrow'"),
         (["up", "--no-such-flag"], "--no-such-flag"),
         (["import"], "FILES"),

@@ -166,3 +166,9 @@ def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: P
 def test_bad_option_is_refused_with_flag_and_value(name: str, value: object, told: str):
     with pytest.raises(BadUsage, match=told):
         StackOptions(data_dir=OPTIONS.data_dir, chain=OPTIONS.chain, **{name: value})  # type: ignore[arg-type]
+
+
+def test_fan_out_is_told_to_the_broadcaster():
+    for policy in ("seed", "sqrt", "all"):
+        plan = plan_stack(replace(OPTIONS, fan_out=policy))
+        assert read_config(BroadcasterConfig, plan.broadcaster.arguments, {}).fan_out == policy
