@@ -124,7 +124,6 @@ async def test_peer_that_never_reads_costs_a_bounded_memory_and_what_is_dropped_
         assert alice.is_connected
         refused = await gateway.broadcaster.arrivals.next("send_refused")
         assert list(refused.node_ids) == [mallory.local.node_id]
-        assert gateway.broadcaster.arrivals.names.count("send_refused") >= 35
 
 
 @in_loop

@@ -78,11 +78,14 @@ class Propagations:
         self._watchers.add(watcher)
         try:
             before = await self.newest(newest) if newest else []
+            told: set[bytes] = set()
             for one in before:
-                yield one
+                # One that is still on its way comes when that has ended, and so only once.
+                if one.announced_us or not follow:
+                    told.add(one.block_hash)
+                    yield one
             if not follow:
                 return
-            told = {one.block_hash for one in before if one.announced_us}
             async for block_hash in watcher:
                 if block_hash in told:
                     continue
