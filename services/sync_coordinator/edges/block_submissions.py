@@ -68,7 +68,7 @@ class BlockSubmissions:
         self._under_way: dict[BlockHash, asyncio.Task[Submission | Exception]] = {}
 
     async def submit(self, block_rlp: bytes) -> Submission:
-        """Raises BlockRefused or SubmissionFailed."""
+        """Raises BlockRefused, SubmissionFailed or StoreFailed."""
         try:
             submission = await self._submit(block_rlp)
         except BlockRefused as refusal:
@@ -100,9 +100,12 @@ class BlockSubmissions:
             return rule_broken(block.header, fault)
         except BlockRefused as refusal:
             return refusal
-        except (StoreFailed, SealWorkersFailed) as failed:
+        except StoreFailed as failed:
             _log.error("submitted block not imported", number=block.header.number, why=str(failed))
-            return SubmissionFailed(f"{named(block.header)} could not be imported: {failed}")
+            return failed
+        except SealWorkersFailed as failed:
+            _log.error("submitted block not imported", number=block.header.number, why=str(failed))
+            return SubmissionFailed(f"{named(block.header)}: its seal could not be checked: {failed}; submit it again")
 
     async def _take(self, block: Block) -> Submission:
         header = block.header
