@@ -45,8 +45,9 @@ class LargeReplies(ScriptedChain):
         return BlockHeaders([b"\xfa" + size.to_bytes(3) + os.urandom(size)])
 
 
+@functools.lru_cache(maxsize=8)
 def session_of(peer: ScriptedPeer) -> PeerSession:
-    """The gateway's side of this peer. Both run in this process, so it can be found."""
+    """The gateway's side of this peer. Both run in this process, where a search takes a while."""
     sessions = [session for session in gc.get_objects() if isinstance(session, PeerSession)]
     for session in sessions:
         if session.details().node_id == peer.local.node_id and not session.socket.closed.done():
