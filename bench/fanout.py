@@ -94,7 +94,7 @@ async def virtual() -> list[Measured]:
             for at in range(VIRTUAL_GATEWAYS)
         ]
         assert child.pid is not None
-        watch = ResourceWatch({"broadcaster": child.pid})
+        watch = ResourceWatch({child.pid: "broadcaster"})
         calls = broadcast_pb2_grpc.BroadcastServiceStub(channel)
         waits_ms, started = [], time.perf_counter()
         for number in range(VIRTUAL_S):
