@@ -227,9 +227,7 @@ def _assemble(
         rng=rng,
         with_bodies=not is_light,
     )
-    whole_blocks = (
-        None if is_light else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
-    )
+    whole_blocks = None if is_light else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
     importing = whole_blocks or LightImport(import_parts, lambda: driver.is_running)
     submissions = BlockSubmissions(whole_blocks, store, lambda: driver.is_first_sync, tasks, metrics)
     propagations = Propagations(broadcaster.channels)

@@ -132,7 +132,7 @@ async def test_submitted_block_is_refused_by_a_light_node_and_during_the_first_s
         alice.answer = gate.answer
         await until(lambda: gate.held, "bodies that are held back")
         code, details = await refused(stack, rlp_of(ruled_block(GENESIS, branch=9)))
-        assert (code, "first sync runs" in details) == (grpc.StatusCode.FAILED_PRECONDITION, True)
+        assert (code, "first sync is not done" in details) == (grpc.StatusCode.FAILED_PRECONDITION, True)
         gate.limit = None
         gate.release(alice)
         await stack.until_head(BLOCKS[-1].header)

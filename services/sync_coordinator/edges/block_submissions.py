@@ -50,8 +50,8 @@ class Submission:
 class BlockSubmissions:
     """One import per block, however often it is handed in at once; it goes on when the caller goes away.
 
-    Blocks are refused while the first sync of this process runs, and taken while a later one does: else whoever offers
-    a longer chain again and again could keep a sealer from its network (as geth's miner).
+    Blocks are refused while the first sync of this process runs or a fast sync is to be done, and taken while a later
+    one does: else whoever offers a longer chain again and again could keep a sealer from its network (as geth's miner).
     """
 
     def __init__(
@@ -113,7 +113,7 @@ class BlockSubmissions:
             why = "this node runs in light mode, which stores headers only; submit to a node in another mode"
             raise BlockRefused(RefusalCause.LIGHT_MODE, f"{named(header)}: {why}")
         if self._is_first_sync():
-            why = "this node's first sync runs, so it cannot judge new blocks; submit again when it is done"
+            why = "this node's first sync is not done, so it cannot judge new blocks; submit again when it is"
             raise BlockRefused(RefusalCause.FIRST_SYNC, f"{named(header)}: {why}")
         check_age(header, self._store.heads().full_block.number)
         check_body(header, await _read_body(block.body_rlp))

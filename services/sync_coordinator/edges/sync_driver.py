@@ -119,8 +119,8 @@ class SyncDriver:
 
     @property
     def is_first_sync(self) -> bool:
-        """Whether the first sync of this process runs."""
-        return self.is_running and not self.totals.done and not self.totals.failed
+        """Whether the first sync of this process runs, or a fast sync is still to be done."""
+        return self.is_fast_syncing or (self.is_running and not self.totals.done and not self.totals.failed)
 
     @property
     def revocable_headers(self) -> int:

@@ -57,7 +57,7 @@ def submitting(tmp_path) -> Callable[[Callable[[BlockSubmissions, HeldImport], C
             try:
                 async with asyncio.TaskGroup() as tasks:
                     parts = ImportParts(store, RULES, seals, block_import)
-                    importing = HeldImport(parts, BroadcasterClient([]), tasks)
+                    importing = HeldImport(parts, BroadcasterClient([]), tasks, lambda: False)
                     metrics = CoordinatorMetrics(CollectorRegistry())
                     await scenario(BlockSubmissions(importing, store, lambda: False, tasks, metrics), importing)
             finally:
@@ -122,3 +122,24 @@ def test_refused_block_ends_nothing_but_its_call(submitting):
         assert BlockOutcome.IMPORTED is (await importing.publish(orphan, ())).outcome
 
     submitting(scenario)
+
+
+def test_block_is_refused_while_the_first_sync_is_not_done(tmp_path):
+    async def main() -> None:
+        store = LmdbChainStore.open(tmp_path / "chain", GENESIS)
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                metrics = CoordinatorMetrics(CollectorRegistry())
+                importing = FetchImport(
+                    ImportParts(store, RULES, ListedSeals(), BlockImport(store, RULES, ListedSeals())),
+                    BroadcasterClient([]),
+                    tasks,
+                    lambda: True,
+                )
+                with pytest.raises(BlockRefused, match="first sync is not done") as refused:
+                    await BlockSubmissions(importing, store, lambda: True, tasks, metrics).submit(RLP)
+                assert refused.value.cause is RefusalCause.FIRST_SYNC
+        finally:
+            store.close()
+
+    asyncio.run(main())

@@ -57,7 +57,9 @@ def publish(
         broadcaster = NotedCalls(store)
         try:
             async with asyncio.TaskGroup() as tasks:
-                importing = FetchImport(ImportParts(store, rules, checks, block_import), broadcaster, tasks)
+                importing = FetchImport(
+                    ImportParts(store, rules, checks, block_import), broadcaster, tasks, lambda: False
+                )
                 try:
                     return await importing.import_block(block, ALICE), broadcaster
                 except RuleBroken as broken:
