@@ -96,7 +96,7 @@ async def gateway_under_load(arguments: Sequence[str] = ()) -> AsyncIterator[Gat
         nothing = os.open(os.devnull, os.O_RDONLY)
         stack.callback(os.close, nothing)
         gateway = Child(_plan(scratch, address, arguments), nothing)
-        stack.push_async_callback(_stop, gateway)
+        stack.push_async_callback(stop_child, gateway)
         await gateway.start()
         await gateway.wait_ready()
         yield GatewayUnderLoad(gateway, sink, stack)
@@ -115,12 +115,13 @@ def _plan(scratch: Path, address: str, arguments: Sequence[str]) -> ServicePlan:
     )
 
 
-async def _stop(gateway: Child) -> None:
-    gateway.terminate()
+async def stop_child(service: Child) -> None:
+    """Tell it to stop, and kill it where it does not."""
+    service.terminate()
     with contextlib.suppress(TimeoutError):
         async with asyncio.timeout(5):
-            await gateway.wait_end()
-    gateway.kill_group()
+            await service.wait_end()
+    service.kill_group()
 
 
 async def measured_for(load: GatewayUnderLoad, seconds: float) -> tuple[Mapping[str, Any], ResourceWatch, float]:

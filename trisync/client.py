@@ -15,6 +15,7 @@ import grpc.aio
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
 from trisync.block_feed import Step, step_from_proto
+from trisync.blocks import BlockCalls
 from trisync.disconnects import DisconnectList, Side, list_from_proto, offence_number, side_number
 from trisync.node_status import (
     AddedPeer,
@@ -66,6 +67,7 @@ class OperatorClient:
         self._channel = grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
         self._stub = coordinator_pb2_grpc.CoordinatorServiceStub(self._channel)
         self.transactions = TransactionCalls(self._channel, self._failed)
+        self.blocks = BlockCalls(self._channel, self._failed)
 
     async def __aenter__(self) -> Self:
         return self

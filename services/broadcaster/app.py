@@ -15,6 +15,7 @@ from services.broadcaster.core.block_relay import BlockRelay
 from services.broadcaster.core.fan_out import FanOut
 from services.broadcaster.core.fates import Fates
 from services.broadcaster.core.followed_chain import FollowedChain
+from services.broadcaster.core.ledger import Ledger
 from services.broadcaster.core.pending_pool import PendingPool
 from services.broadcaster.core.transaction_relay import TransactionRelay
 from services.broadcaster.edges.broadcast_servicer import BroadcastServicer
@@ -24,6 +25,8 @@ from services.broadcaster.edges.fate_board import FateBoard
 from services.broadcaster.edges.gateway_links import GatewayLinks
 from services.broadcaster.edges.gateway_servicer import GatewayServicer
 from services.broadcaster.edges.journal_keeper import JournalKeeper
+from services.broadcaster.edges.ledger_keeper import LedgerKeeper
+from services.broadcaster.edges.ledger_servicer import LedgerServicer
 from services.broadcaster.edges.local_journal import LocalJournal
 from services.broadcaster.edges.pool_desk import PoolDesk, PoolParts
 from services.broadcaster.edges.transaction_intake import TransactionIntake
@@ -58,7 +61,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
     chain_watch = ChainWatch(config.coordinator, parts.chain, desk, metrics, Backoff(rng))
 
-    server = _server(links, TransactionServicer(parts, desk))
+    server = _server(links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -107,23 +110,26 @@ def _pool_parts(
     )
 
 
-def _server(links: GatewayLinks, transactions: TransactionServicer) -> RpcServer:
+def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer) -> RpcServer:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
     server = RpcServer()
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
-        GatewayServicer(links),
+        GatewayServicer(links, ledger),
         services["BroadcastLinkService"],
     )
     server.add(
         broadcast_pb2_grpc.add_BroadcastServiceServicer_to_server,
-        BroadcastServicer(links),
+        BroadcastServicer(links, ledger),
         services["BroadcastService"],
     )
     server.add(
         transactions_pb2_grpc.add_TransactionServiceServicer_to_server,
         transactions,
         transactions_pb2.DESCRIPTOR.services_by_name["TransactionService"],
+    )
+    server.add(
+        broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
     return server
 

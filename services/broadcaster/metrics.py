@@ -10,6 +10,8 @@ from prometheus_client import Enum as EnumMetric
 
 DECISION_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
+STAGE_BUCKETS: Final = (0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 10.0)
+
 
 class BroadcasterMetrics:
     """Touched only by edges. Labels are closed sets: never a peer or a gateway."""
@@ -48,6 +50,21 @@ class BroadcasterMetrics:
             ["kind"],
             registry=registry,
         )
+        self.refused_sends = Counter(
+            "broadcaster_refused_sends",
+            "Peers whose own queue had no room for a block; they are told its hash.",
+            registry=registry,
+        )
+        self.block_stage_seconds = Histogram(
+            "broadcaster_block_stage_seconds",
+            "How long a block took: seen_to_valid (first sight until header and seal were found valid), "
+            "valid_to_propagated (until handed to the gateways), valid_to_imported (until it was on disk), "
+            "imported_to_announced. Stages that began and ended by clocks that contradict each other are left out.",
+            ["stage"],
+            buckets=STAGE_BUCKETS,
+            registry=registry,
+        )
+        self.ledger_blocks = Gauge("broadcaster_ledger_blocks", "Blocks whose spread is remembered.", registry=registry)
         self.unknown_peers = Counter(
             "broadcaster_unknown_peers",
             "Messages of a gateway about a peer it does not have (any more).",

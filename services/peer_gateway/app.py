@@ -18,7 +18,7 @@ from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.dial_plan import DIALS_AT_ONCE, DialLimits
 from services.peer_gateway.core.dial_schedule import DialSchedule
 from services.peer_gateway.core.discovery import DiscoverySettings
-from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
+from services.peer_gateway.edges.broadcaster_link import BroadcasterChannels, BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.client_name import client_name
 from services.peer_gateway.edges.commands import BroadcasterOrders, CoordinatorOrders
@@ -37,6 +37,7 @@ from services.peer_gateway.edges.roster import Roster
 from services.peer_gateway.edges.tcp import share_loop
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode, parse_enode
+from services.shared.chainspec.rendezvous import ranking
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
@@ -67,11 +68,11 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
             await server.start()
             async with (
                 open_channel(config.coordinator) as to_coordinator,
-                open_channel(config.broadcaster) as to_broadcaster,
+                BroadcasterChannels(ranking(local.node_id, config.broadcaster)) as to_broadcasters,
                 asyncio.TaskGroup() as tasks,
             ):
                 lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
-                gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcaster), tasks)
+                gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcasters), tasks)
                 await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()
         finally:
@@ -87,18 +88,18 @@ class Gateway:
         config: GatewayConfig,
         local: LocalNode,
         metrics: GatewayMetrics,
-        channels: tuple[grpc.aio.Channel, grpc.aio.Channel],
+        channels: tuple[grpc.aio.Channel, BroadcasterChannels],
         tasks: asyncio.TaskGroup,
     ) -> None:
         rng = random.Random()
-        to_coordinator, to_broadcaster = channels
+        to_coordinator, to_broadcasters = channels
         self._tasks = tasks
         self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
         self._local = local
         bulk_limits = BulkLimits(config.bulk_queue_bytes, config.bulk_patience)
         keeper = self._keeper("coordinator", rng, metrics)
         coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
-        broadcaster = BroadcasterLink(to_broadcaster, self._keeper("broadcaster", rng, metrics), metrics)
+        broadcaster = BroadcasterLink(to_broadcasters, self._keeper("broadcaster", rng, metrics), metrics)
         self._parts = Parts(
             config=config,
             standing=Standing(local.node_id, frozenset(parse_enode(url).node_id for url in config.trusted_peer)),

@@ -25,8 +25,9 @@ class GatewayConfig(ProcessOptions):
     coordinator: str
     """gRPC address of the sync coordinator: host:port or unix:/path."""
 
-    broadcaster: str
-    """gRPC address of the broadcaster: host:port or unix:/path."""
+    broadcaster: tuple[str, ...]
+    """gRPC address of a broadcaster: host:port or unix:/path. Repeatable: of several, gateways are spread over
+    them by a hash, and for one that is away the next one stands in."""
 
     gateway_id: str | None = None
     """Name of this gateway among its siblings, unlike any other's; without it the start of its node id."""
@@ -103,6 +104,7 @@ class GatewayConfig(ProcessOptions):
 
     def __post_init__(self) -> None:
         ProcessOptions.__post_init__(self)
+        _check(bool(self.broadcaster), "--broadcaster is needed at least once")
         _check(0 <= self.port <= 65_535, f"--port {self.port} is not a port")
         for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
             _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")

@@ -29,6 +29,8 @@ from services.sync_coordinator.core.sync_actions import SyncMode
 from services.sync_coordinator.core.sync_cycle import SyncCycle
 from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
+from services.sync_coordinator.edges.block_submissions import BlockSubmissions
+from services.sync_coordinator.edges.blocks_api import BlockServicer
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer, WatchParts
@@ -43,6 +45,7 @@ from services.sync_coordinator.edges.operator_api import CoordinatorServicer, Op
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
+from services.sync_coordinator.edges.propagations import Propagations
 from services.sync_coordinator.edges.rpc_services import add_services
 from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
@@ -224,11 +227,11 @@ def assemble(
         rng=rng,
         with_bodies=not is_light,
     )
-    importing = (
-        LightImport(import_parts, lambda: driver.is_running)
-        if is_light
-        else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
-    )
+    whole_blocks = None if is_light else FetchImport(import_parts, broadcaster, tasks, lambda: driver.is_fast_syncing)
+    importing = whole_blocks or LightImport(import_parts, lambda: driver.is_running)
+    submissions = BlockSubmissions(whole_blocks, store, lambda: driver.is_first_sync, tasks, metrics)
+    propagations = Propagations(broadcaster.channels)
+    broadcaster.on_announced = propagations.on_announced
     identity = NodeIdentity(
         network_id=chain.network_id,
         genesis_hash=chain.genesis.header.hash,
@@ -298,6 +301,7 @@ def assemble(
         ),
         chain_watch,
         TransactionProxy(broadcaster.transaction_stubs()),
+        BlockServicer(submissions, propagations, store, peers),
     )
     return links, node
 

@@ -75,6 +75,19 @@ class CoordinatorMetrics:
             ["kind"],
             registry=registry,
         )
+        self.fetched_blocks = Counter(
+            "coordinator_fetched_blocks",
+            "Announced and propagated blocks that came to their import, by outcome. Refused: nobody's fault, as one "
+            "too far in the future.",
+            ["outcome"],
+            registry=registry,
+        )
+        self.submitted_blocks = Counter(
+            "coordinator_submitted_blocks",
+            "Blocks that operators handed in: imported, known, or the cause of the refusal.",
+            ["outcome"],
+            registry=registry,
+        )
         self.served_bytes = Counter(
             "coordinator_served_bytes", "Bytes of replies to peers' questions.", ["kind"], registry=registry
         )

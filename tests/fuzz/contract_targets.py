@@ -12,12 +12,22 @@ from typing import Any
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from google.protobuf.message import DecodeError, Message
 
+from services.broadcaster.core.fan_out import FanOut, share_of
+from services.broadcaster.edges.contract import (
+    joined_peer_from_proto,
+    peer_ids_from_proto,
+    place_from_proto,
+    relay_block_from_proto,
+    source_from_proto,
+)
 from services.peer_gateway.edges.commands import _request_from_proto
 from services.peer_gateway.edges.node_key import load_node_key
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from services.shared.chainspec.genesis import parse_genesis
 from services.shared.chainspec.json_fields import GenesisInvalid
 from services.shared.chainspec.net_restrict import NetRestrict
+from services.shared.ethwire.bodies import body_roots, join_block
+from services.shared.ethwire.faults import PeerFault
 from services.shared.rpc.convert import (
     announces_from_proto,
     big_from_bytes,
@@ -29,6 +39,7 @@ from services.shared.rpc.convert import (
 )
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
+from services.sync_coordinator.core.block_submission import BlockRefused, check_body, read_submitted
 from services.sync_coordinator.core.feed_cursor import (
     Cursor,
     CursorInvalid,
@@ -40,7 +51,7 @@ from services.sync_coordinator.core.feed_cursor import (
 from services.sync_coordinator.core.node_file import NodeFileBroken, parse_node_file
 from tests.fuzz.target import Target
 from tests.support.chain_vectors import load_gz
-from tests.support.ruled_chain import GENESIS
+from tests.support.ruled_chain import GENESIS, ruled_block
 from tests.support.vectors import load_vectors
 
 
@@ -59,6 +70,9 @@ def contract_targets() -> Iterator[Target]:
     directory = tempfile.TemporaryDirectory()
     node_key = partial(_node_key, directory)
     yield Target("node-key", node_key, (StartRefused, ConfigInvalid), [b"11" * 32, b"0a" * 32 + b"\n"])
+    made = ruled_block(GENESIS)
+    submitted = [join_block(made.header.header_rlp, made.body_rlp)]
+    yield Target("submitted-block", _submitted_block, (BlockRefused, PeerFault), submitted)
     for kind, read, sample in _CONTRACTS:
         yield Target(
             f"proto-{kind.__name__}",
@@ -66,6 +80,12 @@ def contract_targets() -> Iterator[Target]:
             (InvalidRequest, DecodeError),
             [sample.SerializeToString()],
         )
+
+
+def _submitted_block(block_rlp: bytes) -> None:
+    block = read_submitted(block_rlp)
+    assert join_block(block.header.header_rlp, block.body_rlp) == block_rlp
+    check_body(block.header, body_roots(block.body_rlp))
 
 
 def _feed_cursor(text: bytes) -> None:
@@ -124,6 +144,28 @@ def _read_send(message: broadcast_pb2.AttachResponse) -> None:
             pass
 
 
+def _read_attach(message: broadcast_pb2.AttachRequest) -> None:
+    """What `GatewayServicer` does with it, short of doing it."""
+    match message.WhichOneof("content"):
+        case "hello":
+            [joined_peer_from_proto(peer) for peer in message.hello.peers]
+        case "known_blocks":
+            peer_id_from_proto(message.known_blocks.node_id)
+            split_hashes(message.known_blocks.hashes)
+        case "send_refused":
+            block_hash_from_proto(message.send_refused.block_hash)
+            peer_ids_from_proto(message.send_refused.node_ids)
+        case _:
+            pass
+
+
+def _read_propagate(message: broadcast_pb2.PropagateRequest) -> None:
+    relay_block_from_proto(message)
+    source_from_proto(message.source)
+    place = place_from_proto(message)
+    assert place is None or 0 <= share_of(FanOut.SEED, 25, place) <= 25
+
+
 def _read_hashes(message: gateway_link_pb2.HashList) -> None:
     hashes = split_hashes(message.hashes)
     assert b"".join(hashes) == message.hashes
@@ -134,9 +176,21 @@ _QUERY = common_pb2.HeadersQuery(block_hash=_HASH, amount=3, skip=1, reverse=Tru
 _REQUEST = gateway_link_pb2.PeerRequest(request_id=7, node_id=_NODE_ID, headers=_QUERY)
 _ANNOUNCE = common_pb2.Announce(block_hash=_HASH, number=5)
 _SEND = broadcast_pb2.SendAnnounces(node_ids=[_NODE_ID], announces=[_ANNOUNCE])
+_REFUSED = broadcast_pb2.SendRefused(block_hash=_HASH, node_ids=[_NODE_ID])
+_PROPAGATE = broadcast_pb2.PropagateRequest(
+    header_rlp=b"header",
+    body_rlp=b"body",
+    block_hash=_HASH,
+    number=5,
+    total_difficulty=b"\x01",
+    lacking_before=3,
+    lacking_everywhere=40,
+)
 _CONTRACTS: list[tuple[type[Message], Callable[[Any], object], Message]] = [
     (gateway_link_pb2.ControlResponse, _read_control, gateway_link_pb2.ControlResponse(peer_request=_REQUEST)),
     (broadcast_pb2.AttachResponse, _read_send, broadcast_pb2.AttachResponse(send_announces=_SEND)),
+    (broadcast_pb2.AttachRequest, _read_attach, broadcast_pb2.AttachRequest(send_refused=_REFUSED)),
+    (broadcast_pb2.PropagateRequest, _read_propagate, _PROPAGATE),
     (common_pb2.HeadersQuery, headers_query_from_proto, _QUERY),
     (gateway_link_pb2.HashList, _read_hashes, gateway_link_pb2.HashList(hashes=bytes(96))),
 ]

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import random
 import re
 import signal
 import sys
 import urllib.request
+from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -20,14 +22,19 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from services.broadcaster.app import run
 from services.broadcaster.config import BroadcasterConfig
+from services.shared.ethwire.types import Announce, Block, PeerId
 from services.shared.rpc.channel import open_channel
 from services.shared.runtime.ready_file import read_ready
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.propagations import Propagations
+from tests.support.chain_maker import made_chain
 
 pytestmark = pytest.mark.integration
 
 DEADLINE_S = 20.0
 ALICE, BOB, MALLORY = b"A" * 64, b"B" * 64, b"M" * 64
 HASH = b"\x01" * 32
+MADE = made_chain(5)
 
 
 @dataclass
@@ -287,6 +294,102 @@ def test_transactions_are_counted_and_not_accepted_while_no_chain_is_followed():
             await running.until_metric('broadcaster_transactions_refused_total{rule="not-accepted"}', 2)
             await running.calls.AnnounceBlock(announce_request())
             assert (await gateway.next_response()).WhichOneof("content") == "send_announces"
+
+    in_one_loop(scenario)
+
+
+def made_block(number: int) -> Block:
+    return Block(MADE.headers[number], MADE.bodies[number].body_rlp)
+
+
+def test_one_fan_out_is_shared_by_several_broadcasters():
+    peers = [number.to_bytes(64, "big") for number in range(45)]
+
+    async def scenario() -> None:
+        async with (
+            broadcaster() as first,
+            broadcaster() as second,
+            attached(first, "east", *peers[:20]) as east,
+            attached(second, "west", *peers[20:]) as west,
+        ):
+            client = BroadcasterClient([first.address, second.address], random.Random(1))
+            block = made_block(1)
+            origin = PeerId(peers[0])
+            assert await client.propagate(block, 1000, [origin]) == 6
+            assert await client.announce(Announce(block.header.hash, 1), [origin]) == 38
+            sent, announced = Counter[bytes](), Counter[bytes]()
+            for gateway in (east, west):
+                sent.update((await gateway.next_response()).send_block.node_ids)
+                announced.update((await gateway.next_response()).send_announces.node_ids)
+            assert sorted([*sent.elements(), *announced.elements()]) == peers[1:]
+            assert (sent.total(), announced.total()) == (6, 38)
+
+            propagations = Propagations(client.channels)
+            one = await propagations.get(block.header.hash)
+            assert (one.propagated_to, one.lacked_by, one.announced_to) == (6, 44, 38)
+            assert [entry.block_hash for entry in await propagations.newest(5)] == [block.header.hash]
+            await client.close()
+
+    in_one_loop(scenario)
+
+
+def test_the_last_count_stands_for_a_broadcaster_until_it_takes_no_block():
+    peers = [number.to_bytes(64, "big") for number in range(32)]
+
+    async def scenario() -> None:
+        async with broadcaster() as first, attached(first, "east", *peers[:16]):
+            async with broadcaster() as second, attached(second, "west", *peers[16:]):
+                client = BroadcasterClient([first.address, second.address], random.Random(1))
+                assert await client.propagate(made_block(1), 1000, []) == 5
+            sent = await client.propagate(made_block(2), 2000, [])
+            assert sent in (2, 3), "its part of the five over all 32"
+            assert await client.announce(Announce(made_block(2).header.hash, 2)) == 16 - sent
+            # Nobody is left there: its gateways go to the other one.
+            assert await client.propagate(made_block(3), 3000, []) == 4
+            await client.close()
+
+    in_one_loop(scenario)
+
+
+def test_who_was_first_is_told_over_all_broadcasters():
+    async def scenario() -> None:
+        async with (
+            broadcaster() as first,
+            broadcaster() as second,
+            attached(first, "east", ALICE) as east,
+            attached(second, "west", BOB) as west,
+        ):
+            client = BroadcasterClient([first.address, second.address], random.Random(1))
+            propagations = Propagations(client.channels)
+            for number, (gateway, peer, seen_us) in enumerate(((west, BOB, 5), (east, ALICE, 6), (west, BOB, 7)), 1):
+                known = broadcast_pb2.KnownBlocks(
+                    node_id=peer, hashes=made_block(number).header.hash, whole=number == 1, seen_us=seen_us
+                )
+                await gateway.say(known_blocks=known)
+                await client.announce(Announce(made_block(number).header.hash, number))
+
+            async def ranked() -> list[tuple[bytes, int, int, int]]:
+                found = await propagations.first_peers()
+                return [(one.node_id, one.first, one.first_whole, one.last_first_us) for one in found]
+
+            await until(ranked, [(BOB, 2, 1, 7), (ALICE, 1, 0, 6)])
+            await client.close()
+
+    in_one_loop(scenario)
+
+
+def test_a_peer_without_room_for_a_block_is_announced_it():
+    async def scenario() -> None:
+        async with broadcaster() as running, attached(running, "east", ALICE) as east:
+            assert (await running.calls.Propagate(propagate_request())).propagated == 1
+            await east.next_response()
+            await east.say(send_refused=broadcast_pb2.SendRefused(block_hash=HASH, node_ids=[ALICE]))
+            await running.until_metric("broadcaster_refused_sends_total", 1)
+            assert (await running.calls.AnnounceBlock(announce_request())).announced == 1
+            assert list((await east.next_response()).send_announces.node_ids) == [ALICE]
+            ledger = broadcast_pb2_grpc.LedgerServiceStub(running.channel)
+            told = await ledger.ReadPropagation(broadcast_pb2.ReadPropagationRequest(block_hash=HASH))
+            assert (told.propagation.refused_by, told.propagation.announced_to) == (1, 1)
 
     in_one_loop(scenario)
 

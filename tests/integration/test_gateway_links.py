@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import os
+import time
 
 import pytest
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from coincurve import PrivateKey
 
+from services.peer_gateway.edges.broadcaster_link import BroadcasterChannels
 from services.peer_gateway.edges.link import CriticalOutbox, LinkLost
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
@@ -30,7 +33,7 @@ from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
 from tests.support.deadlines import until
-from tests.support.gateway_under_test import CHAIN, gateway_under_test, in_loop
+from tests.support.gateway_under_test import CHAIN, GatewayUnderTest, gateway_under_test, in_loop
 from tests.support.scripted_peer import ScriptedPeer
 from tests.support.scripted_services import ScriptedBroadcaster
 from tests.support.wire import local_node
@@ -283,6 +286,52 @@ async def test_block_is_sent_to_the_peers_that_lack_it():
 
 
 @in_loop
+async def test_announce_is_not_sent_to_a_peer_that_has_the_block():
+    async with gateway_under_test() as gateway:
+        alice = await gateway.joined()
+        known, unknown = [common_pb2.Announce(block_hash=CHAIN.headers[at].hash, number=at) for at in (8, 9)]
+        alice.send(NewBlockHashes([Announce(CHAIN.headers[8].hash, 8)]))
+        await gateway.broadcaster.arrivals.next("known_blocks")
+        for announce in (known, unknown, unknown):
+            ids = [alice.local.node_id]
+            gateway.broadcaster.send(send_announces=broadcast_pb2.SendAnnounces(node_ids=ids, announces=[announce]))
+        assert (await alice.receive(NewBlockHashes)).announces == [Announce(CHAIN.headers[9].hash, 9)]
+        await until(functools.partial(dropped, gateway, 2), "both others left out")
+        assert alice.seen.count("NewBlockHashes") == 1
+
+
+async def dropped(gateway: GatewayUnderTest, count: int) -> bool:
+    return await gateway.metric("dropped_total", kind="announce", cause="known-to-peer") == count
+
+
+@in_loop
+async def test_broadcaster_is_told_when_a_peer_brought_a_block_and_whether_it_was_whole():
+    async with gateway_under_test() as gateway:
+        alice = await gateway.joined()
+        before_us = time.time_ns() // 1000
+        alice.send(NewBlockHashes([Announce(CHAIN.headers[8].hash, 8)]))
+        alice.send(NewBlock(CHAIN.headers[9].header_rlp, CHAIN.bodies_rlp[9], 10**9))
+        announced, pushed = [await gateway.broadcaster.arrivals.next("known_blocks") for _ in range(2)]
+        assert [(one.hashes, one.whole) for one in (announced, pushed)] == [
+            (CHAIN.headers[8].hash, False),
+            (CHAIN.headers[9].hash, True),
+        ]
+        assert before_us <= announced.seen_us <= pushed.seen_us <= time.time_ns() // 1000
+
+
+@pytest.mark.parametrize("order", [1, -1], ids=["dead-first", "dead-last"])
+@in_loop
+async def test_another_broadcaster_stands_in_when_the_gateways_own_is_away(order: int):
+    spare = ScriptedBroadcaster()
+    addresses = ("unix:/nowhere/broadcaster.sock", await spare.start("127.0.0.1:0"))[::order]
+    async with gateway_under_test(broadcaster=addresses) as gateway:
+        assert (await spare.arrivals.next("hello")).gateway_id == gateway.facts["gateway_id"]
+        alice = await gateway.joined()
+        assert (await spare.arrivals.next("peer_joined")).peer.node_id == alice.local.node_id
+    await spare.stop()
+
+
+@in_loop
 async def test_announces_and_transactions_are_sent_to_the_peers_named():
     async with gateway_under_test() as gateway:
         alice, bob = await gateway.joined("alice"), await gateway.joined("bob")
@@ -380,3 +429,11 @@ async def test_peer_whose_place_went_with_the_link_asks_for_one_again_before_it_
         alice.send(gateway.status._replace(protocol_version=63))
         assert await alice.refusal() is DisconnectReason.TOO_MANY_PEERS
         assert "peer_joined" not in gateway.coordinator.control.names
+
+
+@in_loop
+async def test_broadcasters_are_tried_in_their_order_and_from_the_first_again_after_a_success():
+    async with BroadcasterChannels(["unix:/own", "unix:/second"]) as channels:
+        assert [channels.next()[0] for _ in range(3)] == ["unix:/own", "unix:/second", "unix:/own"]
+        channels.came_up()
+        assert channels.next()[0] == "unix:/own"

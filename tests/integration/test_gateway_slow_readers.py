@@ -45,8 +45,9 @@ class LargeReplies(ScriptedChain):
         return BlockHeaders([b"\xfa" + size.to_bytes(3) + os.urandom(size)])
 
 
+@functools.lru_cache(maxsize=8)
 def session_of(peer: ScriptedPeer) -> PeerSession:
-    """The gateway's side of this peer. Both run in this process, so it can be found."""
+    """The gateway's side of this peer. Both run in this process, where a search takes a while."""
     sessions = [session for session in gc.get_objects() if isinstance(session, PeerSession)]
     for session in sessions:
         if session.details().node_id == peer.local.node_id and not session.socket.closed.done():
@@ -122,6 +123,8 @@ async def test_peer_that_never_reads_costs_a_bounded_memory_and_what_is_dropped_
         assert (left.by_us, "read nothing for 4 s" in left.explanation) == (True, True)
         assert gateway.coordinator.reads <= 8
         assert alice.is_connected
+        refused = await gateway.broadcaster.arrivals.next("send_refused")
+        assert list(refused.node_ids) == [mallory.local.node_id]
 
 
 @in_loop

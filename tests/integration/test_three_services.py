@@ -7,7 +7,9 @@ from typing import TypeVar
 
 import pytest
 
+from services.shared.ethwire.bodies import join_block
 from services.shared.ethwire.faults import DisconnectReason
+from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.messages import (
     BlockBodies,
     BlockHeaders,
@@ -24,6 +26,7 @@ from services.shared.ethwire.messages import (
 from services.shared.ethwire.types import Announce, Block, BlockHash, StateEntry
 from services.sync_coordinator import app as coordinator_app
 from services.sync_coordinator.core.fork_choice import extend_blocks
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from tests.support.chain_peers import BodyGate, RelayEar, dial_in, honest, until_shown
 from tests.support.deadlines import until
@@ -331,6 +334,37 @@ async def test_blocks_are_relayed_again_when_the_broadcaster_came_back() -> None
         alice.send(NewBlock(block.header.header_rlp, block.body_rlp, total_difficulty))
         assert (await bob.receive(NewBlock)).total_difficulty == total_difficulty
         assert (alice.is_connected, bob.is_connected) == (True, True)
+
+
+@in_one_loop
+async def test_no_block_is_sent_again_because_the_broadcaster_restarted() -> None:
+    first = next_block(chain_blocks(700))
+    second = next_block([*chain_blocks(700), first])
+    hashes = [first.header.hash, second.header.hash]
+    async with running_stack(gateways=2) as stack:
+        ears = []
+        for index in range(8):
+            gateway = stack.enode_of(stack.gateways[index % 2])
+            ears.append(RelayEar(await dial_in(gateway, f"peer-{index}", CHAIN)))
+        await stack.until_head(HEAD)
+        await until_broadcaster_has(stack, 8)
+        for block in (first, second):
+            await stack.client.blocks.submit(join_block(block.header.header_rlp, block.body_rlp))
+        await until(lambda: all(ear.knows(block_hash) for ear in ears for block_hash in hashes), "both at every peer")
+        await stack.broadcaster.stop()
+        await stack.broadcaster.start()
+        await until_broadcaster_has(stack, 8)
+        # What the coordinator might ask of a broadcaster that has forgotten all.
+        client = BroadcasterClient([stack.broadcaster_address])
+        for block in (first, second):
+            assert await client.propagate(block, 10**9, []) == 0
+            assert await client.announce(Announce(block.header.hash, block.header.number)) == 0
+        await client.close()
+        for ear in ears:
+            await ask(ear.peer, GetBlockHeaders(0, 1, 0, False), BlockHeaders)
+            heard = [decode_header(block.header_rlp).hash for block in ear.blocks]
+            heard += [*ear.announced(701), *ear.announced(702)]
+            assert sorted(heard) == sorted(hashes)
 
 
 @in_one_loop

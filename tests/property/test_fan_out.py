@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
 from services.broadcaster.core.block_relay import BlockRelay, GatewayId, JoinedPeer, RelayBlock
-from services.broadcaster.core.fan_out import FanOut, choose_propagation_peers, fan_out_count
+from services.broadcaster.core.fan_out import FanOut, PlaceInRow, choose_propagation_peers, fan_out_count, share_of
 from services.broadcaster.core.known_sets import KnownSets
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 
@@ -36,6 +36,26 @@ def test_propagation_picks_peers_that_lack_the_block_once_each(policy, ids, seed
 @given(lacking=st.integers(0, 10_000))
 def test_the_fan_out_is_the_square_root_with_a_floor_of_four_and_never_more_than_lack_it(lacking):
     assert fan_out_count(FanOut.SEED, lacking) == min(lacking, max(4, math.isqrt(lacking)))
+
+
+@given(policy=st.sampled_from(FanOut), lacking=st.lists(st.integers(0, 400), min_size=1, max_size=8))
+def test_shares_of_several_broadcasters_add_up_to_the_fan_out_over_all_their_peers(policy, lacking):
+    everywhere = sum(lacking)
+    shares = [
+        share_of(policy, count, PlaceInRow(sum(lacking[:index]), everywhere)) for index, count in enumerate(lacking)
+    ]
+    assert sum(shares) == fan_out_count(policy, everywhere)
+    assert all(0 <= share <= count for share, count in zip(shares, lacking, strict=True))
+
+
+@given(
+    policy=st.sampled_from(FanOut),
+    lacking=st.integers(0, 400),
+    before=st.integers(0, 400),
+    everywhere=st.integers(0, 2000),
+)
+def test_share_is_within_the_peers_that_are_there_when_the_count_was_out_of_date(policy, lacking, before, everywhere):
+    assert 0 <= share_of(policy, lacking, PlaceInRow(before, everywhere)) <= lacking
 
 
 @settings(max_examples=60)

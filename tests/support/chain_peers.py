@@ -79,6 +79,7 @@ class RelayEar:
     """Notes what a peer is sent of new blocks."""
 
     def __init__(self, peer: ScriptedPeer) -> None:
+        self.peer = peer
         self._answer = peer.answer
         self.blocks: list[NewBlock] = []
         self.announces: list[Announce] = []

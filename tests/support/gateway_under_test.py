@@ -123,7 +123,7 @@ async def gateway_under_test(*, starts: bool = True, **config: Any) -> AsyncIter
         bench = GatewayUnderTest(Path(run_dir))
         settings: dict[str, Any] = {
             "coordinator": bench.coordinator_address,
-            "broadcaster": await bench.broadcaster.start(bench.broadcaster_address),
+            "broadcaster": (await bench.broadcaster.start(bench.broadcaster_address),),
             "host": "127.0.0.1",
             "port": 0,
             "gateway_id": "gateway-0",

@@ -121,6 +121,10 @@ class Stack:
         return self._address("coordinator")
 
     @property
+    def broadcaster_address(self) -> str:
+        return self._address("broadcaster")
+
+    @property
     def gateway(self) -> Service:
         return self.gateways[0]
 
@@ -207,7 +211,7 @@ class Stack:
     def _gateway(self, index: int) -> Service:
         config = GatewayConfig(
             coordinator=self._address("coordinator"),
-            broadcaster=self._address("broadcaster"),
+            broadcaster=(self._address("broadcaster"),),
             gateway_id=f"gateway-{index}",
             host="127.0.0.1",
             port=0,

@@ -18,6 +18,7 @@ from trisync.cli import (
     doctor_command,
     operator_commands,
     peer_commands,
+    propagation_commands,
     sync_commands,
     transaction_commands,
     up,
@@ -46,6 +47,9 @@ app.command("block")(block_command.block)
 app.command("submit-tx")(transaction_commands.submit_tx)
 app.command("watch-tx")(transaction_commands.watch_tx)
 app.command("pool")(transaction_commands.pool)
+app.command("submit-block")(propagation_commands.submit_block)
+app.command("propagation")(propagation_commands.propagation)
+app.command("rank-peers")(propagation_commands.rank_peers)
 app.command("doctor")(doctor_command.doctor)
 app.command("add-peer")(peer_commands.add_peer)
 app.command("remove-peer")(peer_commands.remove_peer)

@@ -24,6 +24,12 @@ class Mode(enum.StrEnum):
     LIGHT = "light"
 
 
+class FanOut(enum.StrEnum):
+    SEED = "seed"
+    SQRT = "sqrt"
+    ALL = "all"
+
+
 Datadir = Annotated[
     Path, typer.Option("--datadir", envvar="TRISYNC_DATADIR", help="Directory of the chain, the node key and the logs.")
 ]

@@ -51,6 +51,7 @@ class StackOptions:
     force_sync_cycle: float = 10.0
     whitelist: tuple[str, ...] = ()
     gateways: int = 1
+    fan_out: str = "seed"
     listen: tuple[str, ...] = ()
     """More addresses for the coordinator than its unix socket."""
     metrics_port: int = 0
@@ -146,7 +147,7 @@ def plan_stack(options: StackOptions) -> StackPlan:
 
 
 def _broadcaster(options: StackOptions, coordinator: str, address: str) -> ServicePlan:
-    arguments = ["--listen", address, "--coordinator", coordinator]
+    arguments = ["--listen", address, "--coordinator", coordinator, "--fan-out", options.fan_out]
     return ServicePlan(
         name="broadcaster",
         service="broadcaster",

@@ -146,6 +146,14 @@ def up(
     gateways: Annotated[
         int, typer.Option("--gateways", envvar="TRISYNC_GATEWAYS", help="Peer gateways, on ports in a row.")
     ] = 1,
+    fan_out: Annotated[
+        flags.FanOut,
+        typer.Option(
+            "--fan-out",
+            envvar="TRISYNC_FAN_OUT",
+            help="How many peers get a whole new block: seed (square root, at least four), sqrt (no floor), all.",
+        ),
+    ] = flags.FanOut.SEED,
     listen: Annotated[
         list[str] | None,
         typer.Option(
@@ -201,6 +209,7 @@ def up(
             force_sync_cycle=force_sync_cycle,
             whitelist=flags.split_words(whitelist),
             gateways=gateways,
+            fan_out=fan_out.value,
             listen=flags.split_words(listen),
             metrics_port=metrics_port,
             log_level=log_level,

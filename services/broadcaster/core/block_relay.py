@@ -5,14 +5,19 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import NewType
+from typing import Final, NewType, TypeVar
 
-from services.broadcaster.core.fan_out import FanOut, choose_propagation_peers
+from services.broadcaster.core.fan_out import FanOut, PlaceInRow, choose_propagation_peers
 from services.broadcaster.core.known_sets import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES, KnownSets
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 
+T = TypeVar("T")
+
 GatewayId = NewType("GatewayId", str)
 """The name a gateway gives itself."""
+
+REFUSED_BLOCKS: Final = 16
+"""Blocks for which it is kept who had no room for them: a refusal is told within milliseconds of the send."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,7 +73,8 @@ class BlockRelay:
     what was sent to a gateway that went away, only the gateway knows what arrived.
 
     A returned send counts as done: the peers are marked. Caller's duty: when a send cannot be handed to the gateway,
-    detach that gateway, which forgets its peers.
+    detach that gateway, which forgets its peers. A peer that had no room for a block is announced it like one that was
+    not chosen, at once if the others were told already.
     """
 
     def __init__(
@@ -83,6 +89,8 @@ class BlockRelay:
         self._known = KnownSets(blocks_per_peer, distinct_blocks)
         self._gateway_of: dict[PeerId, GatewayId] = {}
         self._peers_of: dict[GatewayId, set[PeerId]] = {}
+        self._refused: dict[BlockHash, set[PeerId]] = {}
+        self._announced: dict[BlockHash, Announce] = {}
 
     @property
     def gateways(self) -> int:
@@ -137,20 +145,37 @@ class BlockRelay:
         self._known.mark_all(peer, block_hashes)
         return True
 
-    def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> Propagation:
+    def count_lacking(self, block_hash: BlockHash, origins: Iterable[PeerId]) -> int:
+        """How many peers lack a block that came from `origins`."""
+        self._mark_origins(block_hash, origins)
+        return len(self._known.lacking(block_hash))
+
+    def propagate(self, block: RelayBlock, origins: Iterable[PeerId], place: PlaceInRow | None = None) -> Propagation:
         """Choose who gets the whole block. `origins` are the peers it came from: they have it."""
         self._mark_origins(block.block_hash, origins)
         lacking = self._known.lacking(block.block_hash)
-        chosen = choose_propagation_peers(self._fan_out, lacking, self._rng)
+        chosen = choose_propagation_peers(self._fan_out, lacking, self._rng, place)
         by_gateway = self._mark_sent(block.block_hash, chosen)
         return Propagation([SendBlock(gateway, peers, block) for gateway, peers in by_gateway.items()], len(lacking))
 
     def announce(self, announce: Announce, origins: Iterable[PeerId]) -> list[SendAnnounce]:
         """Tell every peer that still lacks the block that it exists."""
         self._mark_origins(announce.block_hash, origins)
+        _remember(self._announced, announce.block_hash, announce)
         lacking = self._known.lacking(announce.block_hash)
-        by_gateway = self._mark_sent(announce.block_hash, lacking)
+        refused = self._refused.pop(announce.block_hash, set()).difference(lacking)
+        still_here = [peer for peer in sorted(refused) if peer in self._gateway_of]
+        by_gateway = self._mark_sent(announce.block_hash, [*lacking, *still_here])
         return [SendAnnounce(gateway, peers, announce) for gateway, peers in by_gateway.items()]
+
+    def on_refused(self, gateway: GatewayId, block_hash: BlockHash, peers: Iterable[PeerId]) -> list[SendAnnounce]:
+        """A gateway could not queue a block for these of its peers: they are still to hear of it."""
+        own = [peer for peer in peers if self._gateway_of.get(peer) == gateway]
+        announce = self._announced.get(block_hash)
+        if announce is not None:
+            return [SendAnnounce(gateway, own, announce)] if own else []
+        _remember(self._refused, block_hash, self._refused.get(block_hash, set()) | set(own))
+        return []
 
     def _mark_origins(self, block_hash: BlockHash, origins: Iterable[PeerId]) -> None:
         for peer in origins:
@@ -164,3 +189,11 @@ class BlockRelay:
             self._known.mark(peer, block_hash)
             by_gateway.setdefault(self._gateway_of[peer], []).append(peer)
         return by_gateway
+
+
+def _remember(kept: dict[BlockHash, T], block_hash: BlockHash, value: T) -> None:
+    """Keep a value for the newest few blocks."""
+    kept.pop(block_hash, None)
+    while len(kept) >= REFUSED_BLOCKS:
+        del kept[next(iter(kept))]
+    kept[block_hash] = value

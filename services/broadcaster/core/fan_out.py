@@ -6,6 +6,7 @@ import enum
 import math
 import random
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Final, TypeVar
 
 PeerT = TypeVar("PeerT")
@@ -37,6 +38,29 @@ def fan_out_count(policy: FanOut, lacking: int) -> int:
     return min(lacking, _WANTED[policy](lacking))
 
 
-def choose_propagation_peers(policy: FanOut, lacking: Sequence[PeerT], rng: random.Random) -> list[PeerT]:
+@dataclass(frozen=True, slots=True)
+class PlaceInRow:
+    """Where several broadcasters send one block: how many peers lack it at those before this one, and at all."""
+
+    lacking_before: int
+    lacking_everywhere: int
+
+
+def share_of(policy: FanOut, lacking: int, place: PlaceInRow | None = None) -> int:
+    """To how many of its `lacking` peers this broadcaster sends a block.
+
+    The shares of a row add up to the fan-out over all its peers, as long as all were counted alike.
+    """
+    if place is None:
+        return fan_out_count(policy, lacking)
+    everywhere = max(place.lacking_everywhere, place.lacking_before + lacking)
+    wanted = fan_out_count(policy, everywhere)
+    start, end = place.lacking_before, place.lacking_before + lacking
+    return wanted * end // everywhere - wanted * start // everywhere if everywhere else 0
+
+
+def choose_propagation_peers(
+    policy: FanOut, lacking: Sequence[PeerT], rng: random.Random, place: PlaceInRow | None = None
+) -> list[PeerT]:
     """Pick who gets the whole block; the rest hear its hash once it is imported."""
-    return rng.sample(lacking, k=fan_out_count(policy, len(lacking)))
+    return rng.sample(lacking, k=share_of(policy, len(lacking), place))

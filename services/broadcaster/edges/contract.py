@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
+from typing import Final
 
-from blocksync.v1 import broadcast_pb2, common_pb2, coordinator_pb2
+from blocksync.v1 import blocks_pb2, broadcast_pb2, common_pb2, coordinator_pb2
 
 from services.broadcaster.core.block_relay import JoinedPeer, RelayBlock, SendAnnounce, SendBlock
+from services.broadcaster.core.fan_out import PlaceInRow
 from services.broadcaster.core.followed_chain import BlockBody, BlockChange, ChainSnapshot, Head
 from services.broadcaster.core.fork_blocks import ForkBlocks
+from services.broadcaster.core.ledger import BlockRecord, BlockSource, FirstPeer
 from services.broadcaster.core.transaction_relay import SendTransactions
 from services.shared.ethwire.types import PeerId
 from services.shared.rpc.convert import (
@@ -20,6 +23,12 @@ from services.shared.rpc.convert import (
     split_hashes,
 )
 from services.shared.rpc.errors import InvalidRequest
+
+_SOURCES: Final[Mapping[BlockSource, blocks_pb2.BlockSource.ValueType]] = {
+    BlockSource.PEER: blocks_pb2.BLOCK_SOURCE_PEER,
+    BlockSource.SUBMITTED: blocks_pb2.BLOCK_SOURCE_SUBMITTED,
+    BlockSource.SYNCED: blocks_pb2.BLOCK_SOURCE_SYNCED,
+}
 
 
 def joined_peer_from_proto(message: broadcast_pb2.BroadcastPeer) -> JoinedPeer:
@@ -43,6 +52,46 @@ def relay_block_from_proto(message: broadcast_pb2.PropagateRequest) -> RelayBloc
         message.header_rlp,
         message.body_rlp,
         total_difficulty,
+    )
+
+
+def place_from_proto(message: broadcast_pb2.PropagateRequest) -> PlaceInRow | None:
+    """None where there is no other broadcaster."""
+    if not message.lacking_everywhere:
+        return None
+    return PlaceInRow(message.lacking_before, message.lacking_everywhere)
+
+
+def source_from_proto(value: blocks_pb2.BlockSource.ValueType) -> BlockSource:
+    """A caller that does not say relays what a peer gave it."""
+    return next((source for source, number in _SOURCES.items() if number == value), BlockSource.PEER)
+
+
+def propagation_to_proto(record: BlockRecord) -> blocks_pb2.Propagation:
+    return blocks_pb2.Propagation(
+        block_hash=record.block_hash,
+        number=record.number,
+        source=blocks_pb2.BLOCK_SOURCE_UNSPECIFIED if record.source is None else _SOURCES[record.source],
+        first_seen_us=record.first_seen_us,
+        first_seen_from=record.first_seen_from or b"",
+        first_seen_whole=record.first_seen_whole,
+        whole_arrivals=record.whole_arrivals,
+        hash_arrivals=record.hash_arrivals,
+        duplicates=record.duplicates,
+        header_valid_us=record.header_valid_us,
+        imported_us=record.imported_us,
+        propagated_us=record.propagated_us,
+        propagated_to=record.propagated_to,
+        lacked_by=record.lacked_by,
+        announced_us=record.announced_us,
+        announced_to=record.announced_to,
+        refused_by=record.refused_by,
+    )
+
+
+def first_peer_to_proto(one: FirstPeer) -> broadcast_pb2.FirstPeer:
+    return broadcast_pb2.FirstPeer(
+        node_id=one.peer, first=one.first, first_whole=one.first_whole, last_first_us=one.last_first_us
     )
 
 

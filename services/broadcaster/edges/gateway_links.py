@@ -16,6 +16,7 @@ from services.broadcaster.core.block_relay import (
     SendAnnounce,
     SendBlock,
 )
+from services.broadcaster.core.fan_out import PlaceInRow
 from services.broadcaster.core.transaction_relay import SendTransactions
 from services.broadcaster.edges.contract import send_announce_to_proto, send_block_to_proto, send_transactions_to_proto
 from services.broadcaster.edges.transaction_peers import TransactionPeers
@@ -119,9 +120,18 @@ class GatewayLinks:
             self._metrics.unknown_peers.inc()
         self._transactions().leave(link.gateway, peer)
 
-    def mark_known(self, link: GatewayLink, peer: PeerId, block_hashes: Sequence[BlockHash]) -> None:
-        if not self._relay.mark_known(link.gateway, peer, block_hashes):
+    def mark_known(self, link: GatewayLink, peer: PeerId, block_hashes: Sequence[BlockHash]) -> bool:
+        """False when the gateway does not have the peer."""
+        is_there = self._relay.mark_known(link.gateway, peer, block_hashes)
+        if not is_there:
             self._metrics.unknown_peers.inc()
+        return is_there
+
+    def refused(self, link: GatewayLink, block_hash: BlockHash, peers: Sequence[PeerId]) -> None:
+        """Peers of the gateway had no room for a block: they are told of it, at once if the others were."""
+        self._metrics.refused_sends.inc(len(peers))
+        for send in self._relay.on_refused(link.gateway, block_hash, peers):
+            self._carry_out(send)
 
     def take_transactions(self, link: GatewayLink, peer: PeerId, wires: Sequence[bytes]) -> None:
         self._transactions().take(link.gateway, peer, wires)
@@ -147,10 +157,16 @@ class GatewayLinks:
             message = broadcast_pb2.AttachResponse(peer_offence=content)
             link.outbox.put(message, message.ByteSize())
 
-    def propagate(self, block: RelayBlock, origins: Iterable[PeerId]) -> tuple[int, int]:
+    def count_lacking(self, block_hash: BlockHash, origins: Iterable[PeerId]) -> int:
+        """How many peers lack a block."""
+        return self._relay.count_lacking(block_hash, origins)
+
+    def propagate(
+        self, block: RelayBlock, origins: Iterable[PeerId], place: PlaceInRow | None = None
+    ) -> tuple[int, int]:
         """Send a block to its fan-out; returns to how many peers, and how many lacked it."""
         with self._metrics.decision_seconds.labels("propagate").time():
-            propagation = self._relay.propagate(block, origins)
+            propagation = self._relay.propagate(block, origins, place)
             sent = sum([self._carry_out(send) for send in propagation.sends])
         self._metrics.blocks.labels("propagate").inc()
         return sent, propagation.lacking

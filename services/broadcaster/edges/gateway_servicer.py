@@ -10,9 +10,10 @@ import grpc.aio
 from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc
 
 from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.edges.contract import joined_peer_from_proto
+from services.broadcaster.edges.contract import joined_peer_from_proto, peer_ids_from_proto
 from services.broadcaster.edges.gateway_links import GatewayLink, GatewayLinks
-from services.shared.rpc.convert import peer_id_from_proto, split_hashes
+from services.broadcaster.edges.ledger_keeper import LedgerKeeper
+from services.shared.rpc.convert import block_hash_from_proto, peer_id_from_proto, split_hashes
 from services.shared.rpc.errors import InvalidRequest, RequestTimedOut
 
 HELLO_TIMEOUT_S: Final = 10.0
@@ -24,8 +25,8 @@ Context = grpc.aio.ServicerContext[broadcast_pb2.AttachRequest, broadcast_pb2.At
 class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
     """Reads a gateway's messages into the links, and writes what is queued for it."""
 
-    def __init__(self, links: GatewayLinks) -> None:
-        self._links = links
+    def __init__(self, links: GatewayLinks, ledger: LedgerKeeper) -> None:
+        self._links, self._ledger = links, ledger
 
     # A coroutine that writes to the context, not a generator: a write that is stuck can then be given up.
     async def Attach(  # type: ignore[override]
@@ -70,10 +71,19 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
             case "peer_joined":
                 self._links.join(link, joined_peer_from_proto(request.peer_joined.peer))
             case "peer_left":
-                self._links.leave(link, peer_id_from_proto(request.peer_left.node_id))
+                peer = peer_id_from_proto(request.peer_left.node_id)
+                self._links.leave(link, peer)
+                self._ledger.peer_left(peer)
             case "known_blocks":
                 known = request.known_blocks
-                self._links.mark_known(link, peer_id_from_proto(known.node_id), split_hashes(known.hashes))
+                peer, hashes = peer_id_from_proto(known.node_id), split_hashes(known.hashes)
+                if self._links.mark_known(link, peer, hashes):
+                    self._ledger.arrived(peer, hashes, known.seen_us, whole=known.whole)
+            case "send_refused":
+                block_hash = block_hash_from_proto(request.send_refused.block_hash)
+                peers = peer_ids_from_proto(request.send_refused.node_ids)
+                self._links.refused(link, block_hash, peers)
+                self._ledger.refused(block_hash, peers)
             case "transactions":
                 sent = request.transactions
                 self._links.take_transactions(link, peer_id_from_proto(sent.node_id), sent.transactions_rlp)

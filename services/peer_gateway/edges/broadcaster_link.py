@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, assert_never
+from typing import Final, Protocol, Self, assert_never
 
 import grpc.aio
 from blocksync.v1 import broadcast_pb2 as wire
@@ -13,6 +14,7 @@ from blocksync.v1 import broadcast_pb2_grpc
 from services.peer_gateway.edges.link import CriticalOutbox, LinkKeeper, LinkLost, responses
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.types import BlockHash, PeerId
+from services.shared.rpc.channel import open_channel
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
 
@@ -21,6 +23,8 @@ QUEUE_BYTES: Final = 8 * 1024 * 1024
 
 TRANSACTIONS_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """Over this, transactions are dropped: they come again, from other peers."""
+
+NS_PER_US: Final = 1000
 
 
 class BroadcastCommands(Protocol):
@@ -35,12 +39,41 @@ class BroadcastCommands(Protocol):
     def on_peer_offence(self, command: wire.PeerOffence) -> None: ...
 
 
+class BroadcasterChannels:
+    """Channels to the broadcasters, this gateway's own first; each attempt that fails makes room for the next one's.
+
+    Once attached a gateway stays. Its next session is tried with its own broadcaster again.
+    """
+
+    def __init__(self, ranked: Sequence[str]) -> None:
+        self._ranked, self._attempt = ranked, 0
+        self._open: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(self, *exception: object) -> None:
+        for channel in self._open.values():
+            await channel.close()
+
+    def next(self) -> tuple[str, grpc.aio.Channel]:
+        """Whom to try now."""
+        address = self._ranked[self._attempt % len(self._ranked)]
+        self._attempt += 1
+        if address not in self._open:
+            self._open[address] = open_channel(address)
+        return address, self._open[address]
+
+    def came_up(self) -> None:
+        """The attempt succeeded."""
+        self._attempt = 0
+
+
 class BroadcasterLink:
     """Keeps the stream open. While it is down nothing is kept: the next session begins with a snapshot."""
 
-    def __init__(self, channel: grpc.aio.Channel, keeper: LinkKeeper, metrics: GatewayMetrics) -> None:
-        self._stub = broadcast_pb2_grpc.BroadcastLinkServiceStub(channel)
-        self._keeper, self._metrics = keeper, metrics
+    def __init__(self, channels: BroadcasterChannels, keeper: LinkKeeper, metrics: GatewayMetrics) -> None:
+        self._channels, self._keeper, self._metrics = channels, keeper, metrics
         self._queue: CriticalOutbox[wire.AttachRequest] | None = None
         self._log = get_log("broadcaster-link")
         metrics.watch_queue("broadcast", lambda: self._queue.outbox.bytes_queued if self._queue else 0)
@@ -55,9 +88,17 @@ class BroadcasterLink:
     def peer_left(self, node_id: PeerId) -> None:
         self._put(wire.AttachRequest(peer_left=wire.BroadcastPeerLeft(node_id=node_id)))
 
-    def known_blocks(self, node_id: PeerId, hashes: Iterable[BlockHash]) -> None:
-        """The peer sent, or announced, these blocks."""
-        self._put(wire.AttachRequest(known_blocks=wire.KnownBlocks(node_id=node_id, hashes=b"".join(hashes))))
+    def known_blocks(self, node_id: PeerId, hashes: Iterable[BlockHash], *, whole: bool) -> None:
+        """The peer sent a whole block just now, or announced these."""
+        # Wall-clock time, because other processes' stamps stand beside it.
+        seen_us = time.time_ns() // NS_PER_US
+        known = wire.KnownBlocks(node_id=node_id, hashes=b"".join(hashes), whole=whole, seen_us=seen_us)
+        self._put(wire.AttachRequest(known_blocks=known))
+
+    def send_refused(self, block_hash: BlockHash, node_ids: Sequence[PeerId]) -> None:
+        """These peers' own queues have no room for a block that they were to be sent."""
+        refused = wire.SendRefused(block_hash=block_hash, node_ids=node_ids)
+        self._put(wire.AttachRequest(send_refused=refused))
 
     def transactions(self, node_id: PeerId, transactions_rlp: Sequence[bytes]) -> None:
         if self._queue is None:
@@ -86,10 +127,13 @@ class BroadcasterLink:
             queue.close()
 
     async def _attach(self, queue: CriticalOutbox[wire.AttachRequest], commands: BroadcastCommands) -> None:
-        call = self._stub.Attach(queue.outbox)
+        address, channel = self._channels.next()
+        call = broadcast_pb2_grpc.BroadcastLinkServiceStub(channel).Attach(queue.outbox)
         try:
             await _connected(call)
+            self._channels.came_up()
             self._keeper.came_up()
+            self._log.debug("attached", broadcaster=address)
             async for message in responses(call):
                 try:
                     self._on_response(message, commands)

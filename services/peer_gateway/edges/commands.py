@@ -116,13 +116,24 @@ class BroadcasterOrders:
             else:
                 lacking.append(peer)
         block = NewBlock(command.header_rlp, command.body_rlp, difficulty)
-        for peer in self._send(Urgency.BLOCK, block, lacking):
+        reached = self._send(Urgency.BLOCK, block, lacking)
+        for peer in reached:
             peer.known_blocks.add([block_hash])
+        if len(reached) < len(lacking):
+            full = [PeerId(peer.details().node_id) for peer in lacking if block_hash not in peer.known_blocks]
+            self._parts.broadcaster.send_refused(block_hash, full)
 
     def on_send_announces(self, command: broadcast_pb2.SendAnnounces) -> None:
         announces = announces_from_proto(command.announces)
-        for peer in self._send(Urgency.ANNOUNCE, NewBlockHashes(announces), self._peers(command.node_ids)):
-            peer.known_blocks.add(announce.block_hash for announce in announces)
+        hashes = [announce.block_hash for announce in announces]
+        lacking: list[JoinedPeer] = []
+        for peer in self._peers(command.node_ids):
+            if all(block_hash in peer.known_blocks for block_hash in hashes):
+                self._parts.metrics.drop("announce", "known-to-peer")
+            else:
+                lacking.append(peer)
+        for peer in self._send(Urgency.ANNOUNCE, NewBlockHashes(announces), lacking):
+            peer.known_blocks.add(hashes)
 
     def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
         transactions = Transactions(list(command.transactions_rlp))

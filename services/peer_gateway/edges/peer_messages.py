@@ -87,7 +87,7 @@ class PeerMessages:
             return
         hashes = [announce.block_hash for announce in announces]
         self.known_blocks.add(hashes)
-        self._parts.broadcaster.known_blocks(self._node_id, hashes)
+        self._parts.broadcaster.known_blocks(self._node_id, hashes, whole=False)
         told = wire.Announces(node_id=self._node_id, announces=announces_to_proto(announces))
         if not await self._parts.coordinator.deliver(wire.BulkRequest(announces=told), unread_s=self._unread_s()):
             self._parts.metrics.drop("announces", "bulk-full-or-down")
@@ -95,7 +95,7 @@ class PeerMessages:
     async def _on_block(self, message: NewBlock) -> None:
         header = decode_header(message.header_rlp)
         self.known_blocks.add([header.hash])
-        self._parts.broadcaster.known_blocks(self._node_id, [header.hash])
+        self._parts.broadcaster.known_blocks(self._node_id, [header.hash], whole=True)
         # Whoever sends a block surely has its parent, and that one's total difficulty (SPEC section 2).
         before = max(0, message.total_difficulty - header.difficulty)
         if before > big_from_bytes(self._details.total_difficulty):

@@ -20,5 +20,10 @@ def owner_of(node_id: PeerId, gateways: Iterable[Name]) -> Name | None:
     return max(gateways, key=lambda gateway: _weight(gateway, node_id), default=None)
 
 
+def ranking(node_id: PeerId, names: Iterable[Name]) -> list[Name]:
+    """All of `names`, in the order in which they would own this node if those before them were not there."""
+    return sorted(names, key=lambda name: _weight(name, node_id), reverse=True)
+
+
 def _weight(gateway: str | bytes, node_id: PeerId) -> bytes:
     return keccak256((gateway if isinstance(gateway, bytes) else gateway.encode()) + node_id)

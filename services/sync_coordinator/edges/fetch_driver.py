@@ -26,7 +26,7 @@ from services.sync_coordinator.core.fetcher_actions import (
 from services.sync_coordinator.core.reply_router import Asker
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport, SealChecks
-from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient, source_of, unix_us
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
 from services.sync_coordinator.edges.wakeup import Wakeup
@@ -127,12 +127,27 @@ class FetchDriver:
         except (StoreFailed, SealWorkersFailed) as failed:
             _log.error("fetched block not imported", number=block.header.number, why=str(failed))
             outcome = BlockOutcome.REFUSED
+        self._metrics.fetched_blocks.labels(outcome.name.lower()).inc()
+        if outcome is BlockOutcome.PARENT_UNKNOWN:
+            _log.debug("block not relayed: its parent is unknown", number=block.header.number, peer=peer.hex()[:16])
         now = self._loop.time()
         self._carry_out(self._fetcher.on_imported(block.header.hash, outcome, now, broken_rule))
 
 
+@dataclass(frozen=True, slots=True)
+class Published:
+    """What came of a block whose header was valid, unless its parent is unknown. `broken` is a rule of its body."""
+
+    outcome: BlockOutcome
+    broken: RuleBroken | None = None
+    relay: asyncio.Task[int] | None = None
+    """Ends with the number of peers that were sent the block."""
+    announce: asyncio.Task[int] | None = None
+    """Ends with the number of peers that were told of it."""
+
+
 class FetchImport:
-    """Takes one announced or propagated block from "here" to "imported, and the others know"."""
+    """Takes one announced, propagated or submitted block from "here" to "imported, and the others know"."""
 
     def __init__(
         self,
@@ -147,37 +162,48 @@ class FetchImport:
         self._tasks = tasks
 
     async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
-        """Header valid: propagate at once; then import; then announce. Raises RuleBroken.
+        """Raises RuleBroken for the header's fault.
 
         During a fast sync blocks are discarded, which is nobody's fault: their parents have no state yet.
         """
         if self._is_fast_syncing():
             return BlockOutcome.REFUSED
+        return (await self.publish(block, [peer])).outcome
+
+    async def publish(self, block: Block, origins: Sequence[PeerId]) -> Published:
+        """Header valid: propagate at once; then import; then announce. Raises RuleBroken for the header's fault.
+
+        Without origins it is a block of our own.
+        """
         header, store = block.header, self._parts.store
         parent = store.header(header.parent_hash)
         parent_total_difficulty = store.total_difficulty(header.parent_hash)
         if parent is None or parent_total_difficulty is None or not store.has_body(header.parent_hash):
-            return BlockOutcome.PARENT_UNKNOWN
+            return Published(BlockOutcome.PARENT_UNKNOWN)
         self._parts.rules.check_header(header, parent, now=time.time())
+        self._parts.rules.check_before_merge(header, parent_total_difficulty)
         await self._parts.seals.check([header])
         total_difficulty = parent_total_difficulty + header.difficulty
         # The relay must not wait for our import, nor our import for a slow broadcaster.
-        propagation = self._broadcaster.propagate(block, total_difficulty, [peer])
+        propagation = self._broadcaster.propagate(block, total_difficulty, origins)
         relay = self._tasks.create_task(propagation, name=f"propagate-{header.number}")
         try:
             await self._parts.block_import.import_blocks([block])
         except RuleBroken as broken:
             # Its header is valid, so somebody worked for it; whoever relayed it could not know (as in geth).
-            _log.warning("fetched block not imported", number=header.number, why=str(broken))
-            return BlockOutcome.REFUSED
-        announce = self._announce(Announce(header.hash, header.number), peer, relay)
-        self._tasks.create_task(announce, name=f"announce-{header.number}")
-        return BlockOutcome.IMPORTED
+            _log.warning("block not imported", number=header.number, why=str(broken))
+            return Published(BlockOutcome.REFUSED, broken, relay)
+        telling = self._announce(Announce(header.hash, header.number), origins, relay, unix_us())
+        announce = self._tasks.create_task(telling, name=f"announce-{header.number}")
+        return Published(BlockOutcome.IMPORTED, None, relay, announce)
 
-    async def _announce(self, announce: Announce, peer: PeerId, relay: asyncio.Task[int]) -> None:
+    async def _announce(
+        self, announce: Announce, origins: Sequence[PeerId], relay: asyncio.Task[int], imported_us: int
+    ) -> int:
         """Not before the relay: whoever is to get the whole block would be told its hash instead."""
         await relay
-        await self._broadcaster.announce(announce, [peer])
+        source = source_of(origins)
+        return await self._broadcaster.announce(announce, origins, source=source, imported_us=imported_us)
 
 
 class LightImport:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 from blocksync.v1 import (
+    blocks_pb2,
+    blocks_pb2_grpc,
     chain_reader_pb2,
     chain_reader_pb2_grpc,
     coordinator_pb2,
@@ -14,6 +16,7 @@ from blocksync.v1 import (
 )
 
 from services.shared.runtime.grpc_server import RpcServer
+from services.sync_coordinator.edges.blocks_api import BlockServicer
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
@@ -28,6 +31,7 @@ def add_services(
     coordinator: CoordinatorServicer,
     chain_watch: ChainWatchServicer,
     transactions: TransactionProxy,
+    blocks: BlockServicer,
 ) -> None:
     server.add(
         gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server,
@@ -53,4 +57,9 @@ def add_services(
         transactions_pb2_grpc.add_TransactionServiceServicer_to_server,
         transactions,
         transactions_pb2.DESCRIPTOR.services_by_name["TransactionService"],
+    )
+    server.add(
+        blocks_pb2_grpc.add_BlockServiceServicer_to_server,
+        blocks,
+        blocks_pb2.DESCRIPTOR.services_by_name["BlockService"],
     )

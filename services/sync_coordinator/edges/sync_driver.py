@@ -118,6 +118,11 @@ class SyncDriver:
         return self._downloader is not None
 
     @property
+    def is_first_sync(self) -> bool:
+        """Whether the first sync of this process runs, or a fast sync is still to be done."""
+        return self.is_fast_syncing or (self.is_running and not self.totals.done and not self.totals.failed)
+
+    @property
     def revocable_headers(self) -> int:
         """So many of the newest headers may be rolled back when the running sync fails; never those with bodies."""
         may_fail = self.is_running and self.mode is not SyncMode.FULL

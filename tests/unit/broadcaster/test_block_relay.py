@@ -134,3 +134,43 @@ def test_a_peer_named_twice_in_a_snapshot_counts_once():
 def test_equal_seeds_choose_equally():
     peers = [JoinedPeer(peer) for peer in virtual_peers(50)]
     assert make_relay(east=peers).propagate(BLOCK, []) == make_relay(east=peers).propagate(BLOCK, [])
+
+
+def test_a_peer_without_room_for_a_block_is_told_of_it_with_the_others():
+    relay = make_relay(east=[JoinedPeer(peer) for peer in virtual_peers(9)])
+    chosen = peers_in(relay.propagate(BLOCK, []).sends)
+    assert relay.on_refused(EAST, HASH, [chosen[0], MALLORY]) == []
+    announced = peers_in(relay.announce(ANNOUNCE, []))
+    assert sorted(announced) == sorted({*virtual_peers(9)} - {*chosen[1:]})
+    assert relay.announce(ANNOUNCE, []) == []
+
+
+def test_a_peer_without_room_for_a_block_is_told_at_once_when_the_others_were_already():
+    relay = make_relay(east=[JoinedPeer(ALICE)], west=[JoinedPeer(BOB)])
+    relay.propagate(BLOCK, [])
+    assert relay.announce(ANNOUNCE, []) == []
+    assert relay.on_refused(WEST, HASH, [ALICE]) == []
+    assert relay.on_refused(EAST, HASH, [ALICE]) == [SendAnnounce(EAST, [ALICE], ANNOUNCE)]
+
+
+def test_a_peer_without_room_that_left_is_not_told():
+    relay = make_relay(east=[JoinedPeer(ALICE), JoinedPeer(BOB)])
+    relay.propagate(BLOCK, [])
+    relay.on_refused(EAST, HASH, [ALICE, BOB])
+    relay.leave(EAST, ALICE)
+    assert peers_in(relay.announce(ANNOUNCE, [])) == [BOB]
+
+
+def test_a_peer_without_room_that_came_back_lacking_the_block_is_told_once():
+    relay = make_relay(east=[JoinedPeer(ALICE)])
+    relay.propagate(BLOCK, [])
+    relay.on_refused(EAST, HASH, [ALICE])
+    relay.join(EAST, JoinedPeer(ALICE))
+    assert peers_in(relay.announce(ANNOUNCE, [])) == [ALICE]
+
+
+def test_peers_that_lack_a_block_are_counted_without_those_it_came_from():
+    relay = make_relay(east=[JoinedPeer(ALICE, [HASH]), JoinedPeer(BOB)], west=[JoinedPeer(MALLORY)])
+    assert relay.count_lacking(HASH, []) == 2
+    assert relay.count_lacking(HASH, [BOB]) == 1
+    assert relay.propagate(BLOCK, []).lacking == 1

@@ -46,6 +46,7 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["up", "--port", "many"], "--port"),
         (["up", "--syncmode", "snap"], "--syncmode"),
         (["up", "--seal-check", "maybe"], "--seal-check"),
+        (["up", "--fan-out", "some"], "--fan-out"),
         (["up", "--until", "tomorrow"], "--until 'tomorrow'"),
         (["up", "--no-such-flag"], "--no-such-flag"),
         (["import"], "FILES"),
@@ -75,7 +76,7 @@ def test_data_directory_that_is_a_file_is_one_line_and_exit_code_1(genesis: Path
 def test_question_to_a_node_that_does_not_run_is_one_line_and_exit_code_1(
     tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ):
-    for command in ("status", "peers", "disconnects", "best-peer", "sync"):
+    for command in ("status", "peers", "disconnects", "best-peer", "sync", "propagation", "rank-peers"):
         assert main([command, "--datadir", str(tmp_path)]) == 1
         assert "no coordinator runs on" in capsys.readouterr().err
 

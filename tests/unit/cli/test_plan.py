@@ -37,7 +37,7 @@ def test_services_find_each_other_at_sockets_in_the_run_directory():
     assert (
         coordinator.listen == (gateway.coordinator,) == (broadcaster.coordinator,) == ("unix:/d/run/coordinator.sock",)
     )
-    assert broadcaster.listen == (gateway.broadcaster,) == coordinator.broadcaster == ("unix:/d/run/broadcaster.sock",)
+    assert broadcaster.listen == gateway.broadcaster == coordinator.broadcaster == ("unix:/d/run/broadcaster.sock",)
     assert plan.coordinator_address == "unix:/d/run/coordinator.sock"
 
 
@@ -166,3 +166,9 @@ def test_sockets_move_to_a_short_directory_when_the_path_is_too_long(tmp_path: P
 def test_bad_option_is_refused_with_flag_and_value(name: str, value: object, told: str):
     with pytest.raises(BadUsage, match=told):
         StackOptions(data_dir=OPTIONS.data_dir, chain=OPTIONS.chain, **{name: value})  # type: ignore[arg-type]
+
+
+def test_fan_out_is_told_to_the_broadcaster():
+    for policy in ("seed", "sqrt", "all"):
+        plan = plan_stack(replace(OPTIONS, fan_out=policy))
+        assert read_config(BroadcasterConfig, plan.broadcaster.arguments, {}).fan_out == policy
