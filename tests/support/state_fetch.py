@@ -17,6 +17,7 @@ from tests.support.memory_chain import MemoryChain
 from tests.support.peers import ALICE
 
 SMALL_COMMITS = DownloaderConfig(state_commit=40)
+LARGE_COMMITS = DownloaderConfig(state_commit=100_000, state_commit_bytes=1 << 30)
 
 
 class StateFetch:

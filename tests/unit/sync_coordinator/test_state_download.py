@@ -10,7 +10,7 @@ from services.shared.ethwire.types import StateEntry
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.sync_faults import SyncFailed, SyncFault
 from tests.support.peers import ALICE, BOB, CAROL
-from tests.support.state_fetch import SMALL_COMMITS, StateFetch, entries_of
+from tests.support.state_fetch import LARGE_COMMITS, SMALL_COMMITS, StateFetch, entries_of
 from tests.support.state_trie import Account, add_secure_trie, made_state, seeded_accounts, seeded_state
 
 STATE = seeded_state(3, 1500)
@@ -120,7 +120,7 @@ def test_entry_is_asked_of_others_when_the_reply_is_empty_until_nobody_is_left()
 
 
 def test_what_is_complete_is_handed_out_before_nobody_is_left_to_ask():
-    fetch = StateFetch(STATE.root, config=DownloaderConfig())
+    fetch = StateFetch(STATE.root, config=LARGE_COMMITS)
     while fetch.download.pulled < len(STATE) // 2:
         fetch.settle()
         fetch.answer_all(STATE.entries)
@@ -237,7 +237,7 @@ def test_commits_are_of_a_certain_size(config):
 
 
 def test_few_complete_entries_are_stored_once_they_have_waited_long_enough():
-    fetch = StateFetch(STATE.root, config=DownloaderConfig())
+    fetch = StateFetch(STATE.root, config=LARGE_COMMITS)
     while fetch.download.pulled < len(STATE) // 2:
         fetch.settle()
         fetch.answer_all(STATE.entries)
