@@ -72,7 +72,7 @@ $(STAMPS)/python:
 	@touch $@
 
 $(STAMPS)/dependencies: $(STAMPS)/python $(LOCK) tools/build_ethash.sh
-	@sh tools/build_ethash.sh $(BIN)/python $(LOCK)
+	@sh tools/build_ethash.sh "$(BIN)/python -m pip" $(LOCK)
 	@echo "set-up: dependencies from $(LOCK)"
 	@$(PIP) install --require-hashes -r $(LOCK)
 	@touch $@
