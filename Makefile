@@ -20,10 +20,10 @@ LOCK_OPTIONS := --quiet --extra dev --strip-extras --generate-hashes --allow-uns
 # A variable set for the caller's Python must not reach ours.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup sync test lint format protos lock bench clean
+.PHONY: help setup sync test test-compose lint format protos lock bench clean
 
 help: ## this list
-	@sed -nE 's/^([a-z]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
+	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
 
 setup: $(STAMPS)/ready ## virtual environment, dependencies, generated gRPC code
 
@@ -36,6 +36,9 @@ test: $(STAMPS)/ready ## lint, formatting, types, and every test
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
 	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+
+test-compose: $(STAMPS)/ready ## the stack in containers; needs a Docker engine
+	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests/compose -m compose $(PYTEST_ARGS)
 
 lint: $(STAMPS)/ready ## lint, formatting and types only
 	@$(BIN)/ruff check .
@@ -72,7 +75,7 @@ $(STAMPS)/python:
 	@touch $@
 
 $(STAMPS)/dependencies: $(STAMPS)/python $(LOCK) tools/build_ethash.sh
-	@sh tools/build_ethash.sh $(BIN)/python $(LOCK)
+	@sh tools/build_ethash.sh "$(BIN)/python -m pip" $(LOCK)
 	@echo "set-up: dependencies from $(LOCK)"
 	@$(PIP) install --require-hashes -r $(LOCK)
 	@touch $@

@@ -14,7 +14,7 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 REQUIRE_INTEROP: Final = "TRISYNC_REQUIRE_INTEROP"
 """Set to 1, as `.ci/run` does, a skipped interop test fails, and so does a run without any."""
 
-OUTSIDE_MARKERS: Final = ("interop", "real_peer")
+OUTSIDE_MARKERS: Final = ("interop", "real_peer", "compose")
 
 SKIPPED_KEY: Final = pytest.StashKey[dict[str, dict[str, int]]]()
 """Marker -> reason -> number of tests skipped for it."""

@@ -31,6 +31,7 @@ from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
 from services.peer_gateway.edges.node_finder import NodeFinder
 from services.peer_gateway.edges.node_key import load_node_key
+from services.peer_gateway.edges.own_directory import own_directory
 from services.peer_gateway.edges.parts import Parts, Standing
 from services.peer_gateway.edges.peer_memory import PeerMemory
 from services.peer_gateway.edges.roster import Roster
@@ -51,6 +52,11 @@ MOST_BACKOFF_S: Final = 2.0
 
 async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
     """Run until `stop` is set; `ready` is called once peers can connect, with the enode URL and the addresses."""
+    with own_directory(config) as own_config:
+        await _run(own_config, stop, ready)
+
+
+async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     process_metrics = ProcessMetrics("peer_gateway", registry)
@@ -158,6 +164,7 @@ class Gateway:
             node_id = self._local.node_id
             ready({"enode": str(self._enode()), "gateway_id": self._gateway_id, "node_id": node_id.hex()})
             await stop.wait()
+            await server.set_serving(False)
             listening.close()
         await self._connections.close_all()
         await parts.coordinator.say_goodbye()

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.chainspec.net_restrict import NetRestrict
+from services.shared.chainspec.networks import UnknownNetwork, network
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
 
@@ -44,6 +45,10 @@ class GatewayConfig(ProcessOptions):
     datadir: Path | None = None
     """Directory where the node key, the nodes that were found and the former peers are kept."""
 
+    shared_datadir: bool = False
+    """Other gateways have the same --datadir: take the first directory gateway-0, gateway-1, … below it that none
+    of them holds, with the node key in it, and its name for --gateway-id."""
+
     nodekey: str | None = None
     """The node key: 64 hex digits, or a file that has them, made if it is not there. Without it the file
     nodekey in the data directory; without that directory a key that is forgotten when the gateway ends."""
@@ -53,6 +58,9 @@ class GatewayConfig(ProcessOptions):
 
     bootnodes: tuple[str, ...] = ()
     """Enode URL of a node where the search for peers begins. Repeatable, or separated by commas."""
+
+    network: str | None = None
+    """A built-in network, whose boot nodes are taken where --bootnodes is not given."""
 
     trusted_peer: tuple[str, ...] = ()
     """Enode URL of a node that may connect when all places are taken. Repeatable."""
@@ -132,14 +140,23 @@ class GatewayConfig(ProcessOptions):
                 parse_enode(url)
             except EnodeInvalid as problem:
                 raise ConfigInvalid(f"--trusted-peer: {problem}") from problem
+        _check(not self.shared_datadir or self.datadir is not None, "--shared-datadir needs --datadir")
+        _check(
+            not self.shared_datadir or self.nodekey is None,
+            "--shared-datadir and --nodekey exclude each other: each gateway has a key of its own",
+        )
         try:
             silent = [node for node in self.boot_nodes if not node.udp_port]
         except EnodeInvalid as problem:
             raise ConfigInvalid(f"--bootnodes: {problem}") from problem
+        except UnknownNetwork as problem:
+            raise ConfigInvalid(f"--network: {problem}") from problem
         _check(not silent, f"--bootnodes: {', '.join(map(str, silent))} takes no part in discovery (discport=0)")
 
     @property
     def boot_nodes(self) -> tuple[Enode, ...]:
+        if not self.bootnodes and self.network is not None:
+            return tuple(network(self.network).boot_nodes)
         urls = [url for word in self.bootnodes for url in word.split(",")]
         return tuple(parse_enode(url) for url in urls if url.strip())
 

@@ -19,6 +19,7 @@ from trisync.cli import (
     operator_commands,
     peer_commands,
     propagation_commands,
+    service_commands,
     sync_commands,
     transaction_commands,
     up,
@@ -55,6 +56,10 @@ app.command("add-peer")(peer_commands.add_peer)
 app.command("remove-peer")(peer_commands.remove_peer)
 app.command("add-trusted-peer")(peer_commands.add_trusted_peer)
 app.command("remove-trusted-peer")(peer_commands.remove_trusted_peer)
+
+for service in (service_commands.coordinator, service_commands.broadcaster, service_commands.gateway):
+    app.command(service.__name__, context_settings=service_commands.PASSED_ON, add_help_option=False)(service)
+app.command("health")(service_commands.health)
 
 
 def main(argv: Sequence[str] | None = None) -> int:

@@ -221,7 +221,7 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         arguments=(*arguments, *_common(options, run_dir, 2 + index)),
         # Not a flag: a key must not stand in the list of processes.
         # And trusted nodes are told by the coordinator: operators may take those of TRISYNC_TRUSTED_PEER away.
-        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": ""},
+        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": "", "TRISYNC_SHARED_DATADIR": ""},
     )
 
 

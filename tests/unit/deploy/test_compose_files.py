@@ -1,0 +1,112 @@
+"""The Compose files and .env.example, against the services' configurations."""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+import yaml
+
+from services.broadcaster.config import BroadcasterConfig
+from services.peer_gateway.config import GatewayConfig
+from services.peer_gateway.edges.node_key import load_node_key
+from services.shared.chainspec.enode import parse_enode
+from services.shared.runtime.config import read_config, variable_name
+from services.sync_coordinator.config import CoordinatorConfig
+
+DEPLOY: Final = Path(__file__).resolve().parents[3] / "deploy"
+
+STACK: Final = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
+DEMO: Final = yaml.safe_load((DEPLOY / "compose.demo.yaml").read_text())
+
+CONFIGS: Final[dict[str, type]] = {
+    "coordinator": CoordinatorConfig,
+    "broadcaster": BroadcasterConfig,
+    "peer_gateway": GatewayConfig,
+}
+
+NOT_IN_CONTAINERS: Final = {
+    "TRISYNC_RUN_DIR",
+    "TRISYNC_STOP_WITH_PARENT",
+    # Each replica has its own.
+    "TRISYNC_GATEWAY_ID",
+    "TRISYNC_NODEKEY",
+}
+TOLD_BY_THE_COORDINATOR: Final = {"peer_gateway": {"TRISYNC_TRUSTED_PEER"}}
+
+FALLBACK: Final = re.compile(r"\$\{([A-Z0-9_]+):?-([^}]*)\}")
+
+
+def environment(service: str) -> dict[str, str | None]:
+    found: dict[str, str | None] = STACK["services"][service]["environment"]
+    return found
+
+
+def as_started(service: str, **more: str) -> dict[str, str]:
+    """The variables of a container where nothing is set in .env."""
+    given = {name: value for name, value in environment(service).items() if value is not None}
+    return {name: FALLBACK.sub(r"\2", value) for name, value in {**given, **more}.items()}
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_every_setting_of_a_service_is_passed_on_and_none_that_it_does_not_have(service: str):
+    known = {variable_name(field.name) for field in dataclasses.fields(CONFIGS[service])}
+    wanted = known - NOT_IN_CONTAINERS - TOLD_BY_THE_COORDINATOR.get(service, set())
+    assert set(environment(service)) == wanted
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_service_takes_what_it_is_given_where_nothing_is_set(service: str):
+    config: Any = read_config(CONFIGS[service], [], as_started(service))
+    assert config.metrics_port == 6060
+
+
+def test_genesis_file_takes_the_place_of_a_network():
+    variables = as_started("coordinator", TRISYNC_NETWORK="", TRISYNC_GENESIS="/config/genesis.json")
+    assert read_config(CoordinatorConfig, [], variables).network is None
+
+
+def test_example_documents_every_variable_and_no_other():
+    used = set(re.findall(r"\$\{([A-Z0-9_]+)", (DEPLOY / "compose.yaml").read_text()))
+    for service in CONFIGS:
+        used |= {name for name, value in environment(service).items() if value is None}
+    documented = re.findall(r"^#([A-Z0-9_]+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
+    assert set(documented) - {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"} == used
+    assert len(documented) == len(set(documented))
+
+
+def test_example_has_the_defaults_of_the_compose_file():
+    text = (DEPLOY / "compose.yaml").read_text()
+    example = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
+    assert {name: example[name] for name, _ in FALLBACK.findall(text)} == dict(FALLBACK.findall(text))
+
+
+@pytest.mark.parametrize("service", [*STACK["services"], "source"])
+def test_every_service_has_a_health_check_and_no_more_rights_than_needed(service: str):
+    described = {**STACK["services"], "source": DEMO["services"]["source"]}[service]
+    assert described["healthcheck"]["test"]
+    assert described["cap_drop"] == ["ALL"]
+    assert described["restart"] == "unless-stopped"
+
+
+def test_links_are_internal_and_only_four_services_publish_ports():
+    assert STACK["networks"]["links"] == {"internal": True}
+    publish = {name for name, described in STACK["services"].items() if "ports" in described}
+    assert publish == {"coordinator", "peer_gateway", "prometheus", "grafana"}
+    for name in publish - {"peer_gateway"}:
+        assert "127.0.0.1:" in STACK["services"][name]["ports"][0]
+
+
+def test_demonstration_follows_its_own_source():
+    key = load_node_key(DEMO["services"]["source"]["environment"]["TRISYNC_NODEKEY"], None)
+    told = parse_enode(DEMO["services"]["coordinator"]["environment"]["TRISYNC_STATIC_PEER"])
+    assert told.node_id == key.public_key.format(compressed=False)[1:]
+    assert told.host == "source"
+
+
+def test_prometheus_scrapes_every_service():
+    scrapes = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
+    assert {job["job_name"] for job in scrapes} == {*CONFIGS, "prometheus"}

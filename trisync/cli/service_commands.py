@@ -1,0 +1,49 @@
+"""`trisync coordinator|broadcaster|gateway`: one service, as containers run it. `trisync health` asks one."""
+
+from __future__ import annotations
+
+import os
+import sys
+from typing import Annotated, Final, NoReturn
+
+import typer
+
+from trisync.health import main as check_health
+
+PASSED_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
+"""Settings of a command whose flags, --help too, are read by the service itself."""
+
+
+def coordinator(context: typer.Context) -> None:
+    """Run the sync coordinator alone; its flags are its own, see --help."""
+    _become("services.sync_coordinator", context.args)
+
+
+def broadcaster(context: typer.Context) -> None:
+    """Run the broadcaster alone; its flags are its own, see --help."""
+    _become("services.broadcaster", context.args)
+
+
+def gateway(context: typer.Context) -> None:
+    """Run one peer gateway alone; its flags are its own, see --help."""
+    _become("services.peer_gateway", context.args)
+
+
+def health(
+    address: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="[ADDRESS]",
+            help="gRPC address of the service, host:port or unix:/path; without it the first one of TRISYNC_LISTEN.",
+        ),
+    ] = None,
+) -> int:
+    """Ask one service whether it is serving: exit code 0 when it is, 1 when not."""
+    return check_health([] if address is None else [address], os.environ)
+
+
+def _become(module: str, arguments: list[str]) -> NoReturn:
+    """Signals reach the service directly, and its exit code is ours."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os.execv(sys.executable, [sys.executable, "-m", module, *arguments])  # noqa: S606 - our own interpreter and module

@@ -1,0 +1,67 @@
+"""Asks a service on this machine for its health: `trisync health [ADDRESS]`, or `python -m trisync.health [ADDRESS]`.
+
+Containers run the latter every few seconds, so it loads nothing but gRPC.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Mapping, Sequence
+from typing import Final
+
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+
+TIMEOUT_S: Final = 3.0
+"""A service that answers later than this is no use to anybody; less than the time a container's check is given."""
+
+LISTEN_VARIABLE: Final = "TRISYNC_LISTEN"
+"""Where a service is told to listen, and so where it is asked when no address is given."""
+
+ANY_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # noqa: S104 - told apart, not listened on
+"""Where a service that listens on every address is reached from its own machine."""
+
+HEALTHY, UNHEALTHY, BAD_USAGE = 0, 1, 2
+
+
+def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+    """Print one line; the result is the exit code."""
+    address = argv[0] if argv else own_address(environ)
+    if len(argv) > 1 or address is None:
+        print(f"trisync: give one address, host:port or unix:/path, or set {LISTEN_VARIABLE}", file=sys.stderr)
+        return BAD_USAGE
+    problem = unhealthy_because(address)
+    if problem is not None:
+        print(f"trisync: {problem}", file=sys.stderr)
+        return UNHEALTHY
+    print(f"{address} is serving")
+    return HEALTHY
+
+
+def own_address(environ: Mapping[str, str]) -> str | None:
+    """The first address that the environment tells a service to listen on, as it is reached from here."""
+    first = environ.get(LISTEN_VARIABLE, "").split(",")[0].strip()
+    if not first:
+        return None
+    if first.startswith("unix:"):
+        return first
+    host, _, port = first.rpartition(":")
+    return f"{ANY_HOST.get(host, host)}:{port}"
+
+
+def unhealthy_because(address: str, timeout_s: float = TIMEOUT_S) -> str | None:
+    """None when the service answers that it is serving, otherwise why it does not, in words."""
+    with grpc.insecure_channel(address, options=[("grpc.enable_http_proxy", 0)]) as channel:
+        try:
+            answer = health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=timeout_s)
+        except grpc.RpcError as error:
+            return f"{address} does not answer: {error.code().name.lower()}"
+    states = health_pb2.HealthCheckResponse
+    if answer.status == states.SERVING:
+        return None
+    return f"{address} is {states.ServingStatus.Name(answer.status).lower().replace('_', ' ')}"
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:], os.environ))
