@@ -132,7 +132,7 @@ def test_only_what_outsiders_need_is_published(compose: Compose):
     assert compose.published("coordinator", 7450).startswith("127.0.0.1:")
 
 
-def test_image_is_small_and_has_no_compiler_and_an_optimised_ethash():
+def test_image_is_small_and_has_no_compiler_and_an_optimised_ethash(compose: Compose):
     image = f"trisync:{TAG}"
     size, base = (int(run(["docker", "image", "inspect", "-f", "{{.Size}}", name])) for name in (image, BASE_IMAGE))
     assert (size - base) / 1e6 < IMAGE_LIMIT_MB
