@@ -14,7 +14,7 @@ import pytest
 
 from tests.interop.geth import running_geth
 from tests.support.clique_chain import NETWORK_ID, key_of, write_clique_genesis
-from tests.support.stack import in_one_loop, running_stack
+from tests.support.stack import in_one_loop, in_one_loop_for, running_stack
 from trisync.node_status import NodeStatus
 
 pytestmark = pytest.mark.real_peer
@@ -57,11 +57,13 @@ def is_at_least(number: int, status: NodeStatus) -> bool:
     return status.head.number >= number
 
 
-BRIDGED_BLOCKS = 20
+BRIDGED_BLOCKS = 100
+BRIDGED_S = 240.0
 """Of two sealers neither may sign two blocks in a row, so each of these went through us."""
 
 
-@in_one_loop
+@pytest.mark.timeout(BRIDGED_S + 20)
+@in_one_loop_for(BRIDGED_S)
 async def test_two_sealers_stay_in_consensus_when_only_we_connect_them(directory: Path) -> None:
     binary = geth_binary()
     genesis = write_clique_genesis(directory / "genesis.json", "AB")

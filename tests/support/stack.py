@@ -270,17 +270,27 @@ async def running_stack(**settings: Any) -> AsyncIterator[Stack]:
 
 def in_one_loop(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
     """Makes a test of a coroutine: in the services' own kind of event loop, for a bounded time."""
+    return in_one_loop_for(TEST_S)(scenario)
 
-    @functools.wraps(scenario)
-    def test(*args: P.args, **kwargs: P.kwargs) -> None:
-        async def limited() -> None:
-            async with asyncio.timeout(TEST_S):
-                await scenario(*args, **kwargs)
 
-        with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
-            runner.run(limited())
+def in_one_loop_for(
+    seconds: float,
+) -> Callable[[Callable[P, Coroutine[Any, Any, None]]], Callable[P, None]]:
+    """`in_one_loop` for a test that takes its time."""
 
-    return test
+    def decorate(scenario: Callable[P, Coroutine[Any, Any, None]]) -> Callable[P, None]:
+        @functools.wraps(scenario)
+        def test(*args: P.args, **kwargs: P.kwargs) -> None:
+            async def limited() -> None:
+                async with asyncio.timeout(seconds):
+                    await scenario(*args, **kwargs)
+
+            with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
+                runner.run(limited())
+
+        return test
+
+    return decorate
 
 
 async def _read_page(address: str) -> str:
