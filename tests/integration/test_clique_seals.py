@@ -13,6 +13,7 @@ from typing import Any
 import lmdb
 import pytest
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.types import Block
 from services.sync_coordinator.core.chain_rules import ChainRules
@@ -28,7 +29,6 @@ from services.sync_coordinator.store.problems import Problem
 from services.sync_coordinator.store.tables import Table, block_key
 from services.sync_coordinator.store.verify import StoreCheck
 from tests.support.clique_chain import (
-    EMPTY_BODY_RLP,
     CliqueMaker,
     address_of,
     clique_genesis,

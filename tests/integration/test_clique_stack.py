@@ -6,11 +6,11 @@ from pathlib import Path
 
 import pytest
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.messages import NewBlock
 from services.sync_coordinator.core.clique_snapshot import STORE_INTERVAL
 from tests.support.chain_peers import dial_in, honest
 from tests.support.clique_chain import (
-    EMPTY_BODY_RLP,
     NETWORK_ID,
     CliqueMaker,
     address_of,

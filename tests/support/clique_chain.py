@@ -11,6 +11,7 @@ from typing import Final
 from coincurve import PrivateKey
 
 from services.shared.chainspec.genesis import Genesis, genesis_from_json
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.types import Block, BlockHash, Header
@@ -26,7 +27,6 @@ from services.sync_coordinator.core.clique_shape import (
 from services.sync_coordinator.core.clique_snapshot import SignerSnapshot, genesis_snapshot
 
 NETWORK_ID: Final = 1338
-EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 GAS_LIMIT: Final = 8_000_000
 START: Final = 1_500_000_000
 

@@ -10,13 +10,12 @@ from dataclasses import dataclass
 from functools import cache
 from typing import Final
 
-from services.shared.ethwire.bodies import body_roots, receipt_totals
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP, body_roots, receipt_totals
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.rlp_slices import encode_string, encode_uint, join_list
 from services.shared.ethwire.types import Block, BlockHash, Header
 from tests.support.ruled_chain import GENESIS, RULES
 from tests.support.scripted_chain import ScriptedChain
-from tests.support.small_network import EMPTY_BODY_RLP
 from tests.support.state_trie import MadeState, seeded_state
 
 GAS_PER_TRANSACTION: Final = 30_000

@@ -15,6 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import Final
 
+from services.shared.ethwire.bodies import EMPTY_RECEIPTS_RLP
 from services.shared.ethwire.messages import EthMessage, GetNodeData, Status
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from services.sync_coordinator.store.tables import Table
@@ -29,9 +30,6 @@ from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.stack import Stack
 from trisync.client import CoordinatorError, OperatorClient
-
-EMPTY_RECEIPTS_RLP: Final = b"\xc0"
-"""Follow from the header, so no store keeps them."""
 
 BLOCKS: Final = 1000
 ACCOUNTS: Final = 8000

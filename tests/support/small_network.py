@@ -8,12 +8,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Final
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.types import Block
 from tests.support.ruled_chain import GENESIS, ruled_block, ruled_chain
 from tests.support.scripted_chain import ScriptedChain
 
 NETWORK_ID: Final = 1337
-EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 
 
 def write_genesis(path: Path, config: Mapping[str, object] = {}) -> Path:

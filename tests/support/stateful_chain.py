@@ -6,13 +6,12 @@ from collections.abc import Sequence
 from functools import lru_cache
 from typing import NamedTuple
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.headers import with_hash
-from services.shared.ethwire.messages import EthMessage, GetNodeData, GetReceipts, NodeData, Receipts
 from services.shared.ethwire.types import Block, BlockReceipts, Header
 from tests.support.chain_maker import BLOCKS_PER_STATE, EMPTY_RECEIPTS, make_receipts, state_at
 from tests.support.ruled_chain import GENESIS, ruled_block
 from tests.support.scripted_chain import ScriptedChain
-from tests.support.small_network import EMPTY_BODY_RLP
 
 
 class ExecutedBlock(NamedTuple):
@@ -41,20 +40,12 @@ class StatefulChain(ScriptedChain):
 
     def __init__(self, blocks: Sequence[ExecutedBlock]) -> None:
         pairs = [(each.block.header.header_rlp, each.block.body_rlp) for each in blocks]
-        super().__init__([(GENESIS.header_rlp, EMPTY_BODY_RLP), *pairs])
-        self._receipts = {each.block.header.hash: each.receipts.receipts_rlp for each in blocks}
-        self._state: dict[bytes, bytes] = {}
-        for number in range(0, len(blocks) + 1, BLOCKS_PER_STATE):
-            self._state |= state_at(number).entries
-
-    def answer(self, message: EthMessage) -> EthMessage | None:
-        match message:
-            case GetReceipts(hashes):
-                return Receipts([self._receipts[wanted] for wanted in hashes if wanted in self._receipts])
-            case GetNodeData(entry_hashes):
-                return NodeData([self._state[wanted] for wanted in entry_hashes if wanted in self._state])
-            case _:
-                return super().answer(message)
+        states = [state_at(number).entries for number in range(0, len(blocks) + 1, BLOCKS_PER_STATE)]
+        super().__init__(
+            [(GENESIS.header_rlp, EMPTY_BODY_RLP), *pairs],
+            receipts={each.block.header.hash: each.receipts.receipts_rlp for each in blocks},
+            state_entries={entry_hash: value for state in states for entry_hash, value in state.items()},
+        )
 
 
 def _executed(header: Header, receipts: BlockReceipts) -> Header:

@@ -7,12 +7,11 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 from typing import Final
 
-from services.shared.ethwire.bodies import body_roots
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP, body_roots
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Block, Header
 from tests.support.ruled_chain import GENESIS, RULES
-from tests.support.small_network import EMPTY_BODY_RLP
 
 FORKS: Final = {"eip155Block": 0}
 """Of the genesis file: transactions are signed for the network."""

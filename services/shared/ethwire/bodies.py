@@ -31,6 +31,12 @@ from services.shared.ethwire.roots import (
 )
 from services.shared.ethwire.types import Body, Header
 
+EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
+"""[[], []]: no transactions, no uncles."""
+
+EMPTY_RECEIPTS_RLP: Final = b"\xc0"
+"""The receipts of a block without transactions."""
+
 BLOOM_BYTES: Final = 256
 """Size of the bloom in a header and in a receipt (Yellow Paper, section 4.3.1)."""
 

@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, Header, PeerId
@@ -37,9 +38,6 @@ FETCH_TIMEOUT_S: Final = 5.0
 
 ANNOUNCES_PER_PEER: Final = 256
 """Announces one peer may have open; more is a memory attack, not a busy peer."""
-
-EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
-"""A body without transactions and uncles."""
 
 
 @dataclass(slots=True)

@@ -6,15 +6,10 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from typing import Final, NamedTuple
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP, EMPTY_RECEIPTS_RLP
 from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.types import Block, BlockHash, Header
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
-
-EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
-"""[[], []]: no transactions, no uncles."""
-
-EMPTY_RECEIPTS_RLP: Final = b"\xc0"
-"""[]: what the empty receipts root stands for."""
 
 SIZE_IMPACT: Final = 0.1
 """Weight of one block in the moving average of block sizes."""

@@ -16,6 +16,7 @@ from typing import Final, NamedTuple, TypeVar
 
 from blocksync.v1 import common_pb2, coordinator_pb2
 
+from services.shared.ethwire.bodies import EMPTY_RECEIPTS_RLP
 from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import decode_header, place_of
 from services.shared.ethwire.types import BlockHash
@@ -49,7 +50,6 @@ BATCH_S: Final = 0.05
 """A batch from a slow disk ends early, so that other readers get their turn."""
 
 MAX_NUMBER: Final = 2**64 - 1
-EMPTY_RECEIPTS_RLP: Final = b"\xc0"
 
 
 class FeedOrder(NamedTuple):

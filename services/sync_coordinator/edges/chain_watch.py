@@ -14,8 +14,8 @@ from typing import Any, Final, NamedTuple
 import grpc
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.rpc.convert import block_hash_from_proto
-from services.sync_coordinator.core.block_assembly import EMPTY_BODY_RLP
 from services.sync_coordinator.core.block_feed import Apply, BlockForgotten, ChainBroken, Position, steps_from
 from services.sync_coordinator.core.feed_cursor import Place
 from services.sync_coordinator.edges.block_feed import MAX_NUMBER, ShownChain

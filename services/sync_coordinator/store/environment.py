@@ -8,6 +8,7 @@ from typing import Final, NamedTuple, Protocol
 
 import lmdb
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.types import Block, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, Heads
 from services.sync_coordinator.store.chain_store import StoreRefused
@@ -28,9 +29,6 @@ OWN_NAMES: Final = frozenset({DATA_NAME, "lock.mdb", LOCK_NAME})
 
 FIRST_MAP_BYTES: Final = 1 << 30
 """Address space of a new store. The file grows as it fills; only addresses are reserved."""
-
-EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
-"""The genesis block's body."""
 
 
 def check_directory(path: Path, *, must_exist: bool) -> None:

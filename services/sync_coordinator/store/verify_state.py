@@ -11,13 +11,11 @@ from collections.abc import AsyncIterator, Callable
 from typing import Final, NamedTuple
 
 from services.shared.ethwire.faults import MalformedRlp
-from services.shared.ethwire.hashing import EMPTY_TRIE_ROOT, keccak256
+from services.shared.ethwire.hashing import EMPTY_CODE_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.rlp_slices import split_list, string_payload
 from services.sync_coordinator.store.problems import ProblemLog
 from services.sync_coordinator.store.raw_tables import RawTables
 from services.sync_coordinator.store.tables import Table
-
-EMPTY_CODE_HASH: Final = keccak256(b"")
 
 ENTRIES_PER_TURN: Final = 256
 """State entries checked before the event loop gets its turn: a few milliseconds."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP
 from services.shared.ethwire.types import Block
-from services.sync_coordinator.core.block_assembly import EMPTY_BODY_RLP, FRONT_BODIES, BlockAssembly
+from services.sync_coordinator.core.block_assembly import FRONT_BODIES, BlockAssembly
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from tests.support.chain_maker import made_chain
 
