@@ -1,18 +1,12 @@
-"""Pending transactions of a node: handed in, listed, followed."""
+"""Pending transactions of a node, as values."""
 
 from __future__ import annotations
 
 import enum
-from collections.abc import AsyncGenerator, Callable
 from dataclasses import dataclass
 from typing import Final
 
-import grpc
-import grpc.aio
-from blocksync.v1 import transactions_pb2, transactions_pb2_grpc
-
-CALL_TIMEOUT_S: Final = 5.0
-"""How long an answer may take; a transaction is checked and written to disk meanwhile."""
+from blocksync.v1 import transactions_pb2
 
 
 class FateKind(enum.Enum):
@@ -24,10 +18,28 @@ class FateKind(enum.Enum):
     DROPPED = "dropped"
 
 
+class DropCause(enum.Enum):
+    """Why a transaction is not pooled any more."""
+
+    REFUSED = "refused"
+    REPLACED = "replaced"
+    EVICTED = "evicted"
+    EXPIRED = "expired"
+    OUTDATED = "outdated"
+
+
 _KINDS: Final = {
     transactions_pb2.TRANSACTION_FATE_POOLED: FateKind.POOLED,
     transactions_pb2.TRANSACTION_FATE_INCLUDED: FateKind.INCLUDED,
     transactions_pb2.TRANSACTION_FATE_DROPPED: FateKind.DROPPED,
+}
+
+_CAUSES: Final = {
+    transactions_pb2.DROP_CAUSE_REFUSED: DropCause.REFUSED,
+    transactions_pb2.DROP_CAUSE_REPLACED: DropCause.REPLACED,
+    transactions_pb2.DROP_CAUSE_EVICTED: DropCause.EVICTED,
+    transactions_pb2.DROP_CAUSE_EXPIRED: DropCause.EXPIRED,
+    transactions_pb2.DROP_CAUSE_OUTDATED: DropCause.OUTDATED,
 }
 
 
@@ -88,74 +100,33 @@ class Fate:
     block_hash: bytes
     explanation: str
     """Why it was dropped."""
+    drop_cause: DropCause | None = None
 
 
-class TransactionCalls:
-    """The calls of the Transaction service. Failed ones raise what `failed` makes of them."""
-
-    def __init__(self, channel: grpc.aio.Channel, failed: Callable[[grpc.aio.AioRpcError], Exception]) -> None:
-        self._stub = transactions_pb2_grpc.TransactionServiceStub(channel)
-        self._failed = failed
-
-    async def submit(self, raw: bytes) -> SubmittedTransaction:
-        """Pool a signed transaction and send it to all peers."""
-        request = transactions_pb2.SubmitTransactionRequest(raw=raw)
-        try:
-            answer = await self._stub.SubmitTransaction(request, timeout=CALL_TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
-        return SubmittedTransaction(
-            answer.transaction_hash,
-            answer.sender,
-            answer.already_pooled,
-            answer.replaced,
-            answer.sent_to_peers,
-            answer.journalled,
-        )
-
-    async def pools(self) -> list[PoolState]:
-        """How full the pool of each broadcaster is."""
-        try:
-            answer = await self._stub.PoolStatus(transactions_pb2.PoolStatusRequest(), timeout=CALL_TIMEOUT_S)
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
-        return [_pool_from_proto(pool) for pool in answer.pools]
-
-    async def pending(self, *, sender: bytes = b"", with_raw: bool = False) -> AsyncGenerator[PendingTransaction, None]:
-        """What is pooled, by sender and nonce; of one sender alone if given. With several broadcasters one pool after
-        the other, so that a transaction may come twice."""
-        request = transactions_pb2.PoolContentRequest(limit=1000, sender=sender, include_raw=with_raw)
-        while True:
-            try:
-                page = await self._stub.PoolContent(request, timeout=CALL_TIMEOUT_S)
-            except grpc.aio.AioRpcError as error:
-                raise self._failed(error) from error
-            for entry in page.transactions:
-                yield _pending_from_proto(entry)
-            if not page.next_page_token:
-                return
-            request.page_token = page.next_page_token
-
-    async def watch(self, transaction_hash: bytes) -> AsyncGenerator[Fate, None]:
-        """Where a transaction stands, at once and whenever that changes; for ever."""
-        call = self._stub.WatchTransaction(transactions_pb2.WatchTransactionRequest(transaction_hash=transaction_hash))
-        try:
-            async for answer in call:
-                yield Fate(
-                    _KINDS.get(answer.fate, FateKind.UNKNOWN),
-                    answer.sent_to_peers,
-                    answer.local,
-                    answer.block_number,
-                    answer.block_hash,
-                    answer.explanation,
-                )
-        except grpc.aio.AioRpcError as error:
-            raise self._failed(error) from error
-        finally:
-            call.cancel()
+def submitted_from_proto(message: transactions_pb2.SubmitTransactionResponse) -> SubmittedTransaction:
+    return SubmittedTransaction(
+        message.transaction_hash,
+        message.sender,
+        message.already_pooled,
+        message.replaced,
+        message.sent_to_peers,
+        message.journalled,
+    )
 
 
-def _pool_from_proto(message: transactions_pb2.PoolState) -> PoolState:
+def fate_from_proto(message: transactions_pb2.WatchTransactionResponse) -> Fate:
+    return Fate(
+        _KINDS.get(message.fate, FateKind.UNKNOWN),
+        message.sent_to_peers,
+        message.local,
+        message.block_number,
+        message.block_hash,
+        message.explanation,
+        _CAUSES.get(message.drop_cause),
+    )
+
+
+def pool_from_proto(message: transactions_pb2.PoolState) -> PoolState:
     return PoolState(
         message.broadcaster,
         message.problem,
@@ -171,7 +142,7 @@ def _pool_from_proto(message: transactions_pb2.PoolState) -> PoolState:
     )
 
 
-def _pending_from_proto(message: transactions_pb2.PoolEntry) -> PendingTransaction:
+def pending_from_proto(message: transactions_pb2.PoolEntry) -> PendingTransaction:
     return PendingTransaction(
         message.transaction_hash,
         message.sender,

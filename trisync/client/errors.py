@@ -1,0 +1,58 @@
+"""What a call that failed raises."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from typing import Final, Protocol
+
+import grpc
+
+
+class FailedCall(Protocol):
+    """What gRPC tells of a call that failed, in a thread and in an event loop alike."""
+
+    def code(self) -> grpc.StatusCode: ...
+
+    def details(self) -> str | None: ...
+
+    def trailing_metadata(self) -> Iterable[object] | None: ...
+
+
+class CoordinatorError(Exception):
+    """A call failed; the text says why, in one line, and what to do.
+
+    `retryable` says whether the same call may succeed later: the coordinator is away, stops, or has too much to do.
+    `code` is gRPC's name for the kind of failure.
+    """
+
+    def __init__(self, message: str, *, retryable: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+        super().__init__(message)
+        self.retryable = retryable
+        self.code = code
+
+
+UNREACHABLE: Final = frozenset(
+    {grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.CANCELLED}
+)
+"""The coordinator is not there, does not answer in time, or stops."""
+
+EXPLAINED: Final = frozenset(
+    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED}
+)
+"""The text names the value, the rule and what to do; the code would add nothing for a person."""
+
+
+def error_of(address: str, call: FailedCall) -> CoordinatorError:
+    code = call.code()
+    if code in EXPLAINED:
+        return CoordinatorError(str(call.details()), retryable=code is grpc.StatusCode.RESOURCE_EXHAUSTED, code=code)
+    if code in UNREACHABLE:
+        remedy = "see that it runs there, or ask another one"
+        text = f"the coordinator at {address} does not answer; {remedy}"
+        return CoordinatorError(text, retryable=True, code=code)
+    return CoordinatorError(f"{code.name}: {call.details()}", retryable=False, code=code)
+
+
+def stream_ended(address: str) -> CoordinatorError:
+    """A stream without an end of its own is over: the coordinator goes."""
+    return CoordinatorError(f"the coordinator at {address} ended the stream", retryable=True)
