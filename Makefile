@@ -20,7 +20,7 @@ LOCK_OPTIONS := --quiet --extra dev --strip-extras --generate-hashes --allow-uns
 # A variable set for the caller's Python must not reach ours.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup sync test test-compose lint format protos lock bench clean
+.PHONY: help setup sync test test-compose lint format protos lock wheel bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -55,6 +55,9 @@ protos: $(STAMPS)/dependencies ## generate the gRPC code again
 lock: $(STAMPS)/python ## pin all dependencies again, with hashes
 	@$(PIP) install "pip-tools>=7.4"
 	@$(BIN)/python -m piptools compile $(LOCK_OPTIONS) $(LOCK_ARGS) --output-file $(LOCK) pyproject.toml
+
+wheel: $(STAMPS)/ready ## what pip installs, in dist/
+	@$(BIN)/python -m hatchling build -t wheel
 
 bench: $(STAMPS)/ready ## measure the sync of the bench chain
 	@$(BIN)/python -m bench.sync
