@@ -39,7 +39,7 @@ def watch(node: Coordinator, *, forever: bool) -> None:
 
 def line_of(status: NodeStatus) -> str:
     progress = status.progress
-    parts = [f"{status.phase.value:<8}", f"block {status.head.number}", f"{status.peer_count} peers"]
+    parts = [f"{status.phase.value:<8}", f"block {status.head.number}", f"peers {status.peer_count}"]
     if progress.highest_block > status.head.number:
         parts.append(f"of {progress.highest_block}")
     if status.sync_seconds > 0:

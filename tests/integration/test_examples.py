@@ -93,7 +93,7 @@ async def test_the_sync_is_watched_until_its_end_and_the_deep_reorg_is_told() ->
             await until(lambda: watching.lines, "the first status")
             await dial_in(stack.enode, "alice", CHAIN)
             assert await watching.ended() == 0
-        assert watching.lines[0] == "idle      block 0  0 peers"
+        assert watching.lines[0] == "idle      block 0  peers 0"
         assert watching.lines[-1] == f"at the best peer's head: block 60 0x{CHAIN.headers[60].hash.hex()}"
         async with (
             running("reorg_alert.py", "--depth", 11, "--once", *at(stack)) as alert,
