@@ -81,6 +81,12 @@ class Page:
         for line, child in self._inline("code_inline"):
             yield from ((line, words) for words in _split_pipes(_words(child.content)))
 
+    def bare_flags(self) -> Iterator[tuple[int, str]]:
+        """Flags that running text names without their command."""
+        for line, child in self._inline("code_inline"):
+            if found := re.match(r"--[a-z][a-z-]*", child.content):
+                yield line, found.group()
+
     def _bad_anchors(self) -> list[str]:
         return [f"{self.name}: two headings make #{anchor}" for anchor, times in self.anchors.items() if times > 1]
 

@@ -28,6 +28,9 @@ SERVICES: Final[Mapping[str, Any]] = {
 }
 """Commands whose flags are the settings of a service."""
 
+FLAGS_OF_OTHERS: Final = {"--scale"}
+"""Docker's."""
+
 MODULES: Final = ("services", "trisync", "bench", "tests")
 
 
@@ -43,6 +46,7 @@ def flags_of_commands() -> dict[str, set[str]]:
 
 
 FLAGS: Final = flags_of_commands()
+
 TARGETS: Final = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), re.MULTILINE))
 
 
@@ -75,6 +79,13 @@ def test_page_renders_and_its_links_lead_somewhere(page: Page):
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
 def test_commands_of_a_page_exist_with_their_flags(page: Page):
     assert [f"{page.name}:{line}: {wrong}" for line, words in page.commands() for wrong in wrong_in(words)] == []
+
+
+@pytest.mark.parametrize("page", PAGES, ids=by_name)
+def test_flags_that_running_text_names_are_flags_of_some_command(page: Page):
+    flags = set().union(*FLAGS.values(), FLAGS_OF_OTHERS)
+    if page.path.parent == ROOT / "docs":
+        assert [f"{page.name}:{line}: {flag}" for line, flag in page.bare_flags() if flag not in flags] == []
 
 
 @pytest.mark.parametrize("page", PAGES, ids=by_name)
@@ -135,3 +146,8 @@ def test_what_does_not_exist_is_found_in_a_page(content: str, wrong: Sequence[st
     (tmp_path / "page.md").write_text(content + "\n")
     found = [each for _, words in Page(tmp_path / "page.md", tmp_path).commands() for each in wrong_in(words)]
     assert found == wrong
+
+
+def test_a_flag_without_its_command_is_found_in_a_page(tmp_path: Path):
+    (tmp_path / "page.md").write_text("# Page\n\nWith `--no-such 7`, `--json` or `no --flag`.\n")
+    assert list(Page(tmp_path / "page.md", tmp_path).bare_flags()) == [(3, "--no-such"), (3, "--json")]
