@@ -101,8 +101,9 @@ class Page:
         linked = (self.path.parent / path).resolve() if path else self.path
         if not linked.is_relative_to(self._root) or not linked.exists():
             return "leads nowhere"
-        if anchor and linked.suffix == ".md" and anchor not in Page(linked, self._root).anchors:
-            return f"has no heading there; the page has {', '.join(sorted(Page(linked, self._root).anchors))}"
+        if anchor and linked.suffix == ".md":
+            anchors = Page(linked, self._root).anchors
+            return None if anchor in anchors else f"has no heading there; the page has {', '.join(sorted(anchors))}"
         return None
 
     def _bad_tables(self) -> Iterator[str]:
