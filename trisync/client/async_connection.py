@@ -82,9 +82,10 @@ class AsyncConnection:
         self.address = address
         self._timeout_s = timeout_s
         self._channel = open_async_channel(address)
+        self._is_closed = False
 
     async def perform(self, call: Call[R]) -> R:
-        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
+        method: grpc.aio.UnaryUnaryMultiCallable[bytes, bytes] = self._open_channel().unary_unary(call.path)
         try:
             answer = await method(call.request, timeout=call.timeout_s or self._timeout_s)
         except grpc.aio.AioRpcError as error:
@@ -97,11 +98,17 @@ class AsyncConnection:
         return AsyncStream(self, call)
 
     def start(self, call: StreamCall[R]) -> grpc.aio.UnaryStreamCall[bytes, bytes]:
-        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
+        method: grpc.aio.UnaryStreamMultiCallable[bytes, bytes] = self._open_channel().unary_stream(call.path)
         return method(call.request, timeout=call.timeout_s)
 
     async def close(self) -> None:
+        self._is_closed = True
         await self._channel.close()
+
+    def _open_channel(self) -> grpc.aio.Channel:
+        if self._is_closed:
+            raise ValueError(f"the client of {self.address} is closed")
+        return self._channel
 
 
 class AsyncFollowedChain:

@@ -50,7 +50,7 @@ class AsyncCoordinator:
         await self.close()
 
     async def close(self) -> None:
-        """End all calls and streams and let the connection go."""
+        """End all calls and streams and let the connection go; further calls raise ValueError."""
         await self._connection.close()
 
     async def status(self) -> NodeStatus:

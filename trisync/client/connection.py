@@ -81,9 +81,10 @@ class Connection:
         self.address = address
         self._timeout_s = timeout_s
         self._channel = open_channel(address)
+        self._is_closed = False
 
     def perform(self, call: Call[R]) -> R:
-        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._channel.unary_unary(call.path)
+        method: grpc.UnaryUnaryMultiCallable[bytes, bytes] = self._open_channel().unary_unary(call.path)
         try:
             answer = method(call.request, timeout=call.timeout_s or self._timeout_s)
         except grpc.RpcError as error:
@@ -96,11 +97,17 @@ class Connection:
         return Stream(self, call)
 
     def start(self, call: StreamCall[R]) -> Answers:
-        method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._channel.unary_stream(call.path)
+        method: grpc.UnaryStreamMultiCallable[bytes, bytes] = self._open_channel().unary_stream(call.path)
         return method(call.request, timeout=call.timeout_s)
 
     def close(self) -> None:
+        self._is_closed = True
         self._channel.close()
+
+    def _open_channel(self) -> grpc.Channel:
+        if self._is_closed:
+            raise ValueError(f"the client of {self.address} is closed")
+        return self._channel
 
 
 class FollowedChain:

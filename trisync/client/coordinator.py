@@ -50,7 +50,7 @@ class Coordinator:
         self.close()
 
     def close(self) -> None:
-        """End all calls and streams and let the connection go."""
+        """End all calls and streams and let the connection go; further calls raise ValueError."""
         self._connection.close()
 
     def status(self) -> NodeStatus:
