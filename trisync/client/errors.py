@@ -44,13 +44,17 @@ EXPLAINED: Final = frozenset(
 
 def error_of(address: str, call: FailedCall) -> CoordinatorError:
     code = call.code()
+    text = _explanation(address, code, call.details())
+    retryable = code in UNREACHABLE or code is grpc.StatusCode.RESOURCE_EXHAUSTED
+    return CoordinatorError(text, retryable=retryable, code=code)
+
+
+def _explanation(address: str, code: grpc.StatusCode, details: str | None) -> str:
     if code in EXPLAINED:
-        return CoordinatorError(str(call.details()), retryable=code is grpc.StatusCode.RESOURCE_EXHAUSTED, code=code)
+        return str(details)
     if code in UNREACHABLE:
-        remedy = "see that it runs there, or ask another one"
-        text = f"the coordinator at {address} does not answer; {remedy}"
-        return CoordinatorError(text, retryable=True, code=code)
-    return CoordinatorError(f"{code.name}: {call.details()}", retryable=False, code=code)
+        return f"the coordinator at {address} does not answer; see that it runs there, or ask another one"
+    return f"{code.name}: {details}"
 
 
 def stream_ended(address: str) -> CoordinatorError:
