@@ -56,7 +56,7 @@ class Page:
 
     @cached_property
     def anchors(self) -> Counter[str]:
-        """As GitHub makes them of headings."""
+        """As GitHub makes them of headings, and how many headings make each."""
         following = zip(self._tokens, self._tokens[1:], strict=False)
         return Counter(_anchor(_text(inline)) for token, inline in following if token.type == "heading_open")
 
@@ -70,7 +70,7 @@ class Page:
 
     def problems(self) -> list[str]:
         """All that is broken, in words, with the line."""
-        return [*self._bad_anchors(), *self._bad_links(), *self._bad_tables(), *self._bad_markup()]
+        return [*self._bad_links(), *self._bad_tables(), *self._bad_markup()]
 
     def commands(self) -> Iterator[tuple[int, Sequence[str]]]:
         """The words of each command line, in blocks and in running text, with the line where that begins."""
@@ -87,9 +87,6 @@ class Page:
             if found := re.match(r"--[a-z][a-z-]*", child.content):
                 yield line, found.group()
 
-    def _bad_anchors(self) -> list[str]:
-        return [f"{self.name}: two headings make #{anchor}" for anchor, times in self.anchors.items() if times > 1]
-
     def _bad_links(self) -> Iterator[str]:
         for line, child in self._inline("link_open", "image"):
             target = str(child.attrGet("href") or child.attrGet("src"))
@@ -101,10 +98,12 @@ class Page:
         linked = (self.path.parent / path).resolve() if path else self.path
         if not linked.is_relative_to(self._root) or not linked.exists():
             return "leads nowhere"
-        if anchor and linked.suffix == ".md":
-            anchors = Page(linked, self._root).anchors
-            return None if anchor in anchors else f"has no heading there; the page has {', '.join(sorted(anchors))}"
-        return None
+        if not anchor or linked.suffix != ".md":
+            return None
+        anchors = Page(linked, self._root).anchors
+        if anchor not in anchors:
+            return f"has no heading there; the page has {', '.join(sorted(anchors))}"
+        return "could mean several headings" if anchors[anchor] > 1 else None
 
     def _bad_tables(self) -> Iterator[str]:
         for token in self._tokens:

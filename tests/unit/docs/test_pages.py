@@ -106,7 +106,7 @@ PLANTED: Final = {
     "[text](../../etc/passwd)": "leads nowhere",
     "[text](#no-such-heading)": "has no heading there",
     "[text](other.md#no-such-heading)": "has no heading there; the page has other",
-    "# Twice\n\n# Twice": "two headings make #twice",
+    "# Twice\n\n# Twice\n\n[text](#twice)": "#twice could mean several headings",
     "| a | b |\n|---|---|\n| 1 | 2 | 3 |": "3 cells in a table of 2 columns",
     "| a | b |\n|---|\n| 1 | 2 |": "a table that does not render",
     "```\nopen": "a code block that does not end",
