@@ -11,6 +11,8 @@ STAMPS := $(VENV)/stamps
 LOCK := requirements/lock.txt
 PROTOS := $(wildcard protos/blocksync/v1/*.proto)
 GENERATED := protos/blocksync/v1/coordinator_pb2_grpc.py
+# These measure time and processors, so they share the machine with nothing.
+LIVE_TESTS := tests/integration tests/interop
 PYTHON ?=
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
@@ -35,7 +37,10 @@ test: $(STAMPS)/ready ## lint, formatting, types, and every test
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
-	@$(BIN)/python -m pytest $(PYTEST_ARGS)
+	@echo "tests that open no port, on every processor …"
+	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests $(LIVE_TESTS:%=--ignore=%) -n auto --dist worksteal $(PYTEST_ARGS)
+	@echo "tests of live services and processes, one at a time …"
+	@$(BIN)/python -m pytest $(LIVE_TESTS) $(PYTEST_ARGS)
 
 test-compose: $(STAMPS)/ready ## the stack in containers; needs a Docker engine
 	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests/compose -m compose $(PYTEST_ARGS)

@@ -62,20 +62,20 @@ def random_pairs(net: DiscoveryNet, count: int) -> list[Pair]:
     return [(seeker, target) for seeker, target in pairs if seeker is not target]
 
 
-def test_two_hundred_nodes_find_each_other_when_datagrams_get_lost():
-    net = network(seed=1, count=200, loss=0.05)
+def test_a_hundred_nodes_find_each_other_when_datagrams_get_lost():
+    net = network(seed=1, count=100, loss=0.05)
     net.run(CONVERGED_S)
-    # At most about 85 of 200 fit: all of the near ones, and 16 of each farther bucket.
+    # At most about 68 of 100 fit: all of the near ones, and 16 of each farther bucket.
     assert min(len(node.known) for node in net.nodes) >= 16
-    assert sorted(len(node.known) for node in net.nodes)[100] >= 50
-    missed = pairs = random_pairs(net, 120)
+    assert sorted(len(node.known) for node in net.nodes)[50] >= 40
+    missed = pairs = random_pairs(net, 60)
     for _ in range(3):
         missed = lookups_that_miss(net, missed)
     assert missed == []
-    assert len({target.enode.node_id for _, target in pairs}) > 60
+    assert len({target.enode.node_id for _, target in pairs}) > 30
 
 
-@pytest.mark.parametrize("seed", range(4))
+@pytest.mark.parametrize("seed", range(2))
 def test_every_node_is_found_from_every_node_when_nothing_gets_lost(seed):
     net = network(seed, count=40)
     net.run(CONVERGED_S)

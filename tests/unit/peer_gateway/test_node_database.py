@@ -106,7 +106,9 @@ def torn_file(path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    "spoil", [lambda path: path.write_bytes(b"x" * 5000), foreign_file, later_version, torn_file], ids=str
+    "spoil",
+    [lambda path: path.write_bytes(b"x" * 5000), foreign_file, later_version, torn_file],
+    ids=["no database", "foreign", "later version", "torn"],
 )
 def test_file_that_is_damaged_or_not_ours_is_set_aside_with_one_line(path: Path, spoil):
     path.parent.mkdir()
