@@ -18,6 +18,7 @@ from services.shared.ethwire.types import BlockHash
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.tracing import Tracer, open_tracer
 from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
 from services.sync_coordinator.core.chain_rules import ChainRules
@@ -30,6 +31,7 @@ from services.sync_coordinator.core.sync_cycle import SyncCycle
 from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.block_submissions import BlockSubmissions
+from services.sync_coordinator.edges.block_traces import BlockTraces
 from services.sync_coordinator.edges.blocks_api import BlockServicer
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
@@ -77,6 +79,8 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         metrics_server = MetricsServer(registry)
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         stack.push_async_callback(metrics_server.stop)
+        tracer = open_tracer("coordinator", config, registry)
+        stack.push_async_callback(tracer.close)
         broadcaster = BroadcasterClient(config.broadcaster)
         stack.push_async_callback(broadcaster.close)
         # Left after the server, whose ending streams may still set a timer, and before the store.
@@ -87,7 +91,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
                 tasks.create_task(_end_when_damaged(chain.store), name="store-damage")
-                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks, tracer)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
@@ -183,6 +187,7 @@ def assemble(
     metrics: CoordinatorMetrics,
     server: RpcServer,
     tasks: asyncio.TaskGroup,
+    tracer: Tracer | None = None,
 ) -> tuple[GatewayLinks, SyncNode]:
     """Tie the parts together and put their services on the server."""
     mode = SyncMode(config.syncmode)
@@ -218,7 +223,7 @@ def assemble(
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
         on_ended=lambda outcome: node.sync_ended(outcome),  # noqa: PLW0108 - node is bound later
     )
-    import_parts = ImportParts(store, chain.rules, chain.seals, block_import)
+    import_parts = ImportParts(store, chain.rules, chain.seals, block_import, BlockTraces(tracer))
     is_light = mode is SyncMode.LIGHT
     fetcher = AnnounceFetcher(
         head_number=lambda: (store.heads().header if is_light else store.heads().full_block).number,

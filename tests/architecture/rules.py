@@ -12,7 +12,7 @@ from tests.architecture.imports import imports, relative_imports
 
 IMPURE: Final = frozenset(
     {
-        *("asyncio", "blocksync", "datetime", "grpc", "logging", "multiprocessing"),
+        *("asyncio", "blocksync", "datetime", "grpc", "logging", "multiprocessing", "opentelemetry"),
         *("prometheus_client", "socket", "threading", "time"),
         *("concurrent", "os", "pathlib", "select", "selectors", "signal", "structlog", "subprocess", "uvloop"),
     }
