@@ -65,7 +65,8 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
-    local = LocalNode(key=key, client_name=client_name(), listen_port=ports.tcp.getsockname()[1])
+    bound_port = ports.tcp.getsockname()[1]
+    local = LocalNode(key=key, client_name=client_name(), listen_port=config.advertised_port or bound_port)
     tracer = open_tracer("peer_gateway", config, registry, _gateway_id(config, local))
     with closing(ports):
         try:
@@ -73,6 +74,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
             addresses = {
                 "grpc": _bound_address(config.listen, server.listen(config.listen)),
                 "metrics": f"{config.metrics_host}:{metrics_port}",
+                "peers": f"{config.host}:{bound_port}",
             }
             await server.start()
             async with (
@@ -139,7 +141,7 @@ class Gateway:
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
-        settings = DiscoverySettings(boot_nodes=config.boot_nodes)
+        settings = DiscoverySettings(boot_nodes=config.boot_nodes, advertised=config.advertised)
         if restrict is not None:
             settings = dataclasses.replace(settings, allowed=restrict.allows)
         self._finder = NodeFinder(local, settings, self._dialler, config.datadir, metrics)
@@ -183,7 +185,8 @@ class Gateway:
         outside = self._finder.outside
         if outside is not None:
             return Enode(self._local.node_id, outside.host, tcp_port, outside.udp_port)
-        return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
+        host = config.advertised_address or reachable_host(config.host)
+        return Enode(self._local.node_id, host, tcp_port, 0 if config.nodiscover else tcp_port)
 
     def _hello(self) -> gateway_link_pb2.GatewayHello:
         return gateway_link_pb2.GatewayHello(
