@@ -148,6 +148,12 @@ class PeerSession:
         """How it ended where it never joined. Asked once it has settled."""
         return None if self._stage is Stage.JOINED else self._end
 
+    @property
+    def was_dialled_by_greater_id(self) -> bool:
+        own_id = self._parts.standing.own_id
+        assert self._node_id is not None
+        return (self._node_id > own_id) is self.inbound
+
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         assert self._replies is not None
         return self._replies.ask(request, request_id, session)
@@ -178,7 +184,7 @@ class PeerSession:
         self._listen_port = ready.hello.listen_port
         self._stage = Stage.ADMISSION
         self._farewell.disconnect.eth_version = ready.eth_version
-        self._check_identity(node_id)
+        await self._check_identity(node_id)
         await self._get_admitted(node_id)
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
@@ -195,11 +201,11 @@ class PeerSession:
             message = await self._inbox.get()
             await messages.on_arrival(message.code, message.payload)
 
-    def _check_identity(self, node_id: PeerId) -> None:
+    async def _check_identity(self, node_id: PeerId) -> None:
         standing = self._parts.standing
         if node_id == standing.own_id or node_id in standing.siblings:
             raise refused(wire.ADMISSION_SELF)
-        self._has_claim = self._parts.roster.claim(node_id)
+        self._has_claim = await self._parts.roster.claims.take(node_id, self)
         if not self._has_claim:
             raise refused(wire.ADMISSION_ALREADY_CONNECTED)
         most = self._parts.config.maxpeers
@@ -292,7 +298,7 @@ class PeerSession:
         parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
         parts.metrics.offences.labels(end.offence.name.lower()).inc()
         if self._has_claim and self._node_id is not None:
-            parts.roster.release(self._node_id)
+            parts.roster.claims.release(self._node_id)
         if self._holds_place and self._node_id is not None:
             reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
             left = wire.PeerLeft(
