@@ -33,6 +33,7 @@ from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.gateway_links import GatewayLink
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.node import SyncNode
+from services.sync_coordinator.opened_chain import open_chain
 
 GATEWAYS: Final = ("gateway-0", "gateway-1", "gateway-2")
 
@@ -126,7 +127,7 @@ async def crowded_node(size: int, seed: int) -> AsyncIterator[CrowdedNode]:
         config = CoordinatorConfig(
             datadir=Path(datadir), network="mainnet", seal_check="none", whitelist=WHITELISTED, maxpeers=2 * size
         )
-        async with app.open_chain(config) as chain, asyncio.TaskGroup() as tasks:
+        async with open_chain(config) as chain, asyncio.TaskGroup() as tasks:
             others = asyncio.all_tasks()
             parts = BroadcasterClient(()), CoordinatorMetrics(CollectorRegistry()), RpcServer()
             _, node = app.assemble(config, chain, *parts, tasks)

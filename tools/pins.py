@@ -1,6 +1,6 @@
 """Prints the pins of some packages, and of all that they need, out of the lock file: what an image installs.
 
-python tools/pins.py LOCK (NAME… | --runtime PYPROJECT)
+python tools/pins.py LOCK (NAME… | --runtime PYPROJECT [EXTRA…])
 """
 
 from __future__ import annotations
@@ -17,11 +17,11 @@ REQUIREMENT: Final = re.compile(r"^[A-Za-z0-9._-]+")
 
 
 def main(argv: list[str]) -> int:
-    if len(argv) < 2 or (argv[1] == "--runtime" and len(argv) != 3):
-        print("usage: pins.py LOCK (NAME… | --runtime PYPROJECT)", file=sys.stderr)
+    if len(argv) < 2 or (argv[1] == "--runtime" and len(argv) < 3):
+        print("usage: pins.py LOCK (NAME… | --runtime PYPROJECT [EXTRA…])", file=sys.stderr)
         return 2
     pins = read_pins(Path(argv[0]).read_text())
-    names = runtime_names(Path(argv[2]).read_text()) if argv[1] == "--runtime" else argv[1:]
+    names = runtime_names(Path(argv[2]).read_text(), argv[3:]) if argv[1] == "--runtime" else argv[1:]
     unknown = [name for name in names if canonical(name) not in pins]
     if unknown:
         print(f"pins.py: {', '.join(unknown)} not in {argv[0]}", file=sys.stderr)
@@ -46,9 +46,14 @@ def read_pins(lock: str) -> dict[str, str]:
     return pins
 
 
-def runtime_names(pyproject: str) -> list[str]:
-    """What the project needs when it runs, tests and tools aside."""
-    found = [REQUIREMENT.match(entry) for entry in tomllib.loads(pyproject)["project"]["dependencies"]]
+def runtime_names(pyproject: str, extras: list[str]) -> list[str]:
+    """What the project needs when it runs with these extras, tests and tools aside."""
+    project = tomllib.loads(pyproject)["project"]
+    entries = [
+        *project["dependencies"],
+        *(entry for extra in extras for entry in project["optional-dependencies"][extra]),
+    ]
+    found = [REQUIREMENT.match(entry) for entry in entries]
     return [match[0] for match in found if match is not None]
 
 

@@ -18,6 +18,7 @@ from services.broadcaster.core.followed_chain import FollowedChain
 from services.broadcaster.core.ledger import Ledger
 from services.broadcaster.core.pending_pool import PendingPool
 from services.broadcaster.core.transaction_relay import TransactionRelay
+from services.broadcaster.edges.block_traces import BlockTraces
 from services.broadcaster.edges.broadcast_servicer import BroadcastServicer
 from services.broadcaster.edges.chain_watch import ChainWatch
 from services.broadcaster.edges.checking_thread import CheckingThread
@@ -38,6 +39,7 @@ from services.shared.rpc.channel import Backoff
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.tracing import open_tracer
 
 STOP_GRACE_S: Final = 1.0
 """Time for running calls to end when we stop; the streams are told at once, the calls take milliseconds."""
@@ -51,10 +53,11 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     process_metrics = ProcessMetrics("broadcaster", registry)
     metrics_server = MetricsServer(registry)
 
+    tracer = open_tracer("broadcaster", config, registry)
     rng = random.Random()
     relay = BlockRelay(FanOut(config.fan_out), rng)
     # The links tell the pool of peers, and the pool has them send: the one that is built first finds the other later.
-    links = GatewayLinks(relay, lambda: transaction_peers, metrics, config.gateway_queue_bytes)
+    links = GatewayLinks(relay, lambda: transaction_peers, metrics, config.gateway_queue_bytes, BlockTraces(tracer))
     parts = _pool_parts(config, registry, rng, links)
     desk = PoolDesk(parts)
     intake = TransactionIntake(parts, desk, links.accuse)
@@ -82,6 +85,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
         links.end_all()
         await server.stop(STOP_GRACE_S)
         await metrics_server.stop()
+        await tracer.close()
         parts.checker.close()
         parts.journal.close()
 

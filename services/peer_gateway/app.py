@@ -18,6 +18,7 @@ from services.peer_gateway.core.connection_config import LocalNode
 from services.peer_gateway.core.dial_plan import DIALS_AT_ONCE, DialLimits
 from services.peer_gateway.core.dial_schedule import DialSchedule
 from services.peer_gateway.core.discovery import DiscoverySettings
+from services.peer_gateway.edges.block_traces import BlockTraces
 from services.peer_gateway.edges.broadcaster_link import BroadcasterChannels, BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.client_name import client_name
@@ -42,6 +43,7 @@ from services.shared.chainspec.rendezvous import ranking
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.tracing import Tracer, open_tracer
 
 STOP_GRACE_S: Final = 0.5
 """Time for running health checks to end when we stop."""
@@ -63,13 +65,16 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
-    local = LocalNode(key=key, client_name=client_name(), listen_port=ports.tcp.getsockname()[1])
+    bound_port = ports.tcp.getsockname()[1]
+    local = LocalNode(key=key, client_name=client_name(), listen_port=config.advertised_port or bound_port)
+    tracer = open_tracer("peer_gateway", config, registry, _gateway_id(config, local))
     with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
             addresses = {
                 "grpc": _bound_address(config.listen, server.listen(config.listen)),
                 "metrics": f"{config.metrics_host}:{metrics_port}",
+                "peers": f"{config.host}:{bound_port}",
             }
             await server.start()
             async with (
@@ -78,12 +83,13 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
                 asyncio.TaskGroup() as tasks,
             ):
                 lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
-                gateway = Gateway(config, local, metrics, (to_coordinator, to_broadcasters), tasks)
+                gateway = Gateway(config, local, (metrics, tracer), (to_coordinator, to_broadcasters), tasks)
                 await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()
         finally:
             await server.stop(STOP_GRACE_S)
             await metrics_server.stop()
+            await tracer.close()
 
 
 class Gateway:
@@ -93,14 +99,15 @@ class Gateway:
         self,
         config: GatewayConfig,
         local: LocalNode,
-        metrics: GatewayMetrics,
+        watched_by: tuple[GatewayMetrics, Tracer],
         channels: tuple[grpc.aio.Channel, BroadcasterChannels],
         tasks: asyncio.TaskGroup,
     ) -> None:
         rng = random.Random()
+        metrics, tracer = watched_by
         to_coordinator, to_broadcasters = channels
         self._tasks = tasks
-        self._gateway_id = config.gateway_id or local.node_id.hex()[:16]
+        self._gateway_id = _gateway_id(config, local)
         self._local = local
         bulk_limits = BulkLimits(config.bulk_queue_bytes, config.bulk_patience)
         keeper = self._keeper("coordinator", rng, metrics)
@@ -116,6 +123,7 @@ class Gateway:
             digests=Digests(config.root_workers, metrics),
             sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
             metrics=metrics,
+            traces=BlockTraces(tracer),
         )
         self._connections = Connections(self._parts, local, tasks)
         former_peers = open_former_peers(config.datadir)
@@ -133,7 +141,7 @@ class Gateway:
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
-        settings = DiscoverySettings(boot_nodes=config.boot_nodes)
+        settings = DiscoverySettings(boot_nodes=config.boot_nodes, advertised=config.advertised)
         if restrict is not None:
             settings = dataclasses.replace(settings, allowed=restrict.allows)
         self._finder = NodeFinder(local, settings, self._dialler, config.datadir, metrics)
@@ -177,7 +185,8 @@ class Gateway:
         outside = self._finder.outside
         if outside is not None:
             return Enode(self._local.node_id, outside.host, tcp_port, outside.udp_port)
-        return Enode(self._local.node_id, reachable_host(config.host), tcp_port, 0 if config.nodiscover else tcp_port)
+        host = config.advertised_address or reachable_host(config.host)
+        return Enode(self._local.node_id, host, tcp_port, 0 if config.nodiscover else tcp_port)
 
     def _hello(self) -> gateway_link_pb2.GatewayHello:
         return gateway_link_pb2.GatewayHello(
@@ -197,6 +206,10 @@ class Gateway:
     @staticmethod
     def _keeper(service: str, rng: random.Random, metrics: GatewayMetrics) -> LinkKeeper:
         return LinkKeeper(service, Backoff(rng, most_s=MOST_BACKOFF_S), metrics)
+
+
+def _gateway_id(config: GatewayConfig, local: LocalNode) -> str:
+    return config.gateway_id or local.node_id.hex()[:16]
 
 
 async def _first_of(*events: asyncio.Event) -> None:

@@ -7,6 +7,8 @@ import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from services.peer_gateway.core.addresses import kind_of
+from services.peer_gateway.core.own_endpoint import Advertised
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.chainspec.networks import UnknownNetwork, network
@@ -41,6 +43,13 @@ class GatewayConfig(ProcessOptions):
 
     port: int = 30303
     """TCP port that peers connect to, and UDP port where they are found; 0 is any free one."""
+
+    advertised_address: str | None = None
+    """IP address that other nodes are told to reach this gateway at (geth --nat extip:IP), whatever they see
+    themselves; needed behind a router or in a container."""
+
+    advertised_port: int | None = None
+    """TCP and UDP port that other nodes are told, where it is not --port but one that is passed on to it."""
 
     datadir: Path | None = None
     """Directory where the node key, the nodes that were found and the former peers are kept."""
@@ -114,6 +123,7 @@ class GatewayConfig(ProcessOptions):
         ProcessOptions.__post_init__(self)
         _check(bool(self.broadcaster), "--broadcaster is needed at least once")
         _check(0 <= self.port <= 65_535, f"--port {self.port} is not a port")
+        self._check_advertised()
         for name in ("handshake_timeout", "ping_interval", "write_timeout", "dial_timeout"):
             _check(getattr(self, name) > 0, f"{_flag(name)} {getattr(self, name)} must be more than 0 seconds")
         for name in ("dial_after", "redial_after", "question_patience", "bulk_patience"):
@@ -152,6 +162,18 @@ class GatewayConfig(ProcessOptions):
         except UnknownNetwork as problem:
             raise ConfigInvalid(f"--network: {problem}") from problem
         _check(not silent, f"--bootnodes: {', '.join(map(str, silent))} takes no part in discovery (discport=0)")
+
+    def _check_advertised(self) -> None:
+        address, port = self.advertised_address, self.advertised_port
+        _check(
+            address is None or kind_of(address).is_usable,
+            f"--advertised-address {address!r} is not an IP address of one machine",
+        )
+        _check(port is None or 1 <= port <= 65_535, f"--advertised-port {port} is not a port, 1 to 65535 are")
+
+    @property
+    def advertised(self) -> Advertised:
+        return Advertised(self.advertised_address, self.advertised_port)
 
     @property
     def boot_nodes(self) -> tuple[Enode, ...]:

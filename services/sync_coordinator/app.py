@@ -4,23 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable, Mapping
-from concurrent.futures import ThreadPoolExecutor
-from contextlib import AsyncExitStack, ExitStack, asynccontextmanager
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from contextlib import AsyncExitStack, ExitStack
 from typing import Final, NoReturn
 
 from prometheus_client import CollectorRegistry
 
-from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_genesis
-from services.shared.chainspec.networks import UnknownNetwork, network
 from services.shared.ethwire.types import BlockHash
-from services.shared.runtime.faults import ConfigInvalid, StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.tracing import Tracer, open_tracer
 from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
-from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.challenges import Challenges, DaoFork
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.peer_set import PeerSet
@@ -30,6 +25,7 @@ from services.sync_coordinator.core.sync_cycle import SyncCycle
 from services.sync_coordinator.edges.block_feed import BlockFeed, FeedParts
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.block_submissions import BlockSubmissions
+from services.sync_coordinator.edges.block_traces import BlockTraces
 from services.sync_coordinator.edges.blocks_api import BlockServicer
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
@@ -47,16 +43,13 @@ from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.propagations import Propagations
 from services.sync_coordinator.edges.rpc_services import add_services
-from services.sync_coordinator.edges.seal_workers import SealCheck, SealCheckRefused, open_seal_check
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
 from services.sync_coordinator.edges.sync_explainer import SyncExplainer
 from services.sync_coordinator.edges.transaction_proxy import TransactionProxy
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from services.sync_coordinator.node import NodeParts, SyncNode
-from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
-from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
-from services.sync_coordinator.store.probe import probe
+from services.sync_coordinator.opened_chain import OpenedChain, end_when_damaged, open_chain
 
 STOP_GRACE_S: Final = 0.5
 """How long open calls may take to end at shutdown; streams of gateways end at once and are dialled again."""
@@ -77,6 +70,8 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         metrics_server = MetricsServer(registry)
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         stack.push_async_callback(metrics_server.stop)
+        tracer = open_tracer("coordinator", config, registry)
+        stack.push_async_callback(tracer.close)
         broadcaster = BroadcasterClient(config.broadcaster)
         stack.push_async_callback(broadcaster.close)
         # Left after the server, whose ending streams may still set a timer, and before the store.
@@ -86,8 +81,8 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
-                tasks.create_task(_end_when_damaged(chain.store), name="store-damage")
-                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks)
+                tasks.create_task(end_when_damaged(chain.store), name="store-damage")
+                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks, tracer)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
@@ -113,76 +108,14 @@ def _stop_tasks() -> NoReturn:
     raise _Stopped
 
 
-async def _end_when_damaged(store: LmdbChainStore) -> NoReturn:
-    """A store that cannot be read any more ends the service, whoever met the damage. Raises StoreFailed."""
-    loop = asyncio.get_running_loop()
-    failure: asyncio.Future[StoreFailed] = loop.create_future()
-
-    def settle(found: StoreFailed) -> None:
-        if not failure.done():
-            failure.set_result(found)
-
-    def report(found: StoreFailed) -> None:
-        loop.call_soon_threadsafe(settle, found)
-
-    store.on_damage(report)
-    raise await failure
-
-
-@dataclass(frozen=True, slots=True)
-class _Chain:
-    """What is opened first, for it may be refused."""
-
-    genesis: Genesis
-    network_id: int
-    store: LmdbChainStore
-    rules: ChainRules
-    seals: SealCheck
-    seal_check: str
-    feed_reader: ThreadPoolExecutor
-
-
-@asynccontextmanager
-async def open_chain(config: CoordinatorConfig) -> AsyncIterator[_Chain]:
-    try:
-        if config.network is not None:
-            genesis, default_id = network(config.network).genesis, network(config.network).network_id
-        else:
-            assert config.genesis is not None
-            genesis = load_genesis(config.genesis)
-            default_id = genesis.spec.chain_id
-        wanted = None if config.seal_check == "auto" else config.seal_check
-        seals = open_seal_check(genesis, wanted, config.seal_workers or None)
-    except (GenesisInvalid, UnknownNetwork, SealCheckRefused) as problem:
-        raise ConfigInvalid(str(problem)) from problem
-    try:
-        store = LmdbChainStore.open(store_path(config.datadir), genesis.header, probe=probe)
-    except StoreRefused as problem:
-        raise StartRefused(str(problem)) from problem
-    feed_reader = ThreadPoolExecutor(max_workers=1, thread_name_prefix="feed-reader")
-    try:
-        yield _Chain(
-            genesis=genesis,
-            network_id=config.networkid or default_id,
-            store=store,
-            rules=ChainRules(genesis.spec),
-            seals=seals,
-            seal_check=wanted or genesis.spec.seal_engine,
-            feed_reader=feed_reader,
-        )
-    finally:
-        feed_reader.shutdown()
-        await seals.close()
-        store.close()
-
-
 def assemble(
     config: CoordinatorConfig,
-    chain: _Chain,
+    chain: OpenedChain,
     broadcaster: BroadcasterClient,
     metrics: CoordinatorMetrics,
     server: RpcServer,
     tasks: asyncio.TaskGroup,
+    tracer: Tracer | None = None,
 ) -> tuple[GatewayLinks, SyncNode]:
     """Tie the parts together and put their services on the server."""
     mode = SyncMode(config.syncmode)
@@ -218,7 +151,7 @@ def assemble(
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
         on_ended=lambda outcome: node.sync_ended(outcome),  # noqa: PLW0108 - node is bound later
     )
-    import_parts = ImportParts(store, chain.rules, chain.seals, block_import)
+    import_parts = ImportParts(store, chain.rules, chain.seals, block_import, BlockTraces(tracer))
     is_light = mode is SyncMode.LIGHT
     fetcher = AnnounceFetcher(
         head_number=lambda: (store.heads().header if is_light else store.heads().full_block).number,

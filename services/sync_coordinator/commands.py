@@ -20,6 +20,7 @@ from services.shared.chainspec.genesis import Genesis, GenesisInvalid, load_gene
 from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, network
 from services.shared.ethwire.bodies import join_block
 from services.shared.ethwire.types import Header
+from services.shared.runtime.logs import configure_logs
 from services.sync_coordinator.core.chain_rules import ChainRules, RuleBroken
 from services.sync_coordinator.core.fork_choice import HeadKind
 from services.sync_coordinator.edges.block_import import BlockImport
@@ -295,4 +296,5 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 if __name__ == "__main__":
+    configure_logs("trisync", level="warning", as_json=False)
     sys.exit(main())

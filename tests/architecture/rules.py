@@ -12,7 +12,7 @@ from tests.architecture.imports import imports, relative_imports
 
 IMPURE: Final = frozenset(
     {
-        *("asyncio", "blocksync", "datetime", "grpc", "logging", "multiprocessing"),
+        *("asyncio", "blocksync", "datetime", "grpc", "logging", "multiprocessing", "opentelemetry"),
         *("prometheus_client", "socket", "threading", "time"),
         *("concurrent", "os", "pathlib", "select", "selectors", "signal", "structlog", "subprocess", "uvloop"),
     }
@@ -30,7 +30,7 @@ CLIENT_SHARED: Final = ("services.shared.chainspec",)
 STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
 """What the coordinator may know of its store, so that another one can take its place."""
 
-STORE_COMPOSITIONS: Final = frozenset({"sync_coordinator/app.py", "sync_coordinator/commands.py"})
+STORE_COMPOSITIONS: Final = frozenset({"sync_coordinator/opened_chain.py", "sync_coordinator/commands.py"})
 """Where the store is chosen, and where its files are worked on."""
 
 BANNED_NAMES: Final = re.compile(r"(Manager|Handler|Helper|Util|Utils|Base|Impl)$|^(Data|Info|Process)$")

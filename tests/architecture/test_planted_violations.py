@@ -121,5 +121,5 @@ def test_import_of_lmdb_or_of_the_store_behind_the_contract_is_found(services: P
     assert {name.split(".")[0] for name in rules.store_imports(source, services)} == {"lmdb", "services"}
     plant(source, "from services.sync_coordinator.store.chain_store import ChainStore")
     assert rules.store_imports(source, services) == set()
-    for allowed in ("store/lmdb_store.py", "app.py"):
+    for allowed in ("store/lmdb_store.py", "opened_chain.py"):
         assert rules.store_imports(plant(services / "sync_coordinator" / allowed, text), services) == set()

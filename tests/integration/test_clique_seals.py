@@ -5,6 +5,8 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
+import sys
 from collections.abc import Callable, Coroutine, Sequence
 from contextlib import asynccontextmanager, closing
 from pathlib import Path
@@ -13,7 +15,7 @@ from typing import Any
 import lmdb
 import pytest
 
-from services.shared.ethwire.bodies import EMPTY_BODY_RLP
+from services.shared.ethwire.bodies import EMPTY_BODY_RLP, join_block
 from services.shared.ethwire.headers import with_hash
 from services.shared.ethwire.types import Block
 from services.sync_coordinator.core.chain_rules import ChainRules
@@ -24,7 +26,8 @@ from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.clique_seals import CliqueSeals, SealHistoryBroken
 from services.sync_coordinator.edges.seal_pool import SealPool
 from services.sync_coordinator.edges.seal_workers import NoSeal, SealCheck
-from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.dumps import write_dump
+from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from services.sync_coordinator.store.problems import Problem
 from services.sync_coordinator.store.tables import Table, block_key
 from services.sync_coordinator.store.verify import StoreCheck
@@ -35,7 +38,9 @@ from tests.support.clique_chain import (
     extend_in_turns,
     sealed,
     taking_turns,
+    write_clique_genesis,
 )
+from tests.support.deadlines import DEADLINE_S
 
 pytestmark = pytest.mark.integration
 
@@ -137,6 +142,24 @@ def test_snapshot_that_is_not_right_in_the_store_is_made_again(tmp_path, change)
             assert await seals.snapshot_of(CHAIN.headers[-1].hash) == CHAIN.snapshot
 
     asyncio.run(scenario(tmp_path / "chain"))
+
+
+def test_command_warns_of_a_damaged_snapshot_on_stderr_and_keeps_stdout_for_its_result(tmp_path: Path):
+    stored, later = BLOCKS[: STORE_INTERVAL + 5], BLOCKS[STORE_INTERVAL + 5 : STORE_INTERVAL + 10]
+    path = store_path(tmp_path)
+    path.mkdir(parents=True)
+    asyncio.run(import_all(path, stored))
+    edit(path, Table.SEAL_STATES, state_key(STORE_INTERVAL), lambda value: value[:-1] + b"\0")
+    genesis, dump = write_clique_genesis(tmp_path / "genesis.json", "ABC", epoch=500), tmp_path / "later.rlp"
+    write_dump(dump, [join_block(block.header.header_rlp, block.body_rlp) for block in later])
+    command = [sys.executable, "-m", "services.sync_coordinator.commands", "import"]
+    flags = ["--datadir", str(tmp_path), "--genesis", str(genesis), str(dump)]
+    ended = subprocess.run([*command, *flags], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == 0, ended.stderr
+    [said] = ended.stdout.splitlines()
+    assert said.startswith("imported 5 blocks in ")
+    [warning] = ended.stderr.splitlines()
+    assert "damaged seal state in the store" in warning
 
 
 @in_a_loop

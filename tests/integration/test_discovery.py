@@ -7,6 +7,7 @@ import contextlib
 import os
 import socket
 import sqlite3
+from collections.abc import AsyncIterator
 from contextlib import closing
 from pathlib import Path
 from typing import Final
@@ -20,6 +21,7 @@ from services.shared.runtime.faults import StartRefused
 from tests.support.deadlines import until
 from tests.support.discovery_nodes import HOST, running_node
 from tests.support.gateway_under_test import GatewayUnderTest, gateway_under_test, in_loop
+from tests.support.scripted_peer import ScriptedPeer
 from tests.support.stack import in_one_loop, running_stack
 from tests.support.wire import local_node
 
@@ -148,3 +150,51 @@ async def test_stacks_become_peers_by_discovery_alone():
     ):
         for stack in (first, second, third):
             await stack.until_peers(2)
+
+
+@in_loop
+async def test_gateway_behind_another_port_is_dialled_there_by_nodes_that_discovered_it():
+    """A forwarder stands for the published port of a container."""
+    async with running_node("boot") as boot, contextlib.AsyncExitStack() as stack:
+        forwarder = Forwarder()
+        port = await stack.enter_async_context(forwarder.listening())
+        gateway = await stack.enter_async_context(
+            gateway_under_test(
+                nodiscover=False,
+                bootnodes=(str(boot.enode),),
+                advertised_address=HOST,
+                advertised_port=port,
+            )
+        )
+        node_id = gateway.enode.node_id
+        assert gateway.enode == Enode(node_id, HOST, port, port)
+        await until(lambda: node_id in boot.known, "the gateway in the boot node's table")
+        found = boot.discovery.table.get(node_id)
+        assert found is not None
+        assert found.tcp_port == port
+        forwarder.target = int(gateway.facts["peers"].rpartition(":")[2])
+        peer = await ScriptedPeer.dial(found, local_node("alice"))
+        await peer.join(gateway.status)
+
+
+class Forwarder:
+    """Passes TCP connections on to a port of this machine."""
+
+    target = 0
+
+    @contextlib.asynccontextmanager
+    async def listening(self) -> AsyncIterator[int]:
+        server = await asyncio.start_server(self._forward, HOST, 0)
+        async with server:
+            yield int(server.sockets[0].getsockname()[1])
+
+    async def _forward(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        inner_reader, inner_writer = await asyncio.open_connection(HOST, self.target)
+        await asyncio.gather(_pass_on(reader, inner_writer), _pass_on(inner_reader, writer))
+
+
+async def _pass_on(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    with contextlib.closing(writer), contextlib.suppress(ConnectionError):
+        while received := await reader.read(65_536):
+            writer.write(received)
+            await writer.drain()

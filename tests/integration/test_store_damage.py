@@ -13,6 +13,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Final
 
+import lmdb
 import pytest
 
 from services.shared.ethwire.bodies import join_block
@@ -21,10 +22,11 @@ from services.sync_coordinator.store.chain_store import StoreRefused
 from services.sync_coordinator.store.dumps import write_dump
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
 from services.sync_coordinator.store.probe import probe
+from services.sync_coordinator.store.tables import Table, number_key
 from tests.support.chain_maker import made_chain
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.processes import ready_pid, run_trisync, trisync
-from tests.support.small_network import chain_blocks, write_genesis
+from tests.support.small_network import chain_blocks, next_block, write_genesis
 from tests.support.stack import in_one_loop
 from tests.support.store_process import GENESIS
 from trisync.cli.data_dir import DataDir
@@ -198,3 +200,23 @@ def test_disk_that_fills_up_ends_an_import_in_one_line_and_keeps_what_was_commit
     again = subprocess.run([*module, "verify", *flags], capture_output=True, text=True, timeout=DEADLINE_S, check=False)
     assert again.returncode == 0, again.stderr
     assert again.stdout.startswith("verified 1 blocks")
+
+
+def test_import_into_a_store_that_lost_its_heads_total_difficulty_ends_in_one_line(prepared: Path, tmp_path: Path):
+    datadir = tmp_path / "data"
+    shutil.copytree(prepared / "data", datadir)
+    blocks = [*chain_blocks(300)]
+    more = tmp_path / "more.rlp"
+    write_dump(more, [join_block(block.header.header_rlp, block.body_rlp) for block in [next_block(blocks)]])
+    head = blocks[-1].header
+    with lmdb.open(str(store_path(datadir)), max_dbs=32) as env:
+        table = env.open_db(Table.TOTAL_DIFFICULTY.value)
+        with env.begin(write=True) as txn:
+            assert txn.delete(number_key(head.number) + head.hash, db=table)
+    flags = ["--datadir", str(datadir), "--genesis", str(prepared / "genesis.json"), "--seal-check", "none"]
+    module = [sys.executable, "-m", "services.sync_coordinator.commands", "import", *flags, str(more)]
+    ended = subprocess.run(module, capture_output=True, text=True, timeout=DEADLINE_S, check=False)
+    assert ended.returncode == 1
+    [line] = ended.stderr.splitlines()
+    assert "the store is damaged: " in line
+    assert "`trisync verify` tells more" in line

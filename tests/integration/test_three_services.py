@@ -24,7 +24,7 @@ from services.shared.ethwire.messages import (
     Receipts,
 )
 from services.shared.ethwire.types import Announce, Block, BlockHash, StateEntry
-from services.sync_coordinator import app as coordinator_app
+from services.sync_coordinator import opened_chain
 from services.sync_coordinator.core.fork_choice import extend_blocks
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore, store_path
@@ -134,7 +134,7 @@ async def test_light_node_checks_every_seal_unless_it_is_told_to_sample(
 ) -> None:
     """A sample is one of each hundred, and the last of each batch, of which there may be a few."""
     seals = RecordedSeals()
-    monkeypatch.setattr(coordinator_app, "open_seal_check", lambda *_: seals)
+    monkeypatch.setattr(opened_chain, "open_seal_check", lambda *_: seals)
     async with running_stack(syncmode="light", seal_sample=is_sampled) as stack:
         await dial_in(stack.enode, "alice", CHAIN)
         await stack.until_head(HEAD)

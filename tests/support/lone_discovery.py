@@ -13,6 +13,7 @@ from services.peer_gateway.core.discv4_faults import DropCause
 from services.peer_gateway.core.discv4_packets import OpenedPacket, open_packet, seal_packet, split_neighbors
 from services.peer_gateway.core.discv4_types import Endpoint, Packet, Ping, Pong
 from services.peer_gateway.core.ecies import generate_key, node_id_of
+from services.peer_gateway.core.own_endpoint import NOTHING_ADVERTISED, Advertised
 from services.shared.chainspec.enode import Enode
 
 UNIX_OFFSET_S: Final = 1_700_000_000.0
@@ -25,10 +26,17 @@ P = TypeVar("P")
 class LoneDiscovery:
     """Our node. `sent` holds what it has sent and no test has read; `told` the other actions."""
 
-    def __init__(self, boot_nodes: Iterable[Enode] = (), allowed: Callable[[str], bool] = lambda host: True) -> None:
+    def __init__(
+        self,
+        boot_nodes: Iterable[Enode] = (),
+        allowed: Callable[[str], bool] = lambda host: True,
+        advertised: Advertised = NOTHING_ADVERTISED,
+    ) -> None:
         self.now = 0.0
         self.key = generate_key(random.Random("us").randbytes)
-        settings = DiscoverySettings(boot_nodes=tuple(boot_nodes), allowed=allowed, unix_offset_s=UNIX_OFFSET_S)
+        settings = DiscoverySettings(
+            boot_nodes=tuple(boot_nodes), allowed=allowed, advertised=advertised, unix_offset_s=UNIX_OFFSET_S
+        )
         self.core = Discovery(self.key, Endpoint(OUR_HOST, PORT, PORT), random.Random(7), 0.0, settings)
         self.sent: list[tuple[UdpAddress, OpenedPacket]] = []
         self.told: list[Action] = []

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, Heads
+from services.sync_coordinator.store.chain_store import StoreFailed
 from tests.support.memory_chain import MemoryChain
 
 
@@ -83,3 +84,6 @@ class MemoryStore:
         self._pivot = update.pivot or self._pivot
         self._receipts.update((header.hash, receipts_rlp) for header, receipts_rlp in update.receipts)
         self._seal_states.update((state.block_hash, state.value) for state in update.seal_states)
+
+    def damaged(self, problem: str) -> StoreFailed:
+        return StoreFailed(f"the store is damaged: {problem}")

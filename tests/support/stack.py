@@ -201,11 +201,16 @@ class Stack:
             force_sync_cycle=settings.force_sync_cycle,
             request_timeout=settings.request_timeout,
             whitelist=tuple(settings.whitelist),
+            trace_endpoint=settings.trace_endpoint,
         )
         return coordinator_app.run(config, stop=stop, ready=ready)
 
     def _run_broadcaster(self, stop: asyncio.Event, ready: Ready) -> Coroutine[Any, Any, None]:
-        config = BroadcasterConfig(coordinator=self._address("coordinator"), listen=(self._address("broadcaster"),))
+        config = BroadcasterConfig(
+            coordinator=self._address("coordinator"),
+            listen=(self._address("broadcaster"),),
+            trace_endpoint=self._settings.trace_endpoint,
+        )
         return broadcaster_app.run(config, stop=stop, ready=ready)
 
     def _gateway(self, index: int) -> Service:
@@ -221,6 +226,7 @@ class Stack:
             bootnodes=tuple(self._settings.bootnodes or ()),
             handshake_timeout=self._settings.handshake_timeout,
             redial_after=self._settings.redial_after,
+            trace_endpoint=self._settings.trace_endpoint,
         )
         return Service(f"gateway-{index}", lambda stop, ready: gateway_app.run(config, stop=stop, ready=ready))
 
@@ -250,6 +256,7 @@ class StackSettings:
     genesis: Path | None = None
     """A genesis file of another network."""
     seal_check: Any = "none"
+    trace_endpoint: str | None = None
 
 
 @contextlib.asynccontextmanager

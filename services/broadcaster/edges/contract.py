@@ -95,7 +95,7 @@ def first_peer_to_proto(one: FirstPeer) -> broadcast_pb2.FirstPeer:
     )
 
 
-def send_block_to_proto(send: SendBlock) -> broadcast_pb2.AttachResponse:
+def send_block_to_proto(send: SendBlock, decision: bytes = b"") -> broadcast_pb2.AttachResponse:
     block = send.block
     return broadcast_pb2.AttachResponse(
         send_block=broadcast_pb2.SendBlock(
@@ -104,13 +104,16 @@ def send_block_to_proto(send: SendBlock) -> broadcast_pb2.AttachResponse:
             body_rlp=block.body_rlp,
             block_hash=block.block_hash,
             total_difficulty=big_to_bytes(block.total_difficulty),
+            decision_span_id=decision,
         )
     )
 
 
-def send_announce_to_proto(send: SendAnnounce) -> broadcast_pb2.AttachResponse:
+def send_announce_to_proto(send: SendAnnounce, decision: bytes = b"") -> broadcast_pb2.AttachResponse:
     return broadcast_pb2.AttachResponse(
-        send_announces=broadcast_pb2.SendAnnounces(node_ids=send.peers, announces=announces_to_proto([send.announce]))
+        send_announces=broadcast_pb2.SendAnnounces(
+            node_ids=send.peers, announces=announces_to_proto([send.announce]), decision_span_id=decision
+        )
     )
 
 

@@ -18,6 +18,7 @@ from services.broadcaster.core.block_relay import (
 )
 from services.broadcaster.core.fan_out import PlaceInRow
 from services.broadcaster.core.transaction_relay import SendTransactions
+from services.broadcaster.edges.block_traces import BlockTraces
 from services.broadcaster.edges.contract import send_announce_to_proto, send_block_to_proto, send_transactions_to_proto
 from services.broadcaster.edges.transaction_peers import TransactionPeers
 from services.broadcaster.metrics import BroadcasterMetrics
@@ -27,6 +28,7 @@ from services.shared.rpc.convert import offence_to_proto
 from services.shared.rpc.errors import LinkReplaced, NotReady, ReaderTooSlow, RpcError
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.logs import get_log
+from services.shared.runtime.tracing import Step
 
 EndCause = Literal["left", "replaced", "too_slow", "invalid", "lost", "stopping"]
 """Why a gateway's stream ended; the label in metrics and logs."""
@@ -78,8 +80,10 @@ class GatewayLinks:
         transactions: Callable[[], TransactionPeers],
         metrics: BroadcasterMetrics,
         queue_limit_bytes: int,
+        traces: BlockTraces | None = None,
     ) -> None:
         self._relay, self._metrics, self._queue_limit_bytes = relay, metrics, queue_limit_bytes
+        self._traces = traces or BlockTraces()
         self._transactions = transactions
         self._links: dict[GatewayId, GatewayLink] = {}
         self._log = get_log("gateways")
@@ -165,26 +169,34 @@ class GatewayLinks:
         self, block: RelayBlock, origins: Iterable[PeerId], place: PlaceInRow | None = None
     ) -> tuple[int, int]:
         """Send a block to its fan-out; returns to how many peers, and how many lacked it."""
+        decision = self._traces.deciding(Step.FAN_OUT, Announce(block.block_hash, block.number))
+        span_id = b"" if decision is None else decision.span_id
         with self._metrics.decision_seconds.labels("propagate").time():
             propagation = self._relay.propagate(block, origins, place)
-            sent = sum([self._carry_out(send) for send in propagation.sends])
+            sent = sum([self._carry_out(send, span_id) for send in propagation.sends])
+        if decision is not None:
+            decision.over(sent=sent, lacking=propagation.lacking)
         self._metrics.blocks.labels("propagate").inc()
         return sent, propagation.lacking
 
     def announce(self, announce: Announce, origins: Iterable[PeerId]) -> int:
         """Tell all peers that lack a block of it; returns how many."""
+        decision = self._traces.deciding(Step.ANNOUNCE, announce)
+        span_id = b"" if decision is None else decision.span_id
         with self._metrics.decision_seconds.labels("announce").time():
-            sent = sum([self._carry_out(send) for send in self._relay.announce(announce, origins)])
+            sent = sum([self._carry_out(send, span_id) for send in self._relay.announce(announce, origins)])
+        if decision is not None:
+            decision.over(sent=sent)
         self._metrics.blocks.labels("announce").inc()
         return sent
 
-    def _carry_out(self, send: SendBlock | SendAnnounce) -> int:
+    def _carry_out(self, send: SendBlock | SendAnnounce, decision: bytes = b"") -> int:
         """Queue a send for its gateway; returns how many peers it is for, 0 when the gateway had to be cut off."""
         match send:
             case SendBlock():
-                return self._put(send.gateway, "propagate", send_block_to_proto(send), len(send.peers))
+                return self._put(send.gateway, "propagate", send_block_to_proto(send, decision), len(send.peers))
             case SendAnnounce():
-                return self._put(send.gateway, "announce", send_announce_to_proto(send), len(send.peers))
+                return self._put(send.gateway, "announce", send_announce_to_proto(send, decision), len(send.peers))
 
     def _put(self, gateway: GatewayId, kind: SendKind, message: broadcast_pb2.AttachResponse, peers: int) -> int:
         link = self._links[gateway]

@@ -49,6 +49,7 @@ class LocalNode:
     key: PrivateKey
     client_name: str
     listen_port: int
+    """Where peers are told to dial us."""
     p2p_version: int = P2P_VERSION
     eth_versions: tuple[int, ...] = (62, 63)
     """Versions offered; each must be in `ETH_VERSIONS`."""

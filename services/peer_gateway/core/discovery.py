@@ -26,7 +26,7 @@ from services.peer_gateway.core.discovery_actions import (
 from services.peer_gateway.core.discv4_faults import DatagramFault, TooManyDatagrams
 from services.peer_gateway.core.discv4_types import Endpoint
 from services.peer_gateway.core.node_table import BUCKET_SIZE, NodeTable
-from services.peer_gateway.core.own_endpoint import OwnEndpoint
+from services.peer_gateway.core.own_endpoint import NOTHING_ADVERTISED, Advertised, OwnEndpoint
 from services.peer_gateway.core.packet_exchange import (
     Asked,
     Event,
@@ -74,6 +74,9 @@ class DiscoverySettings:
     first_record_seq: int = 1
     """See `OwnEndpoint`."""
 
+    advertised: Advertised = NOTHING_ADVERTISED
+    """Where the operator says that we are reached."""
+
     unix_offset_s: float = 0.0
     """Unix time minus `now`."""
 
@@ -91,7 +94,7 @@ class Discovery:
         self, key: PrivateKey, bound: Endpoint, rng: random.Random, now: float, settings: DiscoverySettings
     ) -> None:
         """`bound` is where we listen, as far as we know."""
-        self.own = OwnEndpoint(key, bound, settings.first_record_seq)
+        self.own = OwnEndpoint(key, bound, settings.first_record_seq, settings.advertised)
         """Where we are reached, and our record. For reading only."""
         self._settings, self._rng = settings, rng
         self._gate = ArrivalGate()

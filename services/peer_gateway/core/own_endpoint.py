@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter, OrderedDict
-from typing import Final
+from typing import Final, NamedTuple
 
 from coincurve import PrivateKey
 
@@ -21,18 +21,35 @@ SPEAKERS_KEPT: Final = 256
 """Speakers remembered; the oldest is forgotten first."""
 
 
+class Advertised(NamedTuple):
+    """What the operator says of where we are reached: nobody else's word changes it (geth `--nat extip:IP`)."""
+
+    host: str | None = None
+    port: int | None = None
+    """TCP and UDP."""
+
+    def amend(self, endpoint: Endpoint) -> Endpoint:
+        """The endpoint, as far as nothing better is known of it."""
+        return Endpoint(self.host or endpoint.host, self.port or endpoint.udp_port, self.port or endpoint.tcp_port)
+
+
+NOTHING_ADVERTISED: Final = Advertised()
+
+
 class OwnEndpoint:
     """Our own endpoint: where we are bound, until a majority of distinct neighbourhoods says otherwise.
 
-    A neighbourhood has one voice, whatever the number of nodes in it.
+    A neighbourhood has one voice, whatever the number of nodes in it. What is advertised is beyond all voices.
     """
 
-    def __init__(self, key: PrivateKey, bound: Endpoint, first_seq: int) -> None:
+    def __init__(
+        self, key: PrivateKey, bound: Endpoint, first_seq: int, advertised: Advertised = NOTHING_ADVERTISED
+    ) -> None:
         """`first_seq` must be greater than that of any record this key has signed before, such as the unix time
         in milliseconds."""
-        self._key = key
+        self._key, self._advertised = key, advertised
         self._statements: OrderedDict[str, tuple[UdpAddress, float]] = OrderedDict()
-        self.endpoint = bound
+        self.endpoint = advertised.amend(bound)
         self.record = self._sign(first_seq)
 
     def on_statement(self, speaker: str, seen_at: UdpAddress, now: float) -> bool:
@@ -43,11 +60,12 @@ class OwnEndpoint:
         self._statements[voice] = (seen_at, now)
         self._statements.move_to_end(voice)
         self._forget(now)
-        (address, count), *_ = Counter(said for said, _ in self._statements.values()).most_common(1)
+        (address, count), *_ = Counter(seen for seen, _ in self._statements.values()).most_common(1)
         is_majority = count >= STATEMENTS_NEEDED and 2 * count > len(self._statements)
-        if not is_majority or address == (self.endpoint.host, self.endpoint.udp_port):
+        said = self._advertised.amend(Endpoint(address.host, address.port, self.endpoint.tcp_port))
+        if not is_majority or said == self.endpoint:
             return False
-        self.endpoint = Endpoint(address.host, address.port, self.endpoint.tcp_port)
+        self.endpoint = said
         self.record = self._sign(self.record.seq + 1)
         return True
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import enum
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from types import MappingProxyType
 from typing import Final, NamedTuple
 
@@ -59,6 +59,8 @@ class Outgoing(NamedTuple):
 
     code: int
     payload: Payload
+    on_written: Callable[[], None] | None = None
+    """For whoever writes: to be called when its first byte has left. Nobody calls it for what is never written."""
 
 
 class PeerStuck(PeerFault):

@@ -11,6 +11,7 @@ from services.peer_gateway.core.dial_plan import DialPlan
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
 from services.peer_gateway.core.snappy_codec import Payload
+from services.peer_gateway.edges.block_traces import Sending
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.roster import JoinedPeer
@@ -116,7 +117,8 @@ class BroadcasterOrders:
             else:
                 lacking.append(peer)
         block = NewBlock(command.header_rlp, command.body_rlp, difficulty)
-        reached = self._send(Urgency.BLOCK, block, lacking)
+        sending = self._parts.traces.sending([block_hash], command.decision_span_id)
+        reached = self._send(Urgency.BLOCK, block, lacking, sending)
         for peer in reached:
             peer.known_blocks.add([block_hash])
         if len(reached) < len(lacking):
@@ -132,7 +134,8 @@ class BroadcasterOrders:
                 self._parts.metrics.drop("announce", "known-to-peer")
             else:
                 lacking.append(peer)
-        for peer in self._send(Urgency.ANNOUNCE, NewBlockHashes(announces), lacking):
+        sending = self._parts.traces.sending(hashes, command.decision_span_id)
+        for peer in self._send(Urgency.ANNOUNCE, NewBlockHashes(announces), lacking, sending):
             peer.known_blocks.add(hashes)
 
     def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
@@ -155,10 +158,12 @@ class BroadcasterOrders:
         found = [self._parts.roster.get(PeerId(node_id)) for node_id in node_ids]
         return [peer for peer in found if peer is not None]
 
-    def _send(self, urgency: Urgency, message: EthMessage, peers: Iterable[JoinedPeer]) -> list[JoinedPeer]:
+    def _send(
+        self, urgency: Urgency, message: EthMessage, peers: Iterable[JoinedPeer], sending: Sending | None = None
+    ) -> list[JoinedPeer]:
         """The peers that it was queued for; they share its bytes, compressed ones too."""
         code, payload = encode_message(COMMON_VERSION, message)
-        outgoing = Outgoing(code, Payload(payload))
+        outgoing = Outgoing(code, Payload(payload), None if sending is None else sending.on_written)
         name = type(message).__name__
         reached = []
         for peer in peers:
@@ -167,6 +172,8 @@ class BroadcasterOrders:
                 reached.append(peer)
             else:
                 self._parts.metrics.drop(name, "slow-peer")
+        if sending is not None:
+            sending.queued(len(reached), name)
         return reached
 
 

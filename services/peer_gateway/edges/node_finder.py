@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import dataclasses
 import random
 import socket
 import time
@@ -57,7 +58,7 @@ class NodeFinder:
         datadir: Path | None,
         metrics: GatewayMetrics,
     ) -> None:
-        """`settings` are those of the user: boot nodes, which may have names, and who is allowed."""
+        """`settings` are those of the user: boot nodes, which may have names, who is allowed, what is advertised."""
         self._local, self._settings, self._sink = local, settings, sink
         self._datadir, self._metrics = datadir, metrics
         self._database: NodeDatabase | None = None
@@ -116,12 +117,12 @@ class NodeFinder:
 
     def _make(self, endpoint: Endpoint, boot_nodes: tuple[Enode, ...], now: float) -> Discovery:
         can_reach, allowed = reachable_from(endpoint.host), self._settings.allowed
-        settings = DiscoverySettings(
+        settings = dataclasses.replace(
+            self._settings,
             boot_nodes=boot_nodes,
             allowed=lambda host: can_reach(host) and allowed(host),
             first_record_seq=int(time.time() * 1000),
             unix_offset_s=time.time() - now,
-            store_after_s=self._settings.store_after_s,
         )
         return Discovery(self._local.key, endpoint, self._rng, now, settings)
 

@@ -9,6 +9,7 @@ from blocksync.v1 import gateway_link_pb2
 
 from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.core.dial_plan import Dial
+from services.peer_gateway.edges.block_traces import BlockTraces
 from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
@@ -62,3 +63,4 @@ class Parts:
     digests: Digests
     metrics: GatewayMetrics
     sharing: Sharing
+    traces: BlockTraces

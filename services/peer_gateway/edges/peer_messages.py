@@ -86,14 +86,18 @@ class PeerMessages:
         if not announces:
             return
         hashes = [announce.block_hash for announce in announces]
+        hearing = self._parts.traces.hearing(self._node_id, self.known_blocks, hashes)
         self.known_blocks.add(hashes)
         self._parts.broadcaster.known_blocks(self._node_id, hashes, whole=False)
         told = wire.Announces(node_id=self._node_id, announces=announces_to_proto(announces))
         if not await self._parts.coordinator.deliver(wire.BulkRequest(announces=told), unread_s=self._unread_s()):
             self._parts.metrics.drop("announces", "bulk-full-or-down")
+        if hearing is not None:
+            hearing.handed_on(whole=False)
 
     async def _on_block(self, message: NewBlock) -> None:
         header = decode_header(message.header_rlp)
+        hearing = self._parts.traces.hearing(self._node_id, self.known_blocks, [header.hash])
         self.known_blocks.add([header.hash])
         self._parts.broadcaster.known_blocks(self._node_id, [header.hash], whole=True)
         # Whoever sends a block surely has its parent, and that one's total difficulty (SPEC section 2).
@@ -114,3 +118,5 @@ class PeerMessages:
         )
         if not await self._parts.coordinator.deliver(wire.BulkRequest(block=block), unread_s=self._unread_s()):
             self._parts.metrics.drop("block", "bulk-full-or-down")
+        if hearing is not None:
+            hearing.handed_on(whole=True)

@@ -21,19 +21,19 @@ from services.peer_gateway.edges.farewell import SHOWN_NAME_CHARACTERS, Farewell
 from services.peer_gateway.edges.inbox import Inbox
 from services.peer_gateway.edges.parts import Parts
 from services.peer_gateway.edges.peer_messages import PeerMessages
+from services.peer_gateway.edges.peer_place import PeerPlace
 from services.peer_gateway.edges.questions import Questions
-from services.peer_gateway.edges.refusals import Refused, refused
+from services.peer_gateway.edges.refusals import Refused
 from services.peer_gateway.edges.replies import Replies
 from services.peer_gateway.edges.roster import broadcast_peer
 from services.peer_gateway.edges.tcp import PeerSocket
 from services.shared.chainspec.enode import MAX_PORT, Enode
 from services.shared.ethwire.connection_stage import Stage
-from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.messages import Status
 from services.shared.ethwire.offences import CONSEQUENCES, LogLevel, Offence
 from services.shared.ethwire.types import PeerId
-from services.shared.rpc.convert import big_to_bytes, reason_to_proto
+from services.shared.rpc.convert import big_to_bytes
 from services.shared.runtime.logs import get_log
 
 
@@ -44,8 +44,7 @@ class _Ended(Exception):
 class PeerSession:
     """Owns one connection from its socket's opening to its close; a `JoinedPeer` in between.
 
-    `run` is its one task; what happens on the socket reaches it through futures and the inbox. A peer
-    holds its place in the coordinator's set from the question for admission until PeerLeft.
+    `run` is its one task; what happens on the socket reaches it through futures and the inbox.
     """
 
     def __init__(
@@ -58,8 +57,7 @@ class PeerSession:
     ) -> None:
         self._parts, self._opened = parts, opened
         self.inbound = inbound
-        self._was_inbound = False
-        """Dialled as a former peer that had connected by itself."""
+        self._place = PeerPlace(parts, inbound=inbound)
         self.socket = PeerSocket(connect, self, parts.metrics, parts.sharing)
         clock = asyncio.get_running_loop().time
         self._inbox = Inbox(self.socket.pause_reading, self.socket.resume_reading, clock)
@@ -68,9 +66,6 @@ class PeerSession:
         self._ready: asyncio.Future[Ready] = asyncio.get_running_loop().create_future()
         self._ended = asyncio.Event()
         self._end = Disconnected(None, False, "the connection was lost", Offence.CONNECTION_LOST)
-        self._has_claim = self._holds_place = False
-        self._admitted_in = 0
-        """The session of the link that the place was given in: the next begins without it."""
         self._farewell = Farewell(asyncio.get_running_loop().time(), inbound=inbound)
         self._details = common_pb2.PeerDetails()
         self._joined_at = 0.0
@@ -148,6 +143,12 @@ class PeerSession:
         """How it ended where it never joined. Asked once it has settled."""
         return None if self._stage is Stage.JOINED else self._end
 
+    @property
+    def was_dialled_by_greater_id(self) -> bool:
+        own_id = self._parts.standing.own_id
+        assert self._node_id is not None
+        return (self._node_id > own_id) is self.inbound
+
     def ask(self, request: Request, request_id: int, session: int) -> str | None:
         assert self._replies is not None
         return self._replies.ask(request, request_id, session)
@@ -178,12 +179,12 @@ class PeerSession:
         self._listen_port = ready.hello.listen_port
         self._stage = Stage.ADMISSION
         self._farewell.disconnect.eth_version = ready.eth_version
-        self._check_identity(node_id)
-        await self._get_admitted(node_id)
+        await self._place.claim(node_id, self)
+        await self._place.get_admitted(self.socket.remote_address)
         self._stage = Stage.STATUS
         eth, status = await self._shake_hands(ready)
-        while not parts.coordinator.is_current(self._admitted_in):
-            await self._get_admitted(node_id)
+        while not self._place.is_current:
+            await self._place.get_admitted(self.socket.remote_address)
         self._details = self._describe(node_id, ready, status)
         self._replies = Replies(node_id, eth.version, self.socket, parts)
         questions = Questions(parts.chain, self.socket, parts.config.question_patience)
@@ -194,45 +195,6 @@ class PeerSession:
         while True:
             message = await self._inbox.get()
             await messages.on_arrival(message.code, message.payload)
-
-    def _check_identity(self, node_id: PeerId) -> None:
-        standing = self._parts.standing
-        if node_id == standing.own_id or node_id in standing.siblings:
-            raise refused(wire.ADMISSION_SELF)
-        self._has_claim = self._parts.roster.claim(node_id)
-        if not self._has_claim:
-            raise refused(wire.ADMISSION_ALREADY_CONNECTED)
-        most = self._parts.config.maxpeers
-        if most is not None and len(self._parts.roster) >= most and not standing.is_trusted(node_id):
-            raise refused(wire.ADMISSION_TOO_MANY_PEERS)
-
-    async def _get_admitted(self, node_id: PeerId) -> None:
-        host, port = self.socket.remote_address
-        former = None if self.inbound else self._parts.standing.former.get(node_id)
-        self._was_inbound = former is not None and former.was_inbound
-        request = wire.AdmitPeer(
-            node_id=node_id,
-            inbound=self.inbound,
-            static=node_id in self._parts.standing.static,
-            trusted=self._parts.standing.is_trusted(node_id),
-            former=former is not None,
-            was_inbound=self._was_inbound,
-            remote_address=f"{host}:{port}",
-        )
-        # From the question on: an answer that comes when the peer is gone must not leave a place taken.
-        self._holds_place = True
-        try:
-            async with asyncio.timeout(self._parts.config.handshake_timeout):
-                verdict = await self._parts.coordinator.admit(request)
-        except TimeoutError:
-            # The peer will come again later, as it does where all places are taken.
-            raise Refused(Offence.COORDINATOR_AWAY, "the coordinator is away and gives no places") from None
-        self._admitted_in = self._parts.coordinator.session
-        if verdict.admission != wire.ADMISSION_ADMITTED:
-            self._holds_place = False
-            if verdict.admission == wire.ADMISSION_BANNED:
-                self._parts.roster.ban(node_id, verdict.ban_seconds)
-            raise refused(verdict.admission)
 
     async def _shake_hands(self, ready: Ready) -> tuple[EthSession, Status]:
         ours = self._parts.standing.status
@@ -257,7 +219,7 @@ class PeerSession:
             client_name=shown(ready.hello.client_name, SHOWN_NAME_CHARACTERS),
             remote_address=f"{host}:{port}",
             inbound=self.inbound,
-            was_inbound=self._was_inbound,
+            was_inbound=self._place.was_inbound,
             static=node_id in self._parts.standing.static,
             # Only what this gateway alone knows: the coordinator's own list may change while the peer is here.
             trusted=node_id in self._parts.standing.trusted_here,
@@ -291,14 +253,7 @@ class PeerSession:
         side = "us" if end.by_us else "them"
         parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
         parts.metrics.offences.labels(end.offence.name.lower()).inc()
-        if self._has_claim and self._node_id is not None:
-            parts.roster.release(self._node_id)
-        if self._holds_place and self._node_id is not None:
-            reason = DisconnectReason.NETWORK_ERROR if end.reason is None else end.reason
-            left = wire.PeerLeft(
-                node_id=self._node_id, reason=reason_to_proto(reason), by_us=end.by_us, explanation=end.detail
-            )
-            parts.coordinator.tell(wire.ControlRequest(peer_left=left))
+        self._place.give_back(end)
         self._report()
         if self._stage is Stage.JOINED and self._node_id is not None:
             parts.roster.remove(self._node_id, end)

@@ -11,6 +11,7 @@ from services.peer_gateway.core.events import Disconnected
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.peer_gateway.core.request_book import Request
 from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.edges.claims import Claims
 from services.shared.chainspec.enode import Enode
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId
@@ -48,11 +49,12 @@ class RosterWatcher(Protocol):
 
 
 class Roster:
-    """At most one peer per node id."""
+    """At most one peer per node id; it holds the claim of that."""
 
     def __init__(self) -> None:
         self._peers: dict[PeerId, JoinedPeer] = {}
-        self._claimed: set[PeerId] = set()
+        self.claims = Claims()
+        """Two connections that shared a place would give it back at the end of the first."""
         self._watchers: list[RosterWatcher] = []
 
     def watch(self, watcher: RosterWatcher) -> None:
@@ -70,23 +72,10 @@ class Roster:
     def get(self, node_id: PeerId) -> JoinedPeer | None:
         return self._peers.get(node_id)
 
-    def claim(self, node_id: PeerId) -> bool:
-        """Let one connection alone ask for a place for this node, and hold it; False when another one does.
-
-        Of two that shared a place, the end of the first would give back that of the second.
-        """
-        if node_id in self._claimed:
-            return False
-        self._claimed.add(node_id)
-        return True
-
-    def release(self, node_id: PeerId) -> None:
-        """The connection that claimed the node is over."""
-        self._claimed.remove(node_id)
-
     def add(self, node_id: PeerId, peer: JoinedPeer) -> None:
         assert node_id not in self._peers, "one connection per node id"
         self._peers[node_id] = peer
+        self.claims.joined(node_id)
         for watcher in self._watchers:
             watcher.on_connected(node_id, peer)
 

@@ -182,8 +182,10 @@ class PeerSocket(asyncio.Protocol):
         message = self._queue.take()
         if message is None:
             return 0
-        self._connection.send_message(*message)
+        self._connection.send_message(message.code, message.payload)
         self._flush()
+        if message.on_written is not None:
+            message.on_written()
         self._replied.set()
         return len(message.payload)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
+from urllib.parse import urlsplit
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -29,6 +30,31 @@ class ProcessOptions:
     stop_with_parent: bool = False
     """Stop when the process that started this one ends."""
 
+    trace_endpoint: str | None = None
+    """URL of an OpenTelemetry collector that takes OTLP over gRPC, as http://127.0.0.1:4317: each block's way
+    through the services is sent there as a trace. Without it nothing is traced. Needs trisync[traces]."""
+
+    trace_sample: float = 1.0
+    """Part of the blocks that are traced, 0 to 1; chosen by the hash, so all services choose the same."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.metrics_port <= 65_535:
             raise ValueError(f"--metrics-port {self.metrics_port} is not a port, 0 to 65535 are")
+        _check_trace_options(self.trace_endpoint, self.trace_sample)
+
+
+def _check_trace_options(endpoint: str | None, sample: float) -> None:
+    """Raises ValueError that names the bad one."""
+    if endpoint is not None:
+        parts = urlsplit(endpoint)
+        try:
+            is_whole = parts.scheme in {"http", "https"} and bool(parts.hostname) and parts.port is not None
+        except ValueError:
+            is_whole = False
+        if not is_whole or parts.path not in {"", "/"}:
+            raise ValueError(
+                f"--trace-endpoint {endpoint!r} is not http://HOST:PORT or https://HOST:PORT "
+                "of a collector that takes OTLP over gRPC"
+            )
+    if not 0 <= sample <= 1:
+        raise ValueError(f"--trace-sample {sample} is not in 0..1")

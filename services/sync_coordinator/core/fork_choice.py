@@ -102,7 +102,7 @@ class ChainUpdate:
 
 
 class UnknownParent(Exception):
-    """Headers or blocks that do not continue a chain we know. Caller's mistake, not a peer's."""
+    """Headers or blocks that do not continue a chain we know: the caller did not look, or the store lost a part."""
 
     def __init__(self, first: Header) -> None:
         super().__init__(f"the parent 0x{first.parent_hash.hex()} of block {first.number} is not known")

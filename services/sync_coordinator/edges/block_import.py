@@ -7,9 +7,10 @@ disk, the rules of the next one run on the event loop, in slices short enough fo
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import dataclasses
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import Final, NamedTuple, Protocol
 
@@ -22,6 +23,7 @@ from services.sync_coordinator.core.fork_choice import (
     Heads,
     Reorg,
     SealState,
+    UnknownParent,
     commit_pivot,
     roll_back,
 )
@@ -114,7 +116,9 @@ class BlockImport:
     async def commit_pivot(self, header: Header) -> None:
         """Makes a fast block the full-block head. Caller's duty: its whole state is stored. Raises StoreFailed."""
         async with self._turn, self._commit_turn:
-            await self._commit(commit_pivot(self._store, header))
+            with self._whole_store():
+                update = commit_pivot(self._store, header)
+            await self._commit(update)
 
     async def store_state(self, entries: Sequence[StateEntry]) -> None:
         """Keeps state entries, between the commits of an import if one runs. Raises StoreFailed.
@@ -128,7 +132,20 @@ class BlockImport:
         """Forgets `headers`, the newest of a chain in number order; those with bodies stay."""
         async with self._turn, self._commit_turn:
             if headers:
-                await self._commit(roll_back(self._store, headers))
+                with self._whole_store():
+                    update = roll_back(self._store, headers)
+                await self._commit(update)
+
+    @contextlib.contextmanager
+    def _whole_store(self) -> Iterator[None]:
+        """Raises StoreFailed where the store has lost a part: a parent that rules were checked against, or a head's.
+
+        What comes from peers cannot lead to that: its parent is looked for first, and RuleBroken if it is not there.
+        """
+        try:
+            yield
+        except UnknownParent as gap:
+            raise self._store.damaged(str(gap)) from gap
 
     async def _import(self, blocks: Sequence[Block], kind: ImportKind) -> ImportOutcome:
         async with self._turn:
@@ -141,11 +158,12 @@ class BlockImport:
                 if update.reorg is not None:
                     reorgs.append(update.reorg)
 
-            for run in linked_runs(blocks):
-                new = skip_known(run, kind)
-                known += len(run) - len(new)
-                if new:
-                    await self._import_run(new, kind, count)
+            with self._whole_store():
+                for run in linked_runs(blocks):
+                    new = skip_known(run, kind)
+                    known += len(run) - len(new)
+                    if new:
+                        await self._import_run(new, kind, count)
             return ImportOutcome(imported, known, self._store.heads(), reorgs)
 
     async def _import_run(

@@ -117,7 +117,10 @@ class BlockSubmissions:
             raise BlockRefused(RefusalCause.FIRST_SYNC, f"{named(header)}: {why}")
         check_age(header, self._store.heads().full_block.number)
         check_body(header, await _read_body(block.body_rlp))
+        traces = self._importing.traces
+        traces.importing(header)
         published = await self._importing.publish(block, ())
+        traces.taken(header, None, published.outcome.name.lower())
         if published.outcome is BlockOutcome.PARENT_UNKNOWN:
             raise parent_unknown(header)
         assert published.relay is not None, "a valid header is propagated"

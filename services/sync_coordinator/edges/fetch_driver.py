@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import assert_never
 
 import structlog
@@ -13,6 +13,7 @@ import structlog
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, Body, Header, PeerId
+from services.shared.runtime.tracing import Step
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
 from services.sync_coordinator.core.chain_rules import ChainRules
 from services.sync_coordinator.core.fetcher_actions import (
@@ -26,6 +27,7 @@ from services.sync_coordinator.core.fetcher_actions import (
 from services.sync_coordinator.core.reply_router import Asker
 from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport, SealChecks
+from services.sync_coordinator.edges.block_traces import BlockTraces
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient, source_of, unix_us
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.seal_workers import SealWorkersFailed
@@ -44,6 +46,7 @@ class ImportParts:
     rules: ChainRules
     seals: SealChecks
     block_import: BlockImport
+    traces: BlockTraces = field(default_factory=BlockTraces)
 
 
 class FetchDriver:
@@ -60,6 +63,7 @@ class FetchDriver:
         self._fetcher = fetcher
         self._asker = asker
         self._importing = importing
+        self._traces = importing.traces
         self._tasks = tasks
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
@@ -77,6 +81,7 @@ class FetchDriver:
 
     def on_block(self, peer: PeerId, block: Block) -> None:
         before = self._fetcher.blocks.over_limit
+        self._traces.arrived(block.header.hash)
         self._carry_out(self._fetcher.on_block(peer, block, self._loop.time()))
         self._asker.note(peer, Offence.BLOCKS_BEYOND_LIMIT, self._fetcher.blocks.over_limit - before)
 
@@ -102,6 +107,7 @@ class FetchDriver:
         for action in actions:
             match action:
                 case FetchHeader(request_id, peer, block_hash):
+                    self._traces.asked(block_hash)
                     query = GetBlockHeaders(block_hash, 1, 0, reverse=False)
                     if not self._asker.ask_headers(Asker.FETCHER, request_id, peer, query):
                         self._fetcher.on_request_lost(request_id)
@@ -120,6 +126,7 @@ class FetchDriver:
 
     async def _import(self, block: Block, peer: PeerId) -> None:
         broken_rule = ""
+        self._traces.importing(block.header)
         try:
             outcome = await self._importing.import_block(block, peer)
         except RuleBroken as broken:
@@ -128,6 +135,7 @@ class FetchDriver:
             _log.error("fetched block not imported", number=block.header.number, why=str(failed))
             outcome = BlockOutcome.REFUSED
         self._metrics.fetched_blocks.labels(outcome.name.lower()).inc()
+        self._traces.taken(block.header, peer, outcome.name.lower())
         if outcome is BlockOutcome.PARENT_UNKNOWN:
             _log.debug("block not relayed: its parent is unknown", number=block.header.number, peer=peer.hex()[:16])
         now = self._loop.time()
@@ -156,7 +164,7 @@ class FetchImport:
         tasks: asyncio.TaskGroup,
         is_fast_syncing: Callable[[], bool],
     ) -> None:
-        self._parts = parts
+        self._parts, self.traces = parts, parts.traces
         self._is_fast_syncing = is_fast_syncing
         self._broadcaster = broadcaster
         self._tasks = tasks
@@ -180,15 +188,18 @@ class FetchImport:
         parent_total_difficulty = store.total_difficulty(header.parent_hash)
         if parent is None or parent_total_difficulty is None or not store.has_body(header.parent_hash):
             return Published(BlockOutcome.PARENT_UNKNOWN)
-        self._parts.rules.check_header(header, parent, now=time.time())
-        self._parts.rules.check_before_merge(header, parent_total_difficulty)
-        await self._parts.seals.check([header])
+        with self.traces.step(Step.HEADER_CHECKED, header):
+            self._parts.rules.check_header(header, parent, now=time.time())
+            self._parts.rules.check_before_merge(header, parent_total_difficulty)
+        with self.traces.step(Step.SEAL_CHECKED, header):
+            await self._parts.seals.check([header])
         total_difficulty = parent_total_difficulty + header.difficulty
         # The relay must not wait for our import, nor our import for a slow broadcaster.
         propagation = self._broadcaster.propagate(block, total_difficulty, origins)
         relay = self._tasks.create_task(propagation, name=f"propagate-{header.number}")
         try:
-            await self._parts.block_import.import_blocks([block])
+            with self.traces.step(Step.IMPORTED, header):
+                await self._parts.block_import.import_blocks([block])
         except RuleBroken as broken:
             # Its header is valid, so somebody worked for it; whoever relayed it could not know (as in geth).
             _log.warning("block not imported", number=header.number, why=str(broken))
@@ -210,7 +221,7 @@ class LightImport:
     """What `FetchImport` is for a light node: the header alone; nobody is told, for we cannot serve its body."""
 
     def __init__(self, parts: ImportParts, is_syncing: Callable[[], bool]) -> None:
-        self._parts = parts
+        self._parts, self.traces = parts, parts.traces
         self._is_syncing = is_syncing
 
     async def import_block(self, block: Block, peer: PeerId) -> BlockOutcome:
@@ -220,7 +231,8 @@ class LightImport:
             return BlockOutcome.REFUSED
         if self._parts.store.header(header.parent_hash) is None:
             return BlockOutcome.PARENT_UNKNOWN
-        await self._parts.block_import.import_headers([header])
+        with self.traces.step(Step.IMPORTED, header):
+            await self._parts.block_import.import_headers([header])
         return BlockOutcome.IMPORTED
 
 

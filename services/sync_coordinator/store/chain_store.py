@@ -80,3 +80,10 @@ class ChainStore(ChainView, Protocol):
         commit, and no other commit runs.
         """
         ...
+
+    def damaged(self, problem: str) -> StoreFailed:
+        """What a reader is to raise that finds parts of the store which do not fit together.
+
+        Whoever watches the store for damage is told too.
+        """
+        ...

@@ -100,6 +100,9 @@ class LmdbChainStore:
         """Calls `report`, in whichever thread reads, when a page of the store turns out to be unreadable."""
         self._reading.on_damage = report
 
+    def damaged(self, problem: str) -> StoreFailed:
+        return self._reading.damaged(problem)
+
     def header(self, block_hash: BlockHash) -> Header | None:
         header_rlp = self._read(Table.HEADERS, block_hash)
         try:

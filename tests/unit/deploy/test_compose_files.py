@@ -92,11 +92,29 @@ def test_every_service_has_a_health_check_and_no_more_rights_than_needed(service
     assert described["restart"] == "unless-stopped"
 
 
-def test_links_are_internal_and_only_four_services_publish_ports():
+MORE_GATEWAYS: Final = ("peer_gateway_1", "peer_gateway_2")
+
+
+@pytest.mark.parametrize("service", MORE_GATEWAYS)
+def test_further_gateway_advertises_the_port_that_it_is_published_on_and_is_else_like_the_first(service: str):
+    first, further = STACK["services"]["peer_gateway"], STACK["services"][service]
+    told = further["environment"]["TRISYNC_ADVERTISED_PORT"]
+    assert further["ports"] == [f"{told}:30303/tcp", f"{told}:30303/udp"]
+    assert {**further["environment"], "TRISYNC_ADVERTISED_PORT": None} == first["environment"]
+    # Prometheus finds it by the name of the first.
+    assert further["networks"] == {"links": {"aliases": ["peer_gateway"]}, "peers": None}
+    own = {"environment", "ports", "networks", "profiles"}
+    assert {key: further[key] for key in further.keys() - own} == {key: first[key] for key in first.keys() - own}
+    variables = {key: value for key, value in further["environment"].items() if value is not None}
+    config: Any = read_config(GatewayConfig, [], {key: FALLBACK.sub(r"\2", value) for key, value in variables.items()})
+    assert config.advertised_port in (30304, 30305)
+
+
+def test_links_are_internal_and_only_services_for_outsiders_publish_ports():
     assert STACK["networks"]["links"] == {"internal": True}
     publish = {name for name, described in STACK["services"].items() if "ports" in described}
-    assert publish == {"coordinator", "peer_gateway", "prometheus", "grafana"}
-    for name in publish - {"peer_gateway"}:
+    assert publish == {"coordinator", "peer_gateway", *MORE_GATEWAYS, "prometheus", "grafana"}
+    for name in publish - {"peer_gateway", *MORE_GATEWAYS}:
         assert "127.0.0.1:" in STACK["services"][name]["ports"][0]
 
 

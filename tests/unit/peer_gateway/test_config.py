@@ -42,6 +42,9 @@ def test_boot_nodes_are_separated_by_commas_or_repeated():
     ("flags", "text"),
     [
         (["--port", "70000"], "--port 70000 is not a port"),
+        (["--advertised-port", "0"], "--advertised-port 0 is not a port"),
+        (["--advertised-address", "node.example"], "--advertised-address 'node.example' is not an IP address"),
+        (["--advertised-address", "0.0.0.0"], "'0.0.0.0' is not an IP address of one machine"),
         (["--metrics-port", "-1"], "--metrics-port -1 is not a port"),
         (["--dial-timeout", "0"], "--dial-timeout 0.0 must be more than 0 seconds"),
         (["--redial-after", "-1"], "--redial-after -1.0 must not be below 0 seconds"),

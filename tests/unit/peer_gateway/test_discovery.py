@@ -20,7 +20,7 @@ from services.peer_gateway.core.discv4_types import (
 from services.peer_gateway.core.endpoint_proofs import NODES_PER_HOST, PROOF_LIFETIME_S
 from services.peer_gateway.core.enr import endpoint_pairs, sign_record
 from services.peer_gateway.core.node_table import BUCKET_SIZE
-from services.peer_gateway.core.own_endpoint import STATEMENT_LIFETIME_S, STATEMENTS_NEEDED
+from services.peer_gateway.core.own_endpoint import STATEMENT_LIFETIME_S, STATEMENTS_NEEDED, Advertised
 from services.peer_gateway.core.packet_exchange import STRANGERS_PENDING, STRANGERS_PENDING_PER_HOST
 from services.peer_gateway.core.revalidation import PINGS_PER_CHECK, REVALIDATE_INTERVAL_S
 from services.peer_gateway.core.searches import MAX_FIND_FAILURES
@@ -560,3 +560,26 @@ def test_ten_voices_are_not_enough_when_as_many_say_something_else(ours):
     assert ours.all_told(EndpointMoved) == []
     bonded_witnesses(ours, 1, Endpoint("198.51.100.7", 40_000, 0), first=60)
     assert [moved.endpoint.host for moved in ours.all_told(EndpointMoved)] == ["198.51.100.7"]
+
+
+def told_endpoint(ours: LoneDiscovery) -> Endpoint:
+    """Where our Pings and our record say that we are; both must say the same."""
+    asker = ScriptedNode(ours, "asker", "90.0.0.1")
+    asker.ping()
+    [(ping, _)] = asker.heard(Ping)
+    record = ours.core.own.record
+    assert tuple(ping.sender) == (record.host, record.udp_port, record.tcp_port)
+    return ping.sender
+
+
+def test_advertised_address_and_port_stand_whatever_others_see():
+    ours = LoneDiscovery(advertised=Advertised("198.51.100.9", 40_303))
+    bonded_witnesses(ours, 2 * STATEMENTS_NEEDED, Endpoint("198.51.100.7", 40_000, 0))
+    assert ours.all_told(EndpointMoved) == []
+    assert told_endpoint(ours) == Endpoint("198.51.100.9", 40_303, 40_303)
+
+
+def test_address_is_still_learnt_where_the_port_alone_is_advertised():
+    ours = LoneDiscovery(advertised=Advertised(port=40_303))
+    bonded_witnesses(ours, STATEMENTS_NEEDED, Endpoint("198.51.100.7", 40_000, 0))
+    assert told_endpoint(ours) == Endpoint("198.51.100.7", 40_303, 40_303)

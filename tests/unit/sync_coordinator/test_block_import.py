@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import dataclasses
+import re
 from collections.abc import Coroutine, Sequence
 from typing import Any
 
@@ -18,6 +19,7 @@ from services.sync_coordinator.core.rule_broken import RuleBroken
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.store.chain_store import StoreFailed
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
+from services.sync_coordinator.store.tables import Table, number_key
 from tests.support.ruled_chain import GENESIS, RULES, SPEC, ListedSeals, ruled_block, ruled_chain
 
 NOW = 1e9
@@ -325,3 +327,36 @@ def test_failing_disk_is_raised_as_such(importing):
     (outcome,) = importing.blocks(OURS)
     assert isinstance(outcome, StoreFailed)
     assert importing.updates == []
+
+
+def lose(store: LmdbChainStore, table: Table, block: Block) -> None:
+    """Take away what a table has of a block, as a damaged key or a wrong byte does."""
+    key = number_key(block.header.number) + block.header.hash
+    with store._env.begin(write=True) as txn:
+        assert txn.delete(key, db=store._tables[table])
+
+
+@pytest.mark.parametrize("again", ["blocks", "headers", "branch"])
+def test_store_that_lost_the_parent_of_what_comes_is_damaged_and_no_bug(importing, again):
+    importing.blocks(OURS[:10])
+    lose(importing.store, Table.TOTAL_DIFFICULTY, OURS[9])
+    told: list[StoreFailed] = []
+    importing.store.on_damage(told.append)
+    if again == "blocks":
+        [failure] = importing.blocks(OURS[10:12])
+    elif again == "headers":
+        [failure] = importing.headers(OURS[10:12])
+    else:
+        [failure] = importing.blocks(ruled_chain(OURS[7].header, 4, branch=2))
+    assert isinstance(failure, StoreFailed)
+    assert re.search(
+        r"the store is damaged: the parent 0x\w{64} of block \d+ is not known; `trisync verify`", str(failure)
+    )
+    assert told == [failure]
+
+
+def test_store_that_lost_the_parent_of_what_is_taken_back_is_damaged_and_no_bug(importing):
+    importing.headers(OURS[:10])
+    lose(importing.store, Table.HEADERS, OURS[4])
+    [failure] = importing.roll_back([block.header for block in OURS[5:10]])
+    assert isinstance(failure, StoreFailed)
