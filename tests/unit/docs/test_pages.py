@@ -28,7 +28,7 @@ SERVICES: Final[Mapping[str, Any]] = {
 }
 """Commands whose flags are the settings of a service."""
 
-FLAGS_OF_OTHERS: Final = {"--profile", "--scale"}
+FLAGS_OF_OTHERS: Final = {"--nat", "--profile", "--scale"}
 """Docker's."""
 
 MODULES: Final = ("services", "trisync", "bench", "tests")
