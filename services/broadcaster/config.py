@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Final, Literal
+from typing import ClassVar, Final, Literal
 
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
@@ -16,6 +16,8 @@ MIN_GATEWAY_QUEUE_BYTES: Final = 64 * 1024
 @dataclass(frozen=True, kw_only=True, slots=True)
 class BroadcasterConfig(ProcessOptions):
     """The broadcaster: decides which peers are sent a block, and which are told of it."""
+
+    TABLE: ClassVar = "broadcaster"
 
     coordinator: str
     """gRPC address of the sync coordinator: host:port or unix:/path."""

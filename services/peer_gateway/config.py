@@ -6,6 +6,7 @@ import os
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from services.peer_gateway.core.addresses import kind_of
 from services.peer_gateway.core.own_endpoint import Advertised
@@ -24,6 +25,8 @@ def usual_root_workers() -> int:
 @dataclass(frozen=True, kw_only=True, slots=True)
 class GatewayConfig(ProcessOptions):
     """The peer gateway: holds the connections to peers, and decodes what they send."""
+
+    TABLE: ClassVar = "gateway"
 
     coordinator: str
     """gRPC address of the sync coordinator: host:port or unix:/path."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import ClassVar, Literal
 
 from services.shared.chainspec.enode import parse_enode
 from services.shared.runtime.process_options import ProcessOptions
@@ -13,6 +13,8 @@ from services.shared.runtime.process_options import ProcessOptions
 @dataclass(frozen=True, kw_only=True, slots=True)
 class CoordinatorConfig(ProcessOptions):
     """The sync coordinator: peer set, sync loop, downloader, fetcher, chain store."""
+
+    TABLE: ClassVar = "coordinator"
 
     datadir: Path
     """Directory of the chain store, and of static-nodes.json and trusted-nodes.json; made when it is not there."""

@@ -24,8 +24,11 @@ SHARED_ROOMS: Final = frozenset({"ethwire", "chainspec", "rpc", "runtime"})
 CORE_SHARED: Final = ("services.shared.ethwire", "services.shared.chainspec")
 """What a core may use besides itself."""
 
-CLIENT_SHARED: Final = ("services.shared.chainspec",)
-"""What `trisync` may use of the services: it reaches them by their RPCs."""
+CLIENT_SHARED: Final = (
+    "services.shared.chainspec",
+    *(f"services.shared.runtime.{name}" for name in ("config_file", "config_shown", "setting_names")),
+)
+"""What `trisync` may use of the services: it reaches them by their RPCs. One file configures them and the commands."""
 
 STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
 """What the coordinator may know of its store, so that another one can take its place."""

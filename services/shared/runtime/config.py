@@ -1,7 +1,8 @@
-"""Reads a service's configuration: a frozen dataclass whose fields are flags and environment variables.
+"""Reads a service's configuration: a frozen dataclass whose fields are flags, environment variables and keys of a file.
 
-Field `log_level` is flag `--log-level` and variable `TRISYNC_LOG_LEVEL`; the flag wins. The string after
-a field is its help. A tuple field is a repeatable flag, and comma-separated in the environment.
+Field `log_level` is flag `--log-level`, variable `TRISYNC_LOG_LEVEL` and key `log-level` of the file that `--config` or
+TRISYNC_CONFIG names; they win in this order. The string after a field is its help. A tuple field is a repeatable flag,
+comma-separated in the environment, and a list in the file. A class says by `TABLE` which table of the file is its own.
 """
 
 from __future__ import annotations
@@ -12,44 +13,120 @@ import dataclasses
 import inspect
 import itertools
 import os
+import re
 import textwrap
 import types
 import typing
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, NoReturn, TypeVar
+from typing import Any, Final, NoReturn, TypeVar
 
+from services.shared.runtime.config_file import (
+    CONFIG_FLAG,
+    CONFIG_HELP,
+    CONFIG_VARIABLE,
+    PRINT_CONFIG_FLAG,
+    PRINT_CONFIG_HELP,
+    ConfigFile,
+    ConfigFileInvalid,
+    read_config_file,
+    required_kind,
+    typed,
+)
+from services.shared.runtime.config_shown import Setting, shown_config
 from services.shared.runtime.faults import ConfigInvalid
+from services.shared.runtime.setting_names import ALL
 
 T = TypeVar("T")
 
 TRUE_WORDS: Final = frozenset({"1", "true", "yes", "on"})
 FALSE_WORDS: Final = frozenset({"0", "false", "no", "off", ""})
 
+DEFAULT_SOURCE: Final = "default"
+
 
 def read_config(config_class: type[T], argv: Sequence[str], environ: Mapping[str, str] | None = None) -> T:
-    """Build the dataclass from flags, then variables, then its defaults; raise ConfigInvalid when it breaks a rule."""
+    """Build the dataclass from flags, variables, the file, its defaults; raise ConfigInvalid when it breaks a rule.
+
+    With --print-config it is printed, and SystemExit raised with code 0, as --help does.
+    """
     environ = os.environ if environ is None else environ
-    parser = _parser(config_class)
-    flags = vars(parser.parse_args(list(argv)))
+    flags = vars(_parser(config_class).parse_args(list(argv)))
+    try:
+        values, sources = _collect(config_class, flags, environ)
+    except ConfigFileInvalid as problem:
+        raise ConfigInvalid(str(problem)) from problem
+    try:
+        config = config_class(**values)
+    except ValueError as problem:
+        raise ConfigInvalid(_with_sources(str(problem), sources)) from problem
+    if flags["print_config"]:
+        print(shown_config(_table(config_class), _settings(config, sources)), flush=True)
+        raise SystemExit(0)
+    return config
+
+
+def _collect(
+    config_class: type, flags: Mapping[str, Any], environ: Mapping[str, str]
+) -> tuple[dict[str, Any], dict[str, str]]:
+    """The values that are given, and in words where each comes from."""
+    file = _file(config_class, flags, environ)
     types_of = typing.get_type_hints(config_class)
     values: dict[str, object] = {}
+    sources: dict[str, str] = {}
     for field in _fields(config_class):
-        variable = environ.get(variable_name(field.name))
-        if flags[field.name] is not None:
-            values[field.name] = _read(types_of[field.name], flags[field.name], flag_name(field.name))
+        name, kind = field.name, types_of[field.name]
+        key, variable = flag_name(name).removeprefix("--"), environ.get(variable_name(name))
+        found = file.find(key, (_table(config_class), ALL)) if file is not None else None
+        if flags[name] is not None:
+            values[name], sources[name] = _read(kind, flags[name], flag_name(name)), f"flag {flag_name(name)}"
         elif variable is not None:
-            words = variable.split(",") if _is_tuple(types_of[field.name]) else [variable]
-            words = [word.strip() for word in words if word.strip() or not _is_tuple(types_of[field.name])]
-            values[field.name] = _read(types_of[field.name], words, variable_name(field.name))
+            words = variable.split(",") if _is_tuple(kind) else [variable]
+            words = [word.strip() for word in words if word.strip() or not _is_tuple(kind)]
+            values[name] = _read(kind, words, variable_name(name))
+            sources[name] = f"variable {variable_name(name)}"
+        elif found is not None:
+            values[name], sources[name] = _from_file(kind, typed(kind, key, found)), found.place
         elif field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING:
-            raise ConfigInvalid(f"{flag_name(field.name)} is needed (or {variable_name(field.name)})")
-    try:
-        return config_class(**values)
-    except ConfigInvalid:
-        raise
-    except ValueError as problem:
-        raise ConfigInvalid(str(problem)) from problem
+            file_too = f", or {key} in a {CONFIG_FLAG} file" if _table(config_class) else ""
+            raise ConfigInvalid(f"{flag_name(name)} is needed (or {variable_name(name)}{file_too})")
+    return values, sources
+
+
+def _file(config_class: type, flags: Mapping[str, Any], environ: Mapping[str, str]) -> ConfigFile | None:
+    path = flags["config"] if flags["config"] is not None else environ.get(CONFIG_VARIABLE)
+    if not path:
+        return None
+    own = frozenset(flag_name(field.name).removeprefix("--") for field in _fields(config_class))
+    return read_config_file(Path(path), own)
+
+
+def _from_file(kind: object, value: Any) -> object:
+    """What TOML has, as the field has it; `typed` has checked it."""
+    if isinstance(value, list):
+        return tuple(value)
+    plain = required_kind(kind)
+    return plain(value) if value is not None and plain in (Path, float) else value
+
+
+def _with_sources(problem: str, sources: Mapping[str, str]) -> str:
+    """Rules name flags: say of those that are set elsewhere where."""
+    named = set(re.findall(r"--[a-z0-9-]+", problem))
+    elsewhere = {name: source for name, source in sources.items() if flag_name(name) in named and " of " in source}
+    notes = [f"{flag_name(name)} is from {source}" for name, source in elsewhere.items()]
+    return f"{problem} ({'; '.join(notes)})" if notes else problem
+
+
+def _settings(config: object, sources: Mapping[str, str]) -> list[Setting]:
+    fields = dataclasses.fields(config)  # type: ignore[arg-type] # every configuration is a dataclass
+    return [
+        Setting(flag_name(one.name)[2:], getattr(config, one.name), sources.get(one.name, DEFAULT_SOURCE))
+        for one in fields
+    ]
+
+
+def _table(config_class: type) -> str:
+    return str(getattr(config_class, "TABLE", ""))
 
 
 def flag_name(field_name: str) -> str:
@@ -82,6 +159,8 @@ def _parser(config_class: type) -> argparse.ArgumentParser:
             parser.add_argument(flag_name(field.name), dest=field.name, action="append", metavar="VALUE", help=text)
         else:
             parser.add_argument(flag_name(field.name), dest=field.name, type=_one_word, metavar="VALUE", help=text)
+    parser.add_argument(CONFIG_FLAG, metavar="FILE", help=f"{CONFIG_HELP} [{CONFIG_VARIABLE}]")
+    parser.add_argument(PRINT_CONFIG_FLAG, action="store_true", help=PRINT_CONFIG_HELP)
     return parser
 
 

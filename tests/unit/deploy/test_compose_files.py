@@ -15,6 +15,7 @@ from services.peer_gateway.config import GatewayConfig
 from services.peer_gateway.edges.node_key import load_node_key
 from services.shared.chainspec.enode import parse_enode
 from services.shared.runtime.config import read_config, variable_name
+from services.shared.runtime.config_file import CONFIG_VARIABLE
 from services.sync_coordinator.config import CoordinatorConfig
 
 DEPLOY: Final = Path(__file__).resolve().parents[3] / "deploy"
@@ -54,7 +55,7 @@ def as_started(service: str, **more: str) -> dict[str, str]:
 @pytest.mark.parametrize("service", CONFIGS)
 def test_every_setting_of_a_service_is_passed_on_and_none_that_it_does_not_have(service: str):
     known = {variable_name(field.name) for field in dataclasses.fields(CONFIGS[service])}
-    wanted = known - NOT_IN_CONTAINERS - TOLD_BY_THE_COORDINATOR.get(service, set())
+    wanted = (known | {CONFIG_VARIABLE}) - NOT_IN_CONTAINERS - TOLD_BY_THE_COORDINATOR.get(service, set())
     assert set(environment(service)) == wanted
 
 
@@ -67,6 +68,18 @@ def test_service_takes_what_it_is_given_where_nothing_is_set(service: str):
 def test_genesis_file_takes_the_place_of_a_network():
     variables = as_started("coordinator", TRISYNC_NETWORK="", TRISYNC_GENESIS="/config/genesis.json")
     assert read_config(CoordinatorConfig, [], variables).network is None
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_example_of_a_configuration_file_sets_the_defaults(service: str):
+    file = DEPLOY / "config" / "trisync.toml"
+    with_file: Any = read_config(CONFIGS[service], [], as_started(service, TRISYNC_CONFIG=str(file)))
+    assert with_file == read_config(CONFIGS[service], [], as_started(service))
+
+
+def test_every_service_sees_the_directory_of_the_configuration_file():
+    for service in CONFIGS:
+        assert "./config:/config:ro" in STACK["services"][service]["volumes"]
 
 
 def test_example_documents_every_variable_and_no_other():
