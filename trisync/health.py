@@ -5,6 +5,7 @@ Containers run the latter every few seconds, so it loads nothing but gRPC.
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,13 +26,16 @@ ANY_HOST: Final = {"": "127.0.0.1", "0.0.0.0": "127.0.0.1", "[::]": "[::1]"}  # 
 HEALTHY, UNHEALTHY, BAD_USAGE = 0, 1, 2
 
 
-def main(argv: Sequence[str], environ: Mapping[str, str]) -> int:
+def main(argv: Sequence[str], environ: Mapping[str, str], *, as_json: bool = False) -> int:
     """Print one line; the result is the exit code."""
     address = argv[0] if argv else own_address(environ)
     if len(argv) > 1 or address is None:
         print(f"trisync: give one address, host:port or unix:/path, or set {LISTEN_VARIABLE}", file=sys.stderr)
         return BAD_USAGE
     problem = unhealthy_because(address)
+    if as_json:
+        print(json.dumps({"address": address, "serving": problem is None, "problem": problem}))
+        return HEALTHY if problem is None else UNHEALTHY
     if problem is not None:
         print(f"trisync: {problem}", file=sys.stderr)
         return UNHEALTHY

@@ -9,10 +9,10 @@ from __future__ import annotations
 import argparse
 import asyncio
 import contextlib
+import json
 import signal
 import sys
-import time
-from collections.abc import Callable, Coroutine, Iterator, Sequence
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final, TypeVar
 
@@ -21,6 +21,7 @@ from services.shared.chainspec.networks import NETWORK_NAMES, UnknownNetwork, ne
 from services.shared.ethwire.bodies import join_block
 from services.shared.ethwire.types import Header
 from services.shared.runtime.logs import configure_logs
+from services.shared.runtime.progress import Progress
 from services.sync_coordinator.core.chain_rules import ChainRules, RuleBroken
 from services.sync_coordinator.core.fork_choice import HeadKind
 from services.sync_coordinator.edges.block_import import BlockImport
@@ -40,8 +41,6 @@ from services.sync_coordinator.store.writer_lock import WriterLock
 
 DONE, FAILED, BAD_USAGE = 0, 1, 2
 
-PROGRESS_EVERY_S: Final = 1.0
-
 LARGE_FILE_MB: Final = 256
 """The pages of a file this long take more than a second."""
 
@@ -54,27 +53,6 @@ class CommandFailed(Exception):
     def __init__(self, message: str, exit_code: int = FAILED) -> None:
         super().__init__(message)
         self.exit_code = exit_code
-
-
-class Progress:
-    """Lines on stderr, at most one a second."""
-
-    def __init__(self, verb: str) -> None:
-        self._verb = verb
-        self._started = time.monotonic()
-        self._next_at = self._started + PROGRESS_EVERY_S
-
-    @property
-    def seconds(self) -> float:
-        return max(time.monotonic() - self._started, 1e-3)
-
-    def show(self, done: int, total: int, head: Header | None = None, what: str = "blocks") -> None:
-        if time.monotonic() < self._next_at:
-            return
-        self._next_at = time.monotonic() + PROGRESS_EVERY_S
-        at = "" if head is None else f", head {head.number} 0x{head.hash.hex()[:8]}…"
-        share = 100 * done // max(total, 1)
-        say(f"{self._verb} {done} of {total} {what} ({share} %, {done / self.seconds:.0f} {what}/s){at}")
 
 
 def say(line: str) -> None:
@@ -91,8 +69,9 @@ def init_command(options: argparse.Namespace) -> int:
     genesis = _genesis(options)
     with _opened(options, genesis) as store:
         head = store.heads().full_block
-    print(f"chain store ready in {store_path(options.datadir)}, genesis 0x{genesis.header.hash.hex()}, {_head(head)}")
-    return DONE
+    path, genesis_hash = store_path(options.datadir), f"0x{genesis.header.hash.hex()}"
+    facts = {"store": str(path), "genesis_hash": genesis_hash, **_head_json(head.number, head.hash)}
+    return _done(options, f"chain store ready in {path}, genesis {genesis_hash}, {_head(head)}", facts)
 
 
 def import_command(options: argparse.Namespace) -> int:
@@ -103,7 +82,7 @@ def import_command(options: argparse.Namespace) -> int:
         if not path.is_file():
             raise CommandFailed(f"{path}: there is no such file", BAD_USAGE)
     with _opened(options, genesis) as store:
-        return _run(_import_files(options.files, store, ChainRules(genesis.spec), seals))
+        return _run(_import_files(options, store, ChainRules(genesis.spec), seals))
 
 
 def export_command(options: argparse.Namespace) -> int:
@@ -122,11 +101,12 @@ def export_command(options: argparse.Namespace) -> int:
         if last > head_number:
             raise CommandFailed(f"block {last} has no body here; the last one that has is {head_number}")
         try:
-            count = write_dump(options.file, _canonical_blocks(snapshot, options.first, last))
+            with Progress("exported") as progress:
+                count = write_dump(options.file, _canonical_blocks(snapshot, options.first, last, progress))
         except OSError as error:
             raise CommandFailed(f"{options.file}: cannot be written: {error.strerror or error}") from error
-    print(f"exported {count} blocks, {options.first} to {last}, to {options.file}")
-    return DONE
+    facts = {"exported": count, "first": options.first, "last": last, "file": str(options.file)}
+    return _done(options, f"exported {count} blocks, {options.first} to {last}, to {options.file}", facts)
 
 
 def verify_command(options: argparse.Namespace) -> int:
@@ -147,40 +127,45 @@ def verify_command(options: argparse.Namespace) -> int:
             for problem in check_structure(path / DATA_NAME):
                 raise CommandFailed(f"{path}: the store is damaged: {problem}")
         snapshot = stack.enter_context(store.snapshot())
-        return _run(_verify(snapshot, ChainRules(genesis.spec), seals))
+        return _run(_verify(options, snapshot, ChainRules(genesis.spec), seals))
 
 
-async def _import_files(files: Sequence[Path], store: LmdbChainStore, rules: ChainRules, seals: SealCheck) -> int:
-    progress = Progress("imported")
+async def _import_files(options: argparse.Namespace, store: LmdbChainStore, rules: ChainRules, seals: SealCheck) -> int:
     imported = known = 0
     block_import = BlockImport(store, rules, seals)
     try:
-        for path in files:
-            try:
-                outcome = await import_file(path, store, block_import, progress.show)
-            except RuleBroken as fault:
-                raise CommandFailed(f"{path}: refused: {fault}") from fault
-            imported, known = imported + outcome.imported, known + outcome.known
+        with Progress("imported") as progress:
+            for path in options.files:
+                try:
+                    outcome = await import_file(path, store, block_import, _show_import(progress))
+                except RuleBroken as fault:
+                    raise CommandFailed(f"{path}: refused: {fault}") from fault
+                imported, known = imported + outcome.imported, known + outcome.known
     finally:
         block_import.close()
         await seals.close()
+    head, seconds = store.heads().full_block, progress.seconds
     skipped = f", {known} were known" if known else ""
-    rate = f"{progress.seconds:.1f} s, {imported / progress.seconds:.0f} blocks/s"
-    print(f"imported {imported} blocks in {rate}{skipped}, {_head(store.heads().full_block)}")
-    return DONE
+    facts = {"imported": imported, "known": known, "seconds": round(seconds, 3), **_head_json(head.number, head.hash)}
+    rate = f"{seconds:.1f} s, {imported / seconds:.0f} blocks/s"
+    return _done(options, f"imported {imported} blocks in {rate}{skipped}, {_head(head)}", facts)
 
 
-async def _verify(snapshot: Snapshot, rules: ChainRules, seals: SealCheck) -> int:
-    progress = Progress("verified")
+def _show_import(progress: Progress) -> Callable[[int, int, Header], None]:
+    return lambda done, total, head: progress.show(done, total, note=f"head {head.number} 0x{head.hash.hex()[:8]}…")
 
-    def report(problem: Problem) -> None:
-        say(str(problem))
 
-    check = StoreCheck(snapshot, rules, seals, report)
-    try:
-        verified = await check.run(lambda done, total, what: progress.show(done, total, what=what))
-    finally:
-        await seals.close()
+async def _verify(options: argparse.Namespace, snapshot: Snapshot, rules: ChainRules, seals: SealCheck) -> int:
+    with Progress("verified") as progress:
+
+        def report(problem: Problem) -> None:
+            progress.say(str(problem))
+
+        check = StoreCheck(snapshot, rules, seals, report)
+        try:
+            verified = await check.run(lambda done, total, what: progress.show(done, total, what=what))
+        finally:
+            await seals.close()
     if check.problems:
         more = " or more" if check.problems >= MAX_PROBLEMS else ""
         raise CommandFailed(f"the store is bad: {check.problems}{more} problems in {verified.headers} blocks")
@@ -189,12 +174,16 @@ async def _verify(snapshot: Snapshot, rules: ChainRules, seals: SealCheck) -> in
     if verified.unjudged_seal_states:
         say(f"{verified.unjudged_seal_states} stored seal states were not judged, because the seals were not")
     state = f" and {verified.state_entries} state entries" if verified.state_entries else ""
-    print(f"verified {verified.headers} blocks{state}, head {head_number} 0x{head_hash.hex()}")
-    return DONE
+    facts = {
+        "verified": verified.headers,
+        "state_entries": verified.state_entries,
+        "unjudged_seal_states": verified.unjudged_seal_states,
+        **_head_json(head_number, head_hash),
+    }
+    return _done(options, f"verified {verified.headers} blocks{state}, head {head_number} 0x{head_hash.hex()}", facts)
 
 
-def _canonical_blocks(snapshot: Snapshot, first: int, last: int) -> Iterator[bytes]:
-    progress = Progress("exported")
+def _canonical_blocks(snapshot: Snapshot, first: int, last: int, progress: Progress) -> Iterator[bytes]:
     for number in range(first, last + 1):
         key = number_key(number)
         key += snapshot.get(Table.CANONICAL, key) or b""
@@ -252,6 +241,16 @@ def _head(head: Header) -> str:
     return f"head {head.number} 0x{head.hash.hex()}"
 
 
+def _head_json(number: int, block_hash: bytes) -> dict[str, object]:
+    return {"head_number": number, "head_hash": f"0x{block_hash.hex()}"}
+
+
+def _done(options: argparse.Namespace, sentence: str, facts: Mapping[str, object]) -> int:
+    """The last line, for people or for programs."""
+    print(json.dumps(facts) if options.json else sentence)
+    return DONE
+
+
 def _parser() -> argparse.ArgumentParser:
     shared = argparse.ArgumentParser(add_help=False)
     shared.add_argument("--datadir", type=Path, required=True)
@@ -259,6 +258,7 @@ def _parser() -> argparse.ArgumentParser:
     chain.add_argument("--genesis", type=Path, help="genesis file in geth's format")
     chain.add_argument("--network", help=f"one of {', '.join(NETWORK_NAMES)}; mainnet without --genesis")
     shared.add_argument("--networkid", type=int, help="accepted for every command; a store has none")
+    shared.add_argument("--json", action="store_true", help="print one JSON object as the last line")
     seal = argparse.ArgumentParser(add_help=False)
     seal.add_argument("--seal-check", choices=("auto", "ethash", "clique", "none"), default="auto")
     parser = argparse.ArgumentParser(prog="trisync", description=__doc__)

@@ -20,9 +20,12 @@ def init(
     network: flags.Network = None,
     genesis: flags.GenesisFile = None,
     networkid: flags.NetworkId = None,
+    as_json: flags.Json = False,
 ) -> None:
     """Make a chain store with its genesis block."""
-    run_store_command("init", [*_store(datadir), *choose_chain(network, genesis, networkid).arguments()])
+    run_store_command(
+        "init", [*_store(datadir, as_json=as_json), *choose_chain(network, genesis, networkid).arguments()]
+    )
 
 
 def import_(
@@ -34,11 +37,14 @@ def import_(
     genesis: flags.GenesisFile = None,
     networkid: flags.NetworkId = None,
     seal_check: flags.Seal = flags.SealCheck.AUTO,
+    as_json: flags.Json = False,
 ) -> None:
     """Import chain dumps and era1 files; what is known is skipped, what is invalid is refused."""
     chain = choose_chain(network, genesis, networkid)
     names = [str(file) for file in files]
-    run_store_command("import", [*_store(datadir), *chain.arguments(), "--seal-check", seal_check.value, *names])
+    run_store_command(
+        "import", [*_store(datadir, as_json=as_json), *chain.arguments(), "--seal-check", seal_check.value, *names]
+    )
 
 
 def export(
@@ -49,11 +55,12 @@ def export(
     network: flags.Network = None,
     genesis: flags.GenesisFile = None,
     networkid: flags.NetworkId = None,
+    as_json: flags.Json = False,
 ) -> None:
     """Write the chain as a dump that an import takes."""
     chain = choose_chain(network, genesis, networkid)
     blocks = [str(first)] if last is None else [str(first), str(last)]
-    run_store_command("export", [*_store(datadir), *chain.arguments(), str(file), *blocks])
+    run_store_command("export", [*_store(datadir, as_json=as_json), *chain.arguments(), str(file), *blocks])
 
 
 def verify(
@@ -62,14 +69,17 @@ def verify(
     genesis: flags.GenesisFile = None,
     networkid: flags.NetworkId = None,
     seal_check: flags.Seal = flags.SealCheck.AUTO,
+    as_json: flags.Json = False,
 ) -> None:
     """Check the whole store again."""
     chain = choose_chain(network, genesis, networkid)
-    run_store_command("verify", [*_store(datadir), *chain.arguments(), "--seal-check", seal_check.value])
+    run_store_command(
+        "verify", [*_store(datadir, as_json=as_json), *chain.arguments(), "--seal-check", seal_check.value]
+    )
 
 
-def _store(datadir: Path) -> list[str]:
-    return ["--datadir", str(datadir.expanduser().absolute())]
+def _store(datadir: Path, *, as_json: bool) -> list[str]:
+    return ["--datadir", str(datadir.expanduser().absolute()), *(["--json"] if as_json else [])]
 
 
 def store_command(command: str, arguments: list[str]) -> list[str]:

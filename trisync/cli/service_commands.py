@@ -8,6 +8,7 @@ from typing import Annotated, Final, NoReturn
 
 import typer
 
+from trisync.cli import flags
 from trisync.health import main as check_health
 
 PASSED_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -37,9 +38,10 @@ def health(
             help="gRPC address of the service, host:port or unix:/path; without it the first one of TRISYNC_LISTEN.",
         ),
     ] = None,
+    as_json: flags.Json = False,
 ) -> int:
     """Ask one service whether it is serving: exit code 0 when it is, 1 when not."""
-    return check_health([] if address is None else [address], os.environ)
+    return check_health([] if address is None else [address], os.environ, as_json=as_json)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:
