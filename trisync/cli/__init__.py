@@ -5,61 +5,43 @@ Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (b
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
 
 import typer
+from rich.markup import escape
 from typer.exceptions import TyperException
 
-from trisync.cli import (
-    block_command,
-    chain_commands,
-    disconnects,
-    doctor_command,
-    operator_commands,
-    peer_commands,
-    propagation_commands,
-    service_commands,
-    sync_commands,
-    transaction_commands,
-    up,
-)
-from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
+from trisync.cli.command_list import COMMANDS, Listed
+from trisync.cli.configured import configured
+from trisync.cli.failures import BAD_USAGE, DONE, FAILED, CommandFailed
+from trisync.cli.service_commands import PASSED_ON
 
 app = typer.Typer(
     name="trisync",
     help="Ethereum's block-synchronisation protocol manager as three services.",
+    epilog="`trisync COMMAND --help` has the flags of a command. Exit codes: 0 done, 1 failed, 2 bad usage.",
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
     context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.command("up")(up.up)
-app.command("init")(chain_commands.init)
-app.command("import")(chain_commands.import_)
-app.command("export")(chain_commands.export)
-app.command("verify")(chain_commands.verify)
-app.command("status")(operator_commands.status)
-app.command("peers")(operator_commands.peers)
-app.command("best-peer")(sync_commands.best_peer)
-app.command("sync")(sync_commands.sync)
-app.command("disconnects")(disconnects.disconnects)
-app.command("block")(block_command.block)
-app.command("submit-tx")(transaction_commands.submit_tx)
-app.command("watch-tx")(transaction_commands.watch_tx)
-app.command("pool")(transaction_commands.pool)
-app.command("submit-block")(propagation_commands.submit_block)
-app.command("propagation")(propagation_commands.propagation)
-app.command("rank-peers")(propagation_commands.rank_peers)
-app.command("doctor")(doctor_command.doctor)
-app.command("add-peer")(peer_commands.add_peer)
-app.command("remove-peer")(peer_commands.remove_peer)
-app.command("add-trusted-peer")(peer_commands.add_trusted_peer)
-app.command("remove-trusted-peer")(peer_commands.remove_trusted_peer)
 
-for service in (service_commands.coordinator, service_commands.broadcaster, service_commands.gateway):
-    app.command(service.__name__, context_settings=service_commands.PASSED_ON, add_help_option=False)(service)
-app.command("health")(service_commands.health)
+
+def _add(listed: Listed) -> None:
+    command = configured(listed.name, listed.command) if listed.is_configured else listed.command
+    examples = "\n\n".join(["Examples:", *(f"  {escape(example)}" for example in listed.examples)])
+    app.command(
+        listed.name,
+        context_settings=PASSED_ON if listed.reads_own_flags else None,
+        add_help_option=not listed.reads_own_flags,
+        epilog=examples if listed.examples else None,
+        rich_help_panel=listed.group,
+    )(command)
+
+
+for one in COMMANDS:
+    _add(one)
 
 
 def main(argv: Sequence[str] | None = None) -> int:
@@ -72,6 +54,10 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(problem.format_message(), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", FAILED)
+    except BrokenPipeError:
+        # Whoever read our output has enough of it. What is still buffered has nowhere to go, at exit too.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return DONE
     return code if isinstance(code, int) else 0
 
 

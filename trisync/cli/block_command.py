@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Annotated, Final
 
@@ -14,7 +15,7 @@ from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
 from trisync.cli.node import Node, asks_node
 from trisync.cli.tables import show
-from trisync.node_status import StoredBlock
+from trisync.node_status import ChainHead, StoredBlock
 
 HASH_BYTES: Final = 32
 MAX_NUMBER: Final = 2**64 - 1
@@ -23,10 +24,11 @@ Wanted = Annotated[str, typer.Argument(metavar="NUMBER|HASH", help="A number, or
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class BlockFacts:
-    """What is shown of a block; the counts are None where the body is not stored."""
+class HeaderFacts:
+    """What is shown of a header."""
 
-    block: StoredBlock
+    head: ChainHead
+    canonical: bool
     parent_hash: bytes
     coinbase: bytes
     state_root: bytes
@@ -35,8 +37,6 @@ class BlockFacts:
     gas_used: int
     timestamp: int
     extra_data: bytes
-    transactions: int | None
-    uncles: int | None
 
 
 @asks_node
@@ -50,11 +50,10 @@ def block(
     found = node.ask(lambda client: client.block(name))
     if found is None:
         raise CommandFailed(f"block {wanted} is not stored")
-    facts = block_facts(found)
     if as_json:
-        print(json.dumps(block_json(facts)))
+        print(json.dumps(block_json(found)))
     else:
-        show(block_table(facts))
+        show(block_table(found))
     return DONE
 
 
@@ -69,12 +68,12 @@ def parse_block_name(text: str) -> int | bytes:
     raise CommandFailed(f"{text!r} {rule}", BAD_USAGE)
 
 
-def block_facts(block: StoredBlock) -> BlockFacts:
+def header_facts(head: ChainHead, header_rlp: bytes, *, canonical: bool) -> HeaderFacts:
     """Reads what is shown from the header's fields, in their order (Yellow Paper, section 4.3)."""
-    fields: list[bytes] = rlp.decode(block.header_rlp)
-    body = rlp.decode(block.body_rlp) if block.body_rlp else None
-    return BlockFacts(
-        block=block,
+    fields: list[bytes] = rlp.decode(header_rlp)
+    return HeaderFacts(
+        head=head,
+        canonical=canonical,
         parent_hash=fields[0],
         coinbase=fields[2],
         state_root=fields[3],
@@ -83,33 +82,34 @@ def block_facts(block: StoredBlock) -> BlockFacts:
         gas_used=int.from_bytes(fields[10]),
         timestamp=int.from_bytes(fields[11]),
         extra_data=fields[12],
-        transactions=None if body is None else len(body[0]),
-        uncles=None if body is None else len(body[1]),
     )
 
 
-def block_table(facts: BlockFacts) -> Table:
+def facts_table(facts: Mapping[str, object]) -> Table:
+    """One line for each, its name in words."""
     table = Table(show_header=False, box=None, pad_edge=False)
     table.add_column()
     table.add_column(overflow="fold")
-    for name, value in _shown(facts).items():
+    for name, value in facts.items():
         table.add_row(name.replace("_", " "), _text(value))
     return table
 
 
-def block_json(facts: BlockFacts) -> dict[str, object]:
-    block = facts.block
+def block_table(block: StoredBlock) -> Table:
+    return facts_table(_shown(block))
+
+
+def block_json(block: StoredBlock) -> dict[str, object]:
     body_rlp = f"0x{block.body_rlp.hex()}" if block.body_rlp else None
-    return {**_shown(facts), "header_rlp": f"0x{block.header_rlp.hex()}", "body_rlp": body_rlp}
+    return {**_shown(block), "header_rlp": f"0x{block.header_rlp.hex()}", "body_rlp": body_rlp}
 
 
-def _shown(facts: BlockFacts) -> dict[str, object]:
-    head = facts.block.head
+def header_json(facts: HeaderFacts) -> dict[str, object]:
     return {
-        "number": head.number,
-        "hash": f"0x{head.block_hash.hex()}",
-        "canonical": facts.block.canonical,
-        "total_difficulty": head.total_difficulty,
+        "number": facts.head.number,
+        "hash": f"0x{facts.head.block_hash.hex()}",
+        "canonical": facts.canonical,
+        "total_difficulty": facts.head.total_difficulty,
         "parent_hash": f"0x{facts.parent_hash.hex()}",
         "coinbase": f"0x{facts.coinbase.hex()}",
         "state_root": f"0x{facts.state_root.hex()}",
@@ -118,8 +118,16 @@ def _shown(facts: BlockFacts) -> dict[str, object]:
         "gas_used": facts.gas_used,
         "timestamp": facts.timestamp,
         "extra_data": f"0x{facts.extra_data.hex()}",
-        "transactions": facts.transactions,
-        "uncles": facts.uncles,
+    }
+
+
+def _shown(block: StoredBlock) -> dict[str, object]:
+    """The counts are None where the body is not stored."""
+    body = rlp.decode(block.body_rlp) if block.body_rlp else None
+    return {
+        **header_json(header_facts(block.head, block.header_rlp, canonical=block.canonical)),
+        "transactions": None if body is None else len(body[0]),
+        "uncles": None if body is None else len(body[1]),
     }
 
 

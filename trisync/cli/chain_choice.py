@@ -26,7 +26,8 @@ class ChainChoice:
 
 
 def choose_chain(network: str | None, genesis: Path | None, network_id: int | None) -> ChainChoice:
-    """Check the three flags together. Raises BadUsage or CommandFailed."""
+    """Check the three flags together; an empty name is none. Raises BadUsage or CommandFailed."""
+    network = network or None
     if network is not None and genesis is not None:
         raise BadUsage("--network and --genesis exclude each other; give one of them")
     if network_id is not None and not 1 <= network_id < 2**64:

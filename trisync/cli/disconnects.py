@@ -25,7 +25,14 @@ NODE_ID_BYTES: Final = 64
 Limit = Annotated[int, typer.Option("--limit", min=0, help="Show the newest so many; 0 is all that are kept.")]
 NodeId = Annotated[str | None, typer.Option("--node", help="Only of this node id (128 hex digits).")]
 WhichSide = Annotated[Side | None, typer.Option("--side", help="Only those that we, or they, ended.")]
-OffenceName = Annotated[str | None, typer.Option("--offence", help="Only those of this cause, as the list names it.")]
+OffenceName = Annotated[
+    str | None,
+    typer.Option(
+        "--offence",
+        help="Only those of this cause, as the list names it.",
+        autocompletion=lambda incomplete: [name for name in OFFENCES if name.startswith(incomplete)],
+    ),
+]
 
 
 @asks_node

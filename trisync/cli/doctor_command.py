@@ -28,6 +28,7 @@ def doctor(
             envvar="TRISYNC_NETWORK",
             show_default="whatever the peer is on",
             help="The built-in network that the peer should be on.",
+            autocompletion=flags.network_names,
         ),
     ] = None,
     genesis: flags.GenesisFile = None,

@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from services.shared.chainspec.networks import NETWORK_NAMES
+
 DEFAULT_DATADIR: Final = Path("~/.trisync")
 
 
@@ -24,10 +26,22 @@ class Mode(enum.StrEnum):
     LIGHT = "light"
 
 
+class LogLevel(enum.StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
 class FanOut(enum.StrEnum):
     SEED = "seed"
     SQRT = "sqrt"
     ALL = "all"
+
+
+def network_names(incomplete: str) -> list[str]:
+    """For shells to complete."""
+    return [name for name in NETWORK_NAMES if name.startswith(incomplete)]
 
 
 Datadir = Annotated[
@@ -39,7 +53,8 @@ Network = Annotated[
         "--network",
         envvar="TRISYNC_NETWORK",
         show_default="mainnet",
-        help="A built-in network: mainnet, ropsten, rinkeby, goerli, sepolia, classic, mordor.",
+        help=f"A built-in network: {', '.join(NETWORK_NAMES)}.",
+        autocompletion=network_names,
     ),
 ]
 GenesisFile = Annotated[
@@ -67,6 +82,7 @@ Seal = Annotated[
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", envvar="TRISYNC_JSON", help="Print one JSON object as the last line.")]
+JsonLines = Annotated[bool, typer.Option("--json", envvar="TRISYNC_JSON", help="Print one JSON object a line.")]
 CoordinatorAddress = Annotated[
     str | None,
     typer.Option(

@@ -56,7 +56,10 @@ class StackOptions:
     """More addresses for the coordinator than its unix socket."""
     metrics_port: int = 0
     """The coordinator's; the broadcaster has the next one, then the gateways. 0: any free ports."""
-    log_level: str = "info"
+    log_level: str | None = None
+    """None: as each service finds it, in its variables or the configuration file."""
+    config_file: Path | None = None
+    """Where services find the settings that there is no flag for here."""
 
     def __post_init__(self) -> None:
         if not 1 <= self.gateways <= 64:
@@ -169,7 +172,7 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
     peers += [word for entry in options.whitelist for word in ("--whitelist", entry)]
     arguments = [
         *("--datadir", str(options.data_dir.path)),
-        *options.chain.arguments(),
+        *_chain(options),
         *("--syncmode", options.syncmode),
         *("--seal-check", options.seal_check),
         *(("--seal-sample",) if options.seal_sample else ()),
@@ -206,7 +209,8 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *(("--nodiscover",) if options.nodiscover else ()),
         *(("--dial-after", str(GATHER_S)) if options.gateways > 1 else ()),
         *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
-        # In any case, if empty: else TRISYNC_BOOTNODES would count where `up` was told of none.
+        # These in any case, if empty: else TRISYNC_BOOTNODES, or another network's, would count where `up` has none.
+        *("--network", ""),
         *("--bootnodes", ",".join(_boot_nodes(options))),
         # Where it keeps the nodes it found and its former peers. Its key has a place of its own.
         *("--datadir", str(options.data_dir.path / f"gateway-{index}")),
@@ -225,6 +229,11 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
     )
 
 
+def _chain(options: StackOptions) -> list[str]:
+    """The one that is not chosen is emptied: else a file may choose it too."""
+    return [*options.chain.arguments(), "--genesis" if options.chain.genesis is None else "--network", ""]
+
+
 def _boot_nodes(options: StackOptions) -> list[str]:
     """A gateway does not know the network, so it is told its boot nodes."""
     if options.bootnodes is not None:
@@ -238,6 +247,7 @@ def _common(options: StackOptions, run_dir: Path, index: int) -> list[str]:
     return [
         *("--metrics-port", str(options.metrics_port + index if options.metrics_port else 0)),
         *("--run-dir", str(run_dir)),
-        *("--log-level", options.log_level),
+        *(("--log-level", options.log_level) if options.log_level is not None else ()),
+        *(("--config", str(options.config_file.expanduser().absolute())) if options.config_file is not None else ()),
         "--stop-with-parent",
     ]

@@ -23,6 +23,9 @@ STEADY_S: Final = 8.0
 LINE_INTERVAL_S: Final = 1.0
 """Plain lines come at most this often."""
 
+FAILURE_INTERVAL_S: Final = 10.0
+"""Syncs that fail for ever new reasons do not fill the screen."""
+
 PHASE_TEXTS: Final = {
     SyncPhase.UNKNOWN: "starting",
     SyncPhase.IDLE: "idle",
@@ -76,6 +79,24 @@ class SyncMeter:
         steady = elapsed >= STEADY_S or block - first >= STEADY_BLOCKS
         left = (target - block) / rate if steady and rate and target > block else None
         return Snapshot(phase, block, target, rate, status.peer_count, left)
+
+
+class FailedSyncs:
+    """Says why syncs fail: else nobody sees more than that the peers are gone. Pure: the caller passes the time."""
+
+    def __init__(self) -> None:
+        self._failed = 0
+        self._said = ""
+        self._next_line = 0.0
+
+    def on_status(self, status: NodeStatus, now: float) -> str | None:
+        """A line for people, at most one in ten seconds, and none twice in a row."""
+        reason = status.last_sync_outcome if status.syncs_failed > self._failed else ""
+        self._failed = status.syncs_failed
+        if reason in ("", "done", self._said) or now < self._next_line:
+            return None
+        self._said, self._next_line = reason, now + FAILURE_INTERVAL_S
+        return f"a sync failed: {reason}"
 
 
 class View(Protocol):

@@ -15,7 +15,7 @@ from trisync.cli.data_dir import DataDirLock
 from trisync.cli.failures import CommandFailed
 from trisync.cli.goal import Goal, GoalWatch
 from trisync.cli.plan import StackOptions, plan_stack
-from trisync.cli.progress import SyncMeter, View
+from trisync.cli.progress import FailedSyncs, SyncMeter, View
 from trisync.cli.stack import Stack
 from trisync.cli.waiting import first_of, or_stop
 from trisync.client import CoordinatorError, OperatorClient
@@ -63,7 +63,8 @@ async def sync_until(stack: Stack, goal: Goal | None, view: View, stop: asyncio.
     feed = StatusFeed(stack.plan.coordinator_address)
 
     async def watch() -> Reached:
-        meter, goal_watch = SyncMeter(), GoalWatch(goal) if goal is not None else None
+        meter, failures = SyncMeter(), FailedSyncs()
+        goal_watch = GoalWatch(goal) if goal is not None else None
         clock = asyncio.get_running_loop().time
         hint_at: float | None = clock() + NO_PEER_HINT_S if stack.plan.has_static_peers else None
         while True:
@@ -71,6 +72,8 @@ async def sync_until(stack: Stack, goal: Goal | None, view: View, stop: asyncio.
             if status is None:
                 continue
             view.show(meter.on_status(status, clock()), clock())
+            if (failure := failures.on_status(status, clock())) is not None:
+                view.say(failure)
             if status.peer_count:
                 hint_at = None
             elif hint_at is not None and clock() >= hint_at:

@@ -8,6 +8,7 @@ import json
 import os
 import signal
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Annotated, Final
 
 import typer
@@ -180,12 +181,16 @@ def up(
         ),
     ] = None,
     log_level: Annotated[
-        str, typer.Option("--log-level", envvar="TRISYNC_LOG_LEVEL", help="debug, info, warning or error.")
-    ] = "info",
+        flags.LogLevel | None,
+        typer.Option(
+            "--log-level", envvar="TRISYNC_LOG_LEVEL", show_default="info", help="Least level that services log."
+        ),
+    ] = None,
     verbose: Annotated[
         bool, typer.Option("--verbose", envvar="TRISYNC_VERBOSE", help="Show the services' logs on stderr too.")
     ] = False,
     as_json: flags.Json = False,
+    config_file: Path | None = None,
 ) -> int:
     """Run the three services on this machine until Ctrl-C, or until --until is reached."""
     options = UpOptions(
@@ -212,7 +217,8 @@ def up(
             fan_out=fan_out.value,
             listen=flags.split_words(listen),
             metrics_port=metrics_port,
-            log_level=log_level,
+            log_level=log_level.value if log_level is not None else None,
+            config_file=config_file,
         ),
         goal=parse_goal(until) if until is not None else None,
         as_json=as_json,

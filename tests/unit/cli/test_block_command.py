@@ -9,7 +9,7 @@ from rich.console import Console
 
 from tests.support.chain_maker import made_chain
 from trisync.cli import main
-from trisync.cli.block_command import block_facts, block_json, block_table, parse_block_name
+from trisync.cli.block_command import block_json, block_table, parse_block_name
 from trisync.node_status import ChainHead, StoredBlock
 
 CHAIN = made_chain(7)
@@ -41,7 +41,7 @@ def test_other_names_are_bad_usage(text, capsys):
 
 
 def test_json_has_the_header_fields_and_the_rlp():
-    shown = json.loads(json.dumps(block_json(block_facts(stored()))))
+    shown = json.loads(json.dumps(block_json(stored())))
     assert shown["number"] == 7
     assert shown["hash"] == f"0x{CHAIN.head.hash.hex()}"
     assert shown["parent_hash"] == f"0x{CHAIN.head.parent_hash.hex()}"
@@ -53,11 +53,11 @@ def test_json_has_the_header_fields_and_the_rlp():
 
 
 def test_what_is_not_stored_is_said():
-    facts = block_facts(stored(body=False, canonical=False))
-    assert (block_json(facts)["transactions"], block_json(facts)["body_rlp"]) == (None, None)
+    found = stored(body=False, canonical=False)
+    assert (block_json(found)["transactions"], block_json(found)["body_rlp"]) == (None, None)
     console = Console(width=200)
     with console.capture() as capture:
-        console.print(block_table(facts))
+        console.print(block_table(found))
     lines = dict(line.split(maxsplit=1) for line in capture.get().splitlines())
     assert lines["transactions"].strip() == "not stored"
     assert lines["canonical"].strip() == "no"

@@ -1,0 +1,91 @@
+"""`trisync blocks`: the canonical chain in steps, as indexers read it."""
+
+from __future__ import annotations
+
+import json
+from typing import Annotated
+
+import typer
+
+from trisync.block_feed import Apply, Step
+from trisync.cli import flags
+from trisync.cli.failures import DONE, BadUsage, CommandFailed
+from trisync.cli.node import Node, asks_node
+from trisync.client import CoordinatorError, OperatorClient
+
+From = Annotated[
+    int | None, typer.Option("--from", min=0, max=2**64 - 1, show_default="0", help="The first block wanted.")
+]
+Cursor = Annotated[str | None, typer.Option("--cursor", help="Go on after this step, as a line of before names it.")]
+Last = Annotated[
+    int | None, typer.Option("--to", min=0, max=2**64 - 1, help="End after this block; without it at the head.")
+]
+Follow = Annotated[bool, typer.Option("--follow", help="Go on with each new block, until Ctrl-C.")]
+Bodies = Annotated[bool, typer.Option("--bodies", help="With the bodies; they are shown by --json only.")]
+Receipts = Annotated[bool, typer.Option("--receipts", help="With the receipts; they are shown by --json only.")]
+
+
+@asks_node
+def blocks(
+    node: Node,
+    first: From = None,
+    last: Last = None,
+    cursor: Cursor = None,
+    follow: Follow = False,
+    bodies: Bodies = False,
+    receipts: Receipts = False,
+    as_json: flags.JsonLines = False,
+) -> int:
+    """Stream the canonical chain in steps: blocks to apply, and blocks to undo after a reorganisation."""
+    if first is not None and cursor is not None:
+        raise BadUsage("--from and --cursor exclude each other; give one of them")
+    start: int | str = cursor if cursor is not None else first or 0
+
+    async def stream(client: OperatorClient) -> None:
+        newest = cursor
+        steps = client.stream_blocks(start, follow=follow, include_bodies=bodies, include_receipts=receipts)
+        try:
+            async for step in steps:
+                if isinstance(step, Apply) and last is not None and step.head.number > last:
+                    return
+                print(json.dumps(step_json(step)) if as_json else step_text(step), flush=True)
+                newest = step.cursor
+        except CoordinatorError as error:
+            hint = f"; go on with --cursor {newest}" if error.retryable and newest else ""
+            raise CommandFailed(f"{error}{hint}") from error
+        finally:
+            await steps.aclose()
+
+    node.ask(stream)
+    return DONE
+
+
+def step_text(step: Step) -> str:
+    if isinstance(step, Apply):
+        return f"apply  {step.head.number}  0x{step.head.block_hash.hex()}  cursor {step.cursor}"
+    return f"undo   {step.number}  0x{step.block_hash.hex()}  cursor {step.cursor}"
+
+
+def step_json(step: Step) -> dict[str, object]:
+    if not isinstance(step, Apply):
+        return {
+            "step": "undo",
+            "number": step.number,
+            "hash": f"0x{step.block_hash.hex()}",
+            "parent_hash": f"0x{step.parent_hash.hex()}",
+            "cursor": step.cursor,
+        }
+    return {
+        "step": "apply",
+        "number": step.head.number,
+        "hash": f"0x{step.head.block_hash.hex()}",
+        "total_difficulty": step.head.total_difficulty,
+        "header_rlp": f"0x{step.header_rlp.hex()}",
+        "body_rlp": _hex(step.body_rlp),
+        "receipts_rlp": _hex(step.receipts_rlp),
+        "cursor": step.cursor,
+    }
+
+
+def _hex(content: bytes | None) -> str | None:
+    return None if content is None else f"0x{content.hex()}"
