@@ -5,12 +5,14 @@ Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (b
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from collections.abc import Sequence
 
-import typer
+import typer.main
 from rich.markup import escape
+from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from trisync.cli.command_list import COMMANDS, Listed
@@ -44,10 +46,18 @@ for one in COMMANDS:
     _add(one)
 
 
+@functools.cache
+def command_group() -> TyperGroup:
+    """All commands, built once."""
+    group = typer.main.get_command(app)
+    assert isinstance(group, TyperGroup)
+    return group
+
+
 def main(argv: Sequence[str] | None = None) -> int:
     """Run one command; the result is the exit code."""
     try:
-        code = app(args=argv, prog_name="trisync", standalone_mode=False)
+        code = command_group().main(args=argv, prog_name="trisync", standalone_mode=False)
     except CommandFailed as failure:
         return _fail(str(failure), failure.exit_code)
     except TyperException as problem:
