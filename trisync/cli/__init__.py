@@ -6,7 +6,6 @@ Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (b
 from __future__ import annotations
 
 import functools
-import os
 import sys
 from collections.abc import Sequence
 
@@ -17,7 +16,7 @@ from typer.exceptions import TyperException
 
 from trisync.cli.command_list import COMMANDS, Listed
 from trisync.cli.configured import configured
-from trisync.cli.failures import BAD_USAGE, DONE, FAILED, CommandFailed
+from trisync.cli.failures import BAD_USAGE, FAILED, CommandFailed
 from trisync.cli.service_commands import PASSED_ON
 
 app = typer.Typer(
@@ -64,10 +63,6 @@ def main(argv: Sequence[str] | None = None) -> int:
         return _fail(problem.format_message(), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", FAILED)
-    except BrokenPipeError:
-        # Whoever read our output has enough of it. What is still buffered has nowhere to go, at exit too.
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-        return DONE
     return code if isinstance(code, int) else 0
 
 
