@@ -175,7 +175,7 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         *_chain(options),
         *("--syncmode", options.syncmode),
         *("--seal-check", options.seal_check),
-        *(("--seal-sample",) if options.seal_sample else ()),
+        _switch("--seal-sample", is_on=options.seal_sample),
         *("--seal-workers", str(options.seal_workers)),
         *listen,
         *("--broadcaster", broadcaster),
@@ -191,6 +191,8 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         run_dir=options.data_dir.run_dir,
         log_path=options.data_dir.logs_dir / "coordinator.log",
         arguments=(*arguments, *_common(options, options.data_dir.run_dir, 0)),
+        # Flags beat them. Where `up` has none, the file has nothing to add: `up` has read it.
+        environment={"TRISYNC_STATIC_PEER": "", "TRISYNC_TRUSTED_PEER": "", "TRISYNC_WHITELIST": ""},
     )
 
 
@@ -206,9 +208,9 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         *("--maxpeers", str(options.maxpeers)),
         *("--host", options.host),
         *("--port", str(options.port + index if options.port else 0)),
-        *(("--nodiscover",) if options.nodiscover else ()),
+        _switch("--nodiscover", is_on=options.nodiscover),
         *(("--dial-after", str(GATHER_S)) if options.gateways > 1 else ()),
-        *(("--netrestrict", options.netrestrict) if options.netrestrict is not None else ()),
+        *("--netrestrict", options.netrestrict or ""),
         # These in any case, if empty: else TRISYNC_BOOTNODES, or another network's, would count where `up` has none.
         *("--network", ""),
         *("--bootnodes", ",".join(_boot_nodes(options))),
@@ -232,6 +234,11 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
 def _chain(options: StackOptions) -> list[str]:
     """The one that is not chosen is emptied: else a file may choose it too."""
     return [*options.chain.arguments(), "--genesis" if options.chain.genesis is None else "--network", ""]
+
+
+def _switch(flag: str, *, is_on: bool) -> str:
+    """Said in both cases: else the file may turn on what is off here."""
+    return f"{flag}={'true' if is_on else 'false'}"
 
 
 def _boot_nodes(options: StackOptions) -> list[str]:

@@ -1,11 +1,13 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 
 import pytest
 
 from tests.support.node_statuses import IDLE, at_head, downloading
-from trisync.cli.progress import PlainView, SyncMeter, describe_seconds
+from trisync.cli.progress import FailedSyncs, PlainView, SyncMeter, describe_seconds
+from trisync.node_status import NodeStatus
 
 
 def test_rate_and_time_left_come_from_the_last_seconds():
@@ -57,3 +59,21 @@ def test_plain_lines_come_at_most_once_a_second_and_only_for_a_change():
 )
 def test_times_read_well(seconds: float, text: str):
     assert describe_seconds(seconds) == text
+
+
+def failed(count: int, reason: str) -> NodeStatus:
+    return replace(IDLE, syncs_failed=count, last_sync_outcome=reason)
+
+
+def test_reason_of_a_failed_sync_is_said_once_and_seldom():
+    failures = FailedSyncs()
+    assert failures.on_status(IDLE, 0.0) is None
+    assert failures.on_status(failed(1, "protocol_too_old: no receipts"), 1.0) == (
+        "a sync failed: protocol_too_old: no receipts"
+    )
+    assert failures.on_status(failed(1, "protocol_too_old: no receipts"), 50.0) is None
+    assert failures.on_status(failed(2, "protocol_too_old: no receipts"), 60.0) is None
+    assert failures.on_status(failed(3, "timeout: no head"), 61.0) == "a sync failed: timeout: no head"
+    assert failures.on_status(failed(4, "stalling: no headers"), 65.0) is None
+    assert failures.on_status(failed(0, ""), 80.0) is None
+    assert failures.on_status(failed(1, "stalling: no headers"), 81.0) == "a sync failed: stalling: no headers"
