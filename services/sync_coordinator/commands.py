@@ -197,7 +197,8 @@ def _canonical_blocks(snapshot: Snapshot, first: int, last: int, progress: Progr
 def _genesis(options: argparse.Namespace) -> Genesis:
     try:
         if options.genesis is not None:
-            return load_genesis(options.genesis)
+            with Progress("read") as progress:
+                return load_genesis(options.genesis, lambda done, all_: progress.show(done, all_, what="accounts"))
         return network(options.network or "mainnet").genesis
     except GenesisInvalid as error:
         raise CommandFailed(str(error)) from error

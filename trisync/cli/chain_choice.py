@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from services.shared.chainspec.genesis import GenesisInvalid, load_genesis
+from services.shared.chainspec.genesis import GenesisInvalid, load_spec
 from services.shared.chainspec.networks import UnknownNetwork
 from services.shared.chainspec.networks import network as built_in_network
 from trisync.cli.failures import BadUsage, CommandFailed
@@ -39,7 +39,7 @@ def choose_chain(network: str | None, genesis: Path | None, network_id: int | No
             raise BadUsage(f"--network: {problem}") from problem
         return ChainChoice(found.name, None, network_id or found.network_id)
     try:
-        spec = load_genesis(genesis).spec
+        spec = load_spec(genesis)
     except GenesisInvalid as problem:
         raise CommandFailed(str(problem)) from problem
     return ChainChoice(None, genesis.absolute(), network_id or spec.chain_id or 1)

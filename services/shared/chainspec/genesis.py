@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import json
 import zlib
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Final
@@ -36,13 +37,25 @@ class Genesis:
     spec: ChainSpec
 
 
-def load_genesis(path: Path) -> Genesis:
+OnAccount = Callable[[int, int], None]
+"""Told of the accounts that are done, and of all: a big allocation takes its time."""
+
+
+def load_genesis(path: Path, on_account: OnAccount | None = None) -> Genesis:
     """Read a genesis file, plain or gzipped. Raises GenesisInvalid."""
+    return genesis_from_json(str(path), read_json(str(path), _content(path)), on_account)
+
+
+def load_spec(path: Path) -> ChainSpec:
+    """The fork schedule of a genesis file. Raises GenesisInvalid, but leaves the accounts alone, which take time."""
+    return _genesis(str(path), read_json(str(path), _content(path)), lambda _: EMPTY_TRIE_ROOT).spec
+
+
+def _content(path: Path) -> bytes:
     try:
-        content = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise GenesisInvalid(str(path), "", None, f"cannot be read: {error.strerror}") from error
-    return parse_genesis(str(path), content)
 
 
 def parse_genesis(file: str, content: bytes) -> Genesis:
@@ -63,8 +76,12 @@ def read_json(file: str, content: bytes) -> object:
     return parsed
 
 
-def genesis_from_json(file: str, content: object) -> Genesis:
+def genesis_from_json(file: str, content: object, on_account: OnAccount | None = None) -> Genesis:
     """Build the genesis from parsed JSON; `file` is what errors call it."""
+    return _genesis(file, content, lambda alloc: _state_root(alloc, on_account))
+
+
+def _genesis(file: str, content: object, root_of: Callable[[JsonFields], bytes]) -> Genesis:
     fields = JsonFields(file, "", content)
     fields.require("gasLimit", "difficulty", "alloc")
     if fields.uint("number"):
@@ -82,7 +99,7 @@ def genesis_from_json(file: str, content: object) -> Genesis:
         parent_hash=BlockHash(fields.fixed("parentHash", 32)),
         uncles_hash=EMPTY_LIST_HASH,
         coinbase=fields.fixed("coinbase", 20),
-        state_root=_state_root(fields.section("alloc")),
+        state_root=root_of(fields.section("alloc")),
         transactions_root=EMPTY_TRIE_ROOT,
         receipts_root=EMPTY_TRIE_ROOT,
         bloom=bytes(256),
@@ -100,9 +117,10 @@ def genesis_from_json(file: str, content: object) -> Genesis:
     return Genesis(with_hash(header), spec)
 
 
-def _state_root(alloc: JsonFields) -> bytes:
+def _state_root(alloc: JsonFields, on_account: OnAccount | None) -> bytes:
     """Root of the secure trie of all accounts: keys are the hashes of the addresses."""
     accounts: dict[bytes, bytes] = {}
+    total = sum(1 for _ in alloc)
     for key in alloc:
         address = from_hex(key)
         if address is None or len(address) != 20:
@@ -111,6 +129,8 @@ def _state_root(alloc: JsonFields) -> bytes:
         if address_hash in accounts:
             raise alloc.fault(key, "its address is given twice")
         accounts[address_hash] = _account_rlp(alloc.section(key))
+        if on_account is not None:
+            on_account(len(accounts), total)
     return trie_root(accounts)
 
 
