@@ -104,6 +104,21 @@ def test_chain_is_imported_verified_and_exported_with_its_real_seals(besu, tmp_p
     assert (tmp_path / "out.rlp").read_bytes() == BESU_DUMP.read_bytes()
 
 
+def test_every_command_tells_programs_what_came_of_it(besu, tmp_path):
+    head = {"head_number": 32, "head_hash": BESU_HEAD.rsplit(maxsplit=1)[-1]}
+    assert besu("init", "--json") == 0
+    assert json.loads(besu.out)["head_number"] == 0
+    assert json.loads(besu.out)["store"] == str(store_path(besu.datadir))
+    assert besu("import", "--json", "--seal-check", "none", BESU_DUMP) == 0
+    imported = json.loads(besu.out)
+    assert imported.pop("seconds") > 0
+    assert imported == {"imported": 32, "known": 1, **head}
+    assert besu("verify", "--json", "--seal-check", "none") == 0
+    assert json.loads(besu.out) == {"verified": 33, "state_entries": 0, "unjudged_seal_states": 0, **head}
+    assert besu("export", "--json", tmp_path / "out.rlp", 5, 9) == 0
+    assert json.loads(besu.out) == {"exported": 5, "first": 5, "last": 9, "file": str(tmp_path / "out.rlp")}
+
+
 def test_reimported_export_is_identical_when_it_is_gzipped_and_cut(besu, tmp_path, capsys):
     besu("import", "--seal-check", "none", BESU_DUMP)
     besu("export", tmp_path / "first.rlp.gz", 0, 20)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import inspect
 import json
 import tomllib
 from pathlib import Path
@@ -118,8 +119,6 @@ def test_key_is_not_printed(monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capt
 
 def test_every_setting_of_a_command_may_stand_in_the_file():
     """A flag with a variable is missing in services/shared/runtime/setting_names.py when this fails."""
-    import inspect
-
     keys = {}
     for listed in CONFIGURED:
         found = flag_settings(inspect.signature(listed.command, eval_str=True))

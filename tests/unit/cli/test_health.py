@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 
 from trisync.health import BAD_USAGE, UNHEALTHY, main, own_address
@@ -30,3 +32,9 @@ def test_no_address_at_all_is_bad_usage(capsys: pytest.CaptureFixture[str]):
 def test_nobody_there_is_unhealthy_in_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["127.0.0.1:1"], {}) == UNHEALTHY
     assert capsys.readouterr().err == "trisync: 127.0.0.1:1 does not answer: unavailable\n"
+
+
+def test_programs_are_told_in_json(capsys: pytest.CaptureFixture[str]):
+    assert main(["127.0.0.1:1"], {}, as_json=True) == UNHEALTHY
+    told = json.loads(capsys.readouterr().out)
+    assert told == {"address": "127.0.0.1:1", "serving": False, "problem": "127.0.0.1:1 does not answer: unavailable"}
