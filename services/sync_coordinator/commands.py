@@ -174,12 +174,8 @@ async def _verify(options: argparse.Namespace, snapshot: Snapshot, rules: ChainR
     if verified.unjudged_seal_states:
         say(f"{verified.unjudged_seal_states} stored seal states were not judged, because the seals were not")
     state = f" and {verified.state_entries} state entries" if verified.state_entries else ""
-    facts = {
-        "verified": verified.headers,
-        "state_entries": verified.state_entries,
-        "unjudged_seal_states": verified.unjudged_seal_states,
-        **_head_json(head_number, head_hash),
-    }
+    counts = {"verified": verified.headers, "state_entries": verified.state_entries}
+    facts = {**counts, "unjudged_seal_states": verified.unjudged_seal_states, **_head_json(head_number, head_hash)}
     return _done(options, f"verified {verified.headers} blocks{state}, head {head_number} 0x{head_hash.hex()}", facts)
 
 
