@@ -8,6 +8,7 @@ import json
 import pytest
 from blocksync.v1 import blocks_pb2, coordinator_pb2, transactions_pb2
 
+from tests.architecture.imports import ROOT
 from tests.support.every_command import ASKING, CONFIGURED, ENODE, PRINTING, arguments
 from trisync.cli import command_group, main
 from trisync.cli.command_list import COMMANDS, Listed
@@ -75,6 +76,11 @@ def test_help_has_summary_examples_and_a_word_on_every_flag(listed: Listed, caps
         assert example.split("…")[0] in shown
     for parameter in CLICK_COMMANDS[listed.name].params:
         assert getattr(parameter, "help", None), parameter.name
+
+
+@pytest.mark.parametrize("listed", COMMANDS, ids=name_of)
+def test_every_command_is_documented(listed: Listed):
+    assert f"trisync {listed.name}" in (ROOT / "docs" / "commands.md").read_text()
 
 
 def test_overview_names_every_command_in_its_group(capsys: pytest.CaptureFixture[str]):

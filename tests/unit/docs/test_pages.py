@@ -15,6 +15,7 @@ import typer
 
 from services.broadcaster.config import BroadcasterConfig
 from services.peer_gateway.config import GatewayConfig
+from services.shared.runtime.config_file import CONFIG_FLAG, PRINT_CONFIG_FLAG
 from services.sync_coordinator.config import CoordinatorConfig
 from tests.support.doc_pages import ROOT, Page, all_pages
 from trisync.cli import app
@@ -29,7 +30,7 @@ SERVICES: Final[Mapping[str, Any]] = {
 """Commands whose flags are the settings of a service."""
 
 FLAGS_OF_OTHERS: Final = {"--nat", "--profile", "--scale"}
-"""Docker's."""
+"""Docker's, and geth's."""
 
 MODULES: Final = ("services", "trisync", "bench", "tests")
 
@@ -42,6 +43,7 @@ def flags_of_commands() -> dict[str, set[str]]:
     }
     for name, config in SERVICES.items():
         found[name] = {f"--{field.name.replace('_', '-')}" for field in dataclasses.fields(config)}
+        found[name] |= {CONFIG_FLAG, PRINT_CONFIG_FLAG}
     return {name: {*flags, "--help"} for name, flags in found.items()}
 
 
