@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from dataclasses import dataclass
 from typing import Annotated, Final
@@ -13,8 +12,8 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, show
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.node import Node, asks_node
+from trisync.cli.tables import show
 from trisync.node_status import StoredBlock
 
 HASH_BYTES: Final = 32
@@ -40,15 +39,15 @@ class BlockFacts:
     uncles: int | None
 
 
+@asks_node
 def block(
     wanted: Wanted,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Show a block of a running node, by number or by hash."""
     name = parse_block_name(wanted)
-    found = asyncio.run(_ask(coordinator_at(datadir, coordinator), name))
+    found = node.ask(lambda client: client.block(name))
     if found is None:
         raise CommandFailed(f"block {wanted} is not stored")
     facts = block_facts(found)
@@ -68,14 +67,6 @@ def parse_block_name(text: str) -> int | bytes:
         return int(text)
     rule = f"is neither a number up to {MAX_NUMBER} nor a hash of {2 * HASH_BYTES} hex digits"
     raise CommandFailed(f"{text!r} {rule}", BAD_USAGE)
-
-
-async def _ask(address: str, name: int | bytes) -> StoredBlock | None:
-    async with OperatorClient(address) as client:
-        try:
-            return await client.block(name)
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
 
 
 def block_facts(block: StoredBlock) -> BlockFacts:

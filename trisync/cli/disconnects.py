@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import datetime
 import json
 from typing import Annotated, Final
@@ -13,9 +12,9 @@ from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, show
+from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.tables import show
 from trisync.disconnects import OFFENCES, Disconnect, DisconnectList, Side
 
 DEFAULT_LIMIT: Final = 50
@@ -29,21 +28,20 @@ WhichSide = Annotated[Side | None, typer.Option("--side", help="Only those that 
 OffenceName = Annotated[str | None, typer.Option("--offence", help="Only those of this cause, as the list names it.")]
 
 
+@asks_node
 def disconnects(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     limit: Limit = DEFAULT_LIMIT,
-    node: NodeId = None,
+    of_node: NodeId = None,
     side: WhichSide = None,
     offence: OffenceName = None,
     as_json: flags.Json = False,
 ) -> int:
     """List the connections that ended, newest first, with who ended them and why."""
-    node_id = _node_id(node)
+    node_id = _node_id(of_node)
     if offence is not None and offence not in OFFENCES:
         raise CommandFailed(f"--offence {offence} is none of {', '.join(OFFENCES)}", BAD_USAGE)
-    asking = _ask(coordinator_at(datadir, coordinator), limit, node_id, side, offence)
-    found = asyncio.run(asking)
+    found = node.ask(lambda client: client.disconnects(limit=limit, node_id=node_id, side=side, offence=offence))
     if as_json:
         print(json.dumps(list_json(found)))
     else:
@@ -61,16 +59,6 @@ def _node_id(digits: str | None) -> bytes | None:
     if len(node_id) != NODE_ID_BYTES:
         raise CommandFailed(f"--node {digits} is not a node id of {2 * NODE_ID_BYTES} hex digits", BAD_USAGE)
     return node_id
-
-
-async def _ask(
-    address: str, limit: int, node_id: bytes | None, side: Side | None, offence: str | None
-) -> DisconnectList:
-    async with OperatorClient(address) as client:
-        try:
-            return await client.disconnects(limit=limit, node_id=node_id, side=side, offence=offence)
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
 
 
 def disconnects_table(found: DisconnectList) -> Table:

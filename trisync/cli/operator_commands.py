@@ -2,32 +2,26 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
-from pathlib import Path
-from typing import Final
 
-from rich.console import Console, RenderableType
 from rich.table import Table
 
 from trisync.cli import flags
-from trisync.cli.data_dir import DataDir
-from trisync.cli.failures import DONE, CommandFailed
+from trisync.cli.failures import DONE
+from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import PHASE_TEXTS, describe_seconds
 from trisync.cli.progress import peers as describe_peers
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.tables import show
 from trisync.node_status import ChainHead, NodeStatus, Peer, SyncMode, SyncPhase
 
-PIPE_WIDTH: Final = 300
 
-
+@asks_node
 def status(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Show where a running node stands."""
-    found = asyncio.run(_ask_status(coordinator_at(datadir, coordinator)))
+    found = node.ask(lambda client: client.status())
     if as_json:
         print(json.dumps(status_json(found)))
     else:
@@ -35,54 +29,18 @@ def status(
     return DONE
 
 
+@asks_node
 def peers(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """List the peers of a running node."""
-    found = asyncio.run(_ask_peers(coordinator_at(datadir, coordinator)))
+    found = node.ask(lambda client: client.peers())
     if as_json:
         print(json.dumps({"peers": [peer_json(peer) for peer in found]}))
     else:
         show(peers_table(found) if found else "no peers")
     return DONE
-
-
-def show(*parts: RenderableType) -> None:
-    """Print to people: lines are folded to a terminal; in a pipe they stay whole, and end with their last letter."""
-    console = Console()
-    if console.is_terminal:
-        for part in parts:
-            console.print(part)
-        return
-    console = Console(width=PIPE_WIDTH)
-    with console.capture() as captured:
-        for part in parts:
-            console.print(part)
-    for line in captured.get().splitlines():
-        print(line.rstrip())
-
-
-def coordinator_at(datadir: Path, coordinator: str | None) -> str:
-    """The coordinator's address: as given, or as the data directory tells. Raises CommandFailed."""
-    return coordinator if coordinator is not None else DataDir(datadir).coordinator_address()
-
-
-async def _ask_status(address: str) -> NodeStatus:
-    async with OperatorClient(address) as client:
-        try:
-            return await client.status()
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
-
-
-async def _ask_peers(address: str) -> list[Peer]:
-    async with OperatorClient(address) as client:
-        try:
-            return await client.peers()
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
 
 
 def status_table(status: NodeStatus) -> Table:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from collections.abc import Awaitable, Callable, Mapping
 from typing import Annotated
@@ -11,9 +10,9 @@ import typer
 
 from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from trisync.cli import flags
-from trisync.cli.failures import DONE, BadUsage, CommandFailed
-from trisync.cli.operator_commands import coordinator_at
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.failures import DONE, BadUsage
+from trisync.cli.node import Node, asks_node
+from trisync.client import OperatorClient
 
 EnodeUrl = Annotated[str, typer.Argument(metavar="URL", help="enode URL of the node, in quotes if it has a ?.")]
 
@@ -21,10 +20,10 @@ Answer = tuple[Mapping[str, object], str]
 """What came of an order: for programs, and for people."""
 
 
+@asks_node
 def add_peer(
     url: EnodeUrl,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Keep a node connected: dial it, and redial it when it is lost."""
@@ -39,13 +38,13 @@ def add_peer(
             text = "no gateway is attached; the first that comes dials it"
         return {"gateway_id": added.gateway_id or None, "connected": added.connected}, text
 
-    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+    return _run(order, url, node, as_json=as_json)
 
 
+@asks_node
 def remove_peer(
     url: EnodeUrl,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Let a static node go, and disconnect it."""
@@ -58,13 +57,13 @@ def remove_peer(
         ]
         return {"was_static": removed.was_static, "was_connected": removed.was_connected}, ", ".join(texts)
 
-    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+    return _run(order, url, node, as_json=as_json)
 
 
+@asks_node
 def add_trusted_peer(
     url: EnodeUrl,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Let a node connect even when all places are taken."""
@@ -73,13 +72,13 @@ def add_trusted_peer(
         connected = await client.add_trusted_peer(url)
         return {"connected": connected}, f"trusted, {'' if connected else 'not '}connected"
 
-    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+    return _run(order, url, node, as_json=as_json)
 
 
+@asks_node
 def remove_trusted_peer(
     url: EnodeUrl,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Trust a node no more; a connection to it stays."""
@@ -88,22 +87,14 @@ def remove_trusted_peer(
         was_trusted = await client.remove_trusted_peer(url)
         return {"was_trusted": was_trusted}, "not trusted any more" if was_trusted else "it was not trusted"
 
-    return _run(order, url, coordinator_at(datadir, coordinator), as_json=as_json)
+    return _run(order, url, node, as_json=as_json)
 
 
-def _run(order: Callable[[OperatorClient], Awaitable[Answer]], url: str, address: str, *, as_json: bool) -> int:
+def _run(order: Callable[[OperatorClient], Awaitable[Answer]], url: str, node: Node, *, as_json: bool) -> int:
     try:
         parse_enode(url)
     except EnodeInvalid as problem:
         raise BadUsage(f"{problem}; give enode://<128 hex digits>@<host>:<port>") from problem
-    fields, text = asyncio.run(_ask(order, address))
+    fields, text = node.ask(order)
     print(json.dumps(fields) if as_json else text)
     return DONE
-
-
-async def _ask(order: Callable[[OperatorClient], Awaitable[Answer]], address: str) -> Answer:
-    async with OperatorClient(address) as client:
-        try:
-            return await order(client)
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Callable, Coroutine
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
@@ -17,8 +15,9 @@ from trisync.blocks import Propagation, RankedPeer, SubmittedBlock
 from trisync.cli import flags
 from trisync.cli.block_command import parse_block_name
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, show
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.node import Node, asks_node
+from trisync.cli.tables import show
+from trisync.client import OperatorClient
 
 NEWEST: Final = 20
 """As many lines as can be read at once."""
@@ -26,8 +25,6 @@ NEWEST: Final = 20
 STDIN: Final = "-"
 LEAST_HEX_DIGITS: Final = 1000
 """A block has a header of 500 bytes; a shorter word is meant as the name of a file."""
-
-T = TypeVar("T")
 
 Source = Annotated[
     str,
@@ -39,34 +36,33 @@ Follow = Annotated[bool, typer.Option("--follow", help="Go on with each new bloc
 Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="List the first so many.")]
 
 
+@asks_node
 def submit_block(
     source: Source,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Hand a new block to a running node, which checks it, sends it to peers and imports it."""
     block_rlp = read_block(source)
-    submitted = _run(coordinator_at(datadir, coordinator), lambda node: node.blocks.submit(block_rlp))
+    submitted = node.ask(lambda client: client.blocks.submit(block_rlp))
     print(json.dumps(submitted_json(submitted)) if as_json else submitted_sentence(submitted))
     return DONE
 
 
+@asks_node
 def propagation(
+    node: Node,
     block_hash: Hash = None,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
     newest: Newest = NEWEST,
     follow: Follow = False,
     as_json: flags.Json = False,
 ) -> int:
     """Show how blocks spread: seen when and from whom, checked, imported, sent to how many."""
-    address = coordinator_at(datadir, coordinator)
     if block_hash is not None:
         name = parse_block_name(block_hash)
         if isinstance(name, int):
             raise CommandFailed(f"{block_hash!r} is a number; blocks spread by hash, see trisync block", BAD_USAGE)
-        found = _run(address, lambda node: node.blocks.propagation(name))
+        found = node.ask(lambda client: client.blocks.propagation(name))
         if found is None:
             raise CommandFailed(f"block {block_hash} is not among the last 2000 that were relayed")
         if as_json:
@@ -74,18 +70,18 @@ def propagation(
         else:
             show(propagation_table(found))
         return DONE
-    _run(address, lambda node: _show_newest(node, newest, follow=follow, as_json=as_json))
+    node.ask(lambda client: _show_newest(client, newest, follow=follow, as_json=as_json))
     return DONE
 
 
+@asks_node
 def rank_peers(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     limit: Limit = NEWEST,
     as_json: flags.Json = False,
 ) -> int:
     """List the peers that were most often the first to bring one of the last 2,000 blocks."""
-    ranked, blocks = _run(coordinator_at(datadir, coordinator), lambda node: node.blocks.rank_peers(limit))
+    ranked, blocks = node.ask(lambda client: client.blocks.rank_peers(limit))
     if as_json:
         print(json.dumps({"blocks": blocks, "peers": [ranked_json(one) for one in ranked]}))
     else:
@@ -120,23 +116,12 @@ def _from_hex(text: bytes) -> bytes | None:
         return None
 
 
-def _run(address: str, ask: Callable[[OperatorClient], Coroutine[Any, Any, T]]) -> T:
-    async def call() -> T:
-        async with OperatorClient(address) as client:
-            try:
-                return await ask(client)
-            except CoordinatorError as error:
-                raise CommandFailed(str(error)) from error
-
-    return asyncio.run(call())
-
-
-async def _show_newest(node: OperatorClient, newest: int, *, follow: bool, as_json: bool) -> None:
+async def _show_newest(client: OperatorClient, newest: int, *, follow: bool, as_json: bool) -> None:
     if follow or as_json:
-        async for one in node.blocks.watch_propagations(newest, follow=follow):
+        async for one in client.blocks.watch_propagations(newest, follow=follow):
             print(json.dumps(propagation_json(one)) if as_json else propagation_sentence(one), flush=True)
         return
-    lines = [propagation_sentence(one) async for one in node.blocks.watch_propagations(newest)]
+    lines = [propagation_sentence(one) async for one in client.blocks.watch_propagations(newest)]
     print("\n".join(lines) if lines else "no block was relayed since the broadcaster's start")
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 from typing import Annotated, Final
 
@@ -13,10 +12,11 @@ from rich.table import Table
 from rich.text import Text
 
 from trisync.cli import flags
-from trisync.cli.failures import DONE, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, show
+from trisync.cli.failures import DONE
+from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.tables import show
+from trisync.client import OperatorClient
 from trisync.node_status import SyncAnswer
 from trisync.sync_explained import BestPeer, PeerChoice, RunningSync, SyncEnd, SyncExplanation, SyncRecord
 
@@ -27,14 +27,14 @@ Limit = Annotated[int, typer.Option("--limit", min=1, max=10_000, help="List the
 Explain = Annotated[bool, typer.Option("--explain", help="Only tell why a sync runs or does not; start none.")]
 
 
+@asks_node
 def best_peer(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     limit: Limit = DEFAULT_LIMIT,
     as_json: flags.Json = False,
 ) -> int:
     """Show which peer the next sync would follow, and why not the others."""
-    found, explained = asyncio.run(_ask_best(coordinator_at(datadir, coordinator), limit))
+    found, explained = node.ask(lambda client: _ask_best(client, limit))
     if as_json:
         print(json.dumps(best_json(found) | {"sync": explanation_json(explained)}))
         return DONE
@@ -43,14 +43,14 @@ def best_peer(
     return DONE
 
 
+@asks_node
 def sync(
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     explain: Explain = False,
     as_json: flags.Json = False,
 ) -> int:
     """Ask for a sync now, and tell what came of it; with --explain only tell how things stand."""
-    answer, explained = asyncio.run(_ask_sync(coordinator_at(datadir, coordinator), explain=explain))
+    answer, explained = node.ask(lambda client: _ask_sync(client, explain=explain))
     if as_json:
         asked = {} if answer is None else {"result": answer[0].name.lower(), "explanation": answer[1]}
         print(json.dumps(asked | {"sync": explanation_json(explained)}))
@@ -61,21 +61,13 @@ def sync(
     return DONE
 
 
-async def _ask_best(address: str, limit: int) -> tuple[BestPeer, SyncExplanation]:
-    async with OperatorClient(address) as client:
-        try:
-            return await client.best_peer(limit), await client.explain_sync()
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
+async def _ask_best(client: OperatorClient, limit: int) -> tuple[BestPeer, SyncExplanation]:
+    return await client.best_peer(limit), await client.explain_sync()
 
 
-async def _ask_sync(address: str, *, explain: bool) -> tuple[tuple[SyncAnswer, str] | None, SyncExplanation]:
-    async with OperatorClient(address) as client:
-        try:
-            answer = None if explain else await client.start_sync()
-            return answer, await client.explain_sync()
-        except CoordinatorError as error:
-            raise CommandFailed(str(error)) from error
+async def _ask_sync(client: OperatorClient, *, explain: bool) -> tuple[tuple[SyncAnswer, str] | None, SyncExplanation]:
+    answer = None if explain else await client.start_sync()
+    return answer, await client.explain_sync()
 
 
 def choices_table(found: BestPeer) -> Table:

@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import asyncio
 import json
 import sys
-from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import Annotated, Final, TypeVar
+from typing import Annotated, Final
 
 import typer
 from rich.table import Table
 
 from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage, CommandFailed
-from trisync.cli.operator_commands import coordinator_at, show
+from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.cli.tables import show
+from trisync.client import OperatorClient
 from trisync.transactions import Fate, FateKind, PendingTransaction, PoolState, SubmittedTransaction
 
 MOST_TEXT_BYTES: Final = 1024 * 1024
@@ -24,9 +23,9 @@ MOST_TEXT_BYTES: Final = 1024 * 1024
 
 HASH_BYTES: Final = 32
 WEI_PER_GWEI: Final = 10**9
-R = TypeVar("R")
 
 
+@asks_node
 def submit_tx(
     transaction: Annotated[
         str,
@@ -34,13 +33,12 @@ def submit_tx(
             metavar="RAWHEX|@FILE|-", help="The signed transaction in hex, a file that has it, or - for stdin."
         ),
     ],
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Hand in a signed transaction: it is checked, kept, and sent to all peers."""
     raw = read_raw(transaction)
-    done = _ask(coordinator_at(datadir, coordinator), lambda client: client.transactions.submit(raw))
+    done = node.ask(lambda client: client.transactions.submit(raw))
     if as_json:
         print(json.dumps(submitted_json(done)))
     else:
@@ -48,10 +46,10 @@ def submit_tx(
     return DONE
 
 
+@asks_node
 def watch_tx(
     transaction: Annotated[str, typer.Argument(metavar="HASH", help="The transaction's hash, 64 hex digits.")],
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
+    node: Node,
     as_json: flags.Json = False,
 ) -> int:
     """Show what becomes of a transaction, line by line, until a block has it or it is dropped."""
@@ -66,17 +64,17 @@ def watch_tx(
                 return fate
         return None
 
-    fate = _ask(coordinator_at(datadir, coordinator), watch)
+    fate = node.ask(watch)
     if fate is None or fate.kind is FateKind.DROPPED:
         raise CommandFailed("the transaction is not pending" if fate else "the node ended the stream")
     return DONE
 
 
+@asks_node
 def pool(
+    node: Node,
     sender: Annotated[str | None, typer.Option("--sender", help="Only transactions of this account.")] = None,
     content: Annotated[bool, typer.Option("--content", help="List the transactions too.")] = False,
-    datadir: flags.Datadir = flags.DEFAULT_DATADIR,
-    coordinator: flags.CoordinatorAddress = None,
     as_json: flags.Json = False,
 ) -> int:
     """Show how full the pool of pending transactions is, and what is in it."""
@@ -88,7 +86,7 @@ def pool(
         listed = [one async for one in client.transactions.pending(sender=account)] if is_listed else []
         return pools, listed
 
-    pools, listed = _ask(coordinator_at(datadir, coordinator), ask)
+    pools, listed = node.ask(ask)
     if as_json:
         shown: dict[str, object] = {"pools": [pool_json(one) for one in pools]}
         if is_listed:
@@ -127,17 +125,6 @@ def _bytes_of(text: str, what: str) -> bytes:
         shown = digits if len(digits) <= 40 else f"{digits[:40]}…"
         raise BadUsage(f"{shown!r} is not {what} in hex; give an even number of hex digits")
     return found
-
-
-def _ask(address: str, question: Callable[[OperatorClient], Awaitable[R]]) -> R:
-    async def asked() -> R:
-        async with OperatorClient(address) as client:
-            try:
-                return await question(client)
-            except CoordinatorError as error:
-                raise CommandFailed(str(error)) from error
-
-    return asyncio.run(asked())
 
 
 def submitted_text(done: SubmittedTransaction) -> str:

@@ -7,7 +7,8 @@ from rich.console import Console
 
 from tests.support.node_statuses import IDLE, at_head, downloading
 from trisync.cli.demo import last_line
-from trisync.cli.operator_commands import peer_json, peers_table, show, status_json, status_table
+from trisync.cli.operator_commands import peer_json, peers_table, status_json, status_table
+from trisync.cli.tables import show
 from trisync.cli.up import summary_json, summary_line
 from trisync.node_status import ChainHead, NodeStatus, SyncMode, peer_from_proto, status_from_proto
 
