@@ -19,13 +19,14 @@ IMPURE: Final = frozenset(
 )
 """What lets the clock, the network, the disk or another task into a core."""
 
-SHARED_ROOMS: Final = frozenset({"ethwire", "chainspec", "rpc", "runtime"})
+SHARED_ROOMS: Final = frozenset({"ethwire", "chainspec", "rpc", "runtime", "trust"})
 
 CORE_SHARED: Final = ("services.shared.ethwire", "services.shared.chainspec")
 """What a core may use besides itself."""
 
-CLIENT_SHARED: Final = ("services.shared.chainspec",)
-"""What `trisync` may use of the services: it reaches them by their RPCs."""
+CLIENT_SHARED: Final = ("services.shared.chainspec", "services.shared.trust")
+"""What `trisync` may use of the services: it reaches them by their RPCs. It makes the certificates that they read,
+and both ends of a connection keep to the same rule of where plaintext is allowed."""
 
 STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
 """What the coordinator may know of its store, so that another one can take its place."""
