@@ -5,14 +5,19 @@ Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (b
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Sequence
+
+# Before gRPC is loaded, which would write about failed handshakes beside our one line.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import typer
 from typer.exceptions import TyperException
 
 from trisync.cli import (
     block_command,
+    certs_command,
     chain_commands,
     disconnects,
     doctor_command,
@@ -59,6 +64,7 @@ app.command("remove-trusted-peer")(peer_commands.remove_trusted_peer)
 
 for service in (service_commands.coordinator, service_commands.broadcaster, service_commands.gateway):
     app.command(service.__name__, context_settings=service_commands.PASSED_ON, add_help_option=False)(service)
+app.command("certs")(certs_command.certs)
 app.command("health")(service_commands.health)
 
 

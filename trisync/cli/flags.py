@@ -75,6 +75,31 @@ CoordinatorAddress = Annotated[
         help="gRPC address of the coordinator (host:port or unix:/path), instead of asking the data directory.",
     ),
 ]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        envvar="TRISYNC_TLS_CA",
+        help="PEM file of the CA of the coordinator's certificate; with it the connection is TLS.",
+    ),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", envvar="TRISYNC_TLS_CERT", help="PEM file of the certificate that says who asks."),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", envvar="TRISYNC_TLS_KEY", help="PEM file of the certificate's key.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", envvar="TRISYNC_TOKEN_FILE", help="File with a bearer token to show instead of a certificate."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", envvar="TRISYNC_INSECURE", help="Speak plaintext to a coordinator elsewhere too."),
+]
 
 
 def split_words(given: list[str] | None) -> tuple[str, ...]:
