@@ -33,6 +33,8 @@ KEEPALIVE_OPTIONS: Final = (
     # Clients ping idle links every 20 s (`rpc.channel`); a server counts faster pings as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Whoever connects and says nothing is let go; gRPC's own two minutes hold a place for long.
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
 
