@@ -49,7 +49,7 @@ class CoordinatorConfig(ProcessOptions):
 
     operator_tokens: Path | None = None
     """Lines role:name:token (or role:name:sha256=HEX) of operators who show a token; a role is viewer, operator or
-    admin. Without TLS it is for loopback and unix sockets only. Read again when it changes."""
+    admin. Unix sockets want no token; without TLS other addresses must be loopback. Read again when it changes."""
 
     token_listen: tuple[str, ...] = ()
     """gRPC addresses where operators connect by TLS without a certificate of their own, and show a token."""

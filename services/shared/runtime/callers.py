@@ -41,7 +41,7 @@ EVERY_ROLE: Final = tuple(Role)
 
 
 class CallerCheck:
-    """Tells callers apart. Without a token file, whoever may connect in plaintext may do everything."""
+    """Tells callers apart. Whoever may connect in plaintext may do everything, unless a token is wanted there."""
 
     def __init__(self, tokens: TokenFile | None = None) -> None:
         self._tokens = tokens
@@ -67,16 +67,10 @@ class CallerCheck:
         return Caller(owner.name, (owner.role,), peer)
 
     def _in_plaintext(self, peer: str) -> Caller:
-        if self._tokens is None:
+        # Who may open a unix socket is the file system's to say.
+        if self._tokens is None or is_unix(peer):
             return Caller("anyone", EVERY_ROLE, peer)
-        if is_unix(peer):
-            # The services beside us; who may open the socket is the file system's to say.
-            return Caller("anyone", SERVICES_ON_SOCKETS, peer)
         raise NotIdentified(f"{peer} shows no token, and without TLS this address wants one (--token-file)")
-
-
-SERVICES_ON_SOCKETS: Final = (Role.BROADCASTER, Role.GATEWAY)
-"""What a caller on a unix socket may be without a token; not the coordinator, who counts as an admin."""
 
 
 def _of_certificate(auth: Mapping[str, Iterable[bytes]], peer: str) -> Caller:

@@ -94,10 +94,11 @@ def test_token_is_no_way_in_where_no_file_has_it():
     assert CallerCheck().caller(Call(certificate(Role.VIEWER.uri), token=TOKEN)).role == "viewer"
 
 
-def test_with_tokens_only_a_unix_socket_carries_services_in_plaintext(tokens: TokenFile):
+def test_with_tokens_only_a_unix_socket_is_open_in_plaintext(tokens: TokenFile):
     beside = CallerCheck(tokens).caller(Call(PLAIN, peer="unix:/run/c.sock"))
     assert beside.may(ATTACH)
-    assert not beside.may(ADD_PEER)
+    assert beside.may(ADD_PEER)
+    assert CallerCheck(tokens).caller(Call(PLAIN, peer="unix:/run/c.sock", token=TOKEN)).name == "alice"
     with pytest.raises(NotIdentified, match="shows no token"):
         CallerCheck(tokens).caller(Call(PLAIN, peer="ipv4:127.0.0.1:5"))
 
