@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import dataclasses
 import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Final
+from typing import Any, Final
 
 import grpc
 import grpc.aio
@@ -26,7 +27,7 @@ from tests.support.captured_log import captured_logs
 from tests.support.certificates import credentials_of, files_of, make_set
 from tests.support.stack import in_one_loop
 from trisync.certificate_directory import CertificateDirectory
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import CHANNEL_OPTIONS, CoordinatorError, OperatorClient
 from trisync.credentials import Credentials
 
 pytestmark = pytest.mark.integration
@@ -82,6 +83,12 @@ async def add_peer(address: str, credentials: Credentials) -> str:
             return str(error)
 
 
+def blocking_status(address: str, credentials: Credentials) -> None:
+    with credentials.open_blocking(address, CHANNEL_OPTIONS) as channel:
+        stub: Any = coordinator_pb2_grpc.CoordinatorServiceStub(channel)
+        stub.GetStatus(coordinator_pb2.GetStatusRequest(), timeout=5)
+
+
 async def check(channel: grpc.aio.Channel) -> str:
     try:
         await health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=5)
@@ -97,11 +104,15 @@ async def test_stranger_is_refused_and_told_what_to_do_in_one_line(tmp_path: Pat
     async with serving(TlsWatch(files_of(ours, "coordinator"))) as address:
         where = f"no connection to the coordinator at {address}: "
         assert await add_peer(address, credentials_of(ours, "operator")) == "gateway-0"
+        await asyncio.to_thread(blocking_status, address, viewer)
         # Trusts our CA, and has a certificate of another.
         mixed = dataclasses.replace(credentials_of(theirs, "operator"), tls_ca=viewer.tls_ca)
         hangs_up = "it hangs up in the TLS handshake: our certificate (--tls-cert) has expired, or is not from its CA"
         assert await add_peer(address, mixed) == where + hangs_up
         assert await add_peer(address, Credentials(tls_ca=viewer.tls_ca)) == where + hangs_up
+        # A service that dials says the same in its log.
+        async with open_channel(address, TlsWatch(files_of(theirs, "peer_gateway"))) as channel:
+            assert "its certificate is not from our CA" in await check(channel)
         assert await add_peer(address, credentials_of(theirs, "operator")) == (
             where + "its certificate is not from our CA; give the CA of its certificate (--tls-ca)"
         )
@@ -213,6 +224,7 @@ async def test_token_says_who_a_caller_without_a_certificate_is(tmp_path: Path) 
             assert "needs the role operator" in await add_peer(address, Credentials(tls_ca=ca, token_file=mine))
             async with OperatorClient(address, Credentials(tls_ca=ca, token_file=mine)) as client:
                 await client.status()
+            await asyncio.to_thread(blocking_status, address, Credentials(tls_ca=ca, token_file=mine))
         made = [line for line in log.lines if line["event"] == "change made"]
         assert [(line["who"], line["role"]) for line in made] == [("bob", "operator")]
         assert TOKEN not in str(log.lines)

@@ -8,6 +8,8 @@ from typing import Annotated, Final
 
 import typer
 
+from trisync.cli.failures import BadUsage
+
 DEFAULT_DATADIR: Final = Path("~/.trisync")
 
 
@@ -100,6 +102,32 @@ Insecure = Annotated[
     bool,
     typer.Option("--insecure", envvar="TRISYNC_INSECURE", help="Speak plaintext to a coordinator elsewhere too."),
 ]
+OwnCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", envvar="TRISYNC_TLS_CERT", help="PEM file of the coordinator's certificate, for --listen."
+    ),
+]
+OwnKey = Annotated[
+    Path | None, typer.Option("--tls-key", envvar="TRISYNC_TLS_KEY", help="PEM file of the certificate's key.")
+]
+OwnCa = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", envvar="TRISYNC_TLS_CA", help="PEM file of the CA of operators' certificates."),
+]
+ListenInsecure = Annotated[
+    bool,
+    typer.Option("--insecure", envvar="TRISYNC_INSECURE", help="Allow --listen in plaintext beyond loopback."),
+]
+
+
+def own_files(cert: Path | None, key: Path | None, ca: Path | None) -> tuple[Path, Path, Path] | None:
+    """The three, or none. Raises BadUsage for some."""
+    if cert is not None and key is not None and ca is not None:
+        return cert, key, ca
+    if (given := cert or key or ca) is not None:
+        raise BadUsage(f"{given}: --tls-cert, --tls-key and --tls-ca are needed together")
+    return None
 
 
 def split_words(given: list[str] | None) -> tuple[str, ...]:

@@ -9,6 +9,9 @@ from typing import Any
 
 import pytest
 
+from services.broadcaster.config import BroadcasterConfig
+from services.shared.runtime.credentials import open_tls, open_tokens
+from services.shared.runtime.faults import StartRefused
 from services.shared.trust.roles import Role
 from services.shared.trust.tls_files import TlsFiles, TlsFilesBad, TlsWatch, read_material, utc_now
 from tests.support.certificates import files_of, make_set
@@ -105,3 +108,12 @@ def test_certificate_that_ends_soon_is_told_of_once(files: TlsFiles):
     for now[0] in (1.0, 2.0):
         watch.current()
     assert [event for event, _ in lines.told] == ["certificate expires soon"]
+
+
+def test_service_does_not_start_on_files_that_are_bad(files: TlsFiles, tmp_path: Path):
+    config = BroadcasterConfig(coordinator="unix:/c", tls_ca=files.ca, tls_cert=files.cert, tls_key=tmp_path / "none")
+    with pytest.raises(StartRefused, match=r"/none: cannot be read: No such file or directory"):
+        open_tls(config)
+    assert open_tls(BroadcasterConfig(coordinator="unix:/c")) is None
+    with pytest.raises(StartRefused, match=r"--operator-tokens .*/none: cannot be read"):
+        open_tokens(tmp_path / "none")
