@@ -107,7 +107,7 @@ async def test_stranger_is_refused_and_told_what_to_do_in_one_line(tmp_path: Pat
         await asyncio.to_thread(blocking_status, address, viewer)
         # Trusts our CA, and has a certificate of another.
         mixed = dataclasses.replace(credentials_of(theirs, "operator"), tls_ca=viewer.tls_ca)
-        hangs_up = "it hangs up in the TLS handshake: our certificate (--tls-cert) has expired, or is not from its CA"
+        hangs_up = "it hangs up in the TLS handshake: our certificate (--tls-cert) is missing, has expired, or is not from its CA"
         assert await add_peer(address, mixed) == where + hangs_up
         assert await add_peer(address, Credentials(tls_ca=viewer.tls_ca)) == where + hangs_up
         # A service that dials says the same in its log.

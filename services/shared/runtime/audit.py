@@ -28,7 +28,7 @@ def _block(request: Any) -> str:
 
 def _transaction(request: Any) -> str:
     # The hash of a transaction is that of its bytes, as of EIP-2718.
-    return f"transaction 0x{keccak256(request.raw).hex()}"
+    return f"transaction 0x{keccak256(request.raw or b'').hex()}"
 
 
 def _next_sync(request: Any) -> str:  # noqa: ARG001 - the request is empty
