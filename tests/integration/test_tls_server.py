@@ -8,7 +8,7 @@ import dataclasses
 import datetime
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any, Final
+from typing import Final
 
 import grpc
 import grpc.aio
@@ -27,8 +27,7 @@ from tests.support.captured_log import captured_logs
 from tests.support.certificates import credentials_of, files_of, make_set
 from tests.support.stack import in_one_loop
 from trisync.certificate_directory import CertificateDirectory
-from trisync.client import CHANNEL_OPTIONS, CoordinatorError, OperatorClient
-from trisync.credentials import Credentials
+from trisync.client import Coordinator, CoordinatorError, Credentials, OperatorClient
 
 pytestmark = pytest.mark.integration
 
@@ -83,10 +82,12 @@ async def add_peer(address: str, credentials: Credentials) -> str:
             return str(error)
 
 
-def blocking_status(address: str, credentials: Credentials) -> None:
-    with credentials.open_blocking(address, CHANNEL_OPTIONS) as channel:
-        stub: Any = coordinator_pb2_grpc.CoordinatorServiceStub(channel)
-        stub.GetStatus(coordinator_pb2.GetStatusRequest(), timeout=5)
+def blocking_add_peer(address: str, credentials: Credentials) -> str:
+    with Coordinator(address, credentials) as client:
+        try:
+            return client.add_peer("enode://").gateway_id
+        except CoordinatorError as error:
+            return str(error)
 
 
 async def check(channel: grpc.aio.Channel) -> str:
@@ -104,10 +105,12 @@ async def test_stranger_is_refused_and_told_what_to_do_in_one_line(tmp_path: Pat
     async with serving(TlsWatch(files_of(ours, "coordinator"))) as address:
         where = f"no connection to the coordinator at {address}: "
         assert await add_peer(address, credentials_of(ours, "operator")) == "gateway-0"
-        await asyncio.to_thread(blocking_status, address, viewer)
+        assert await asyncio.to_thread(blocking_add_peer, address, credentials_of(ours, "operator")) == "gateway-0"
+        assert "has the role viewer" in await asyncio.to_thread(blocking_add_peer, address, viewer)
         # Trusts our CA, and has a certificate of another.
         mixed = dataclasses.replace(credentials_of(theirs, "operator"), tls_ca=viewer.tls_ca)
-        hangs_up = "it hangs up in the TLS handshake: our certificate (--tls-cert) is missing, has expired, or is not from its CA"
+        hangs_up = "it hangs up in the TLS handshake: our certificate (--tls-cert) is missing, has expired, or is not "
+        hangs_up += "from its CA"
         assert await add_peer(address, mixed) == where + hangs_up
         assert await add_peer(address, Credentials(tls_ca=viewer.tls_ca)) == where + hangs_up
         # A service that dials says the same in its log.
@@ -216,7 +219,9 @@ async def test_token_says_who_a_caller_without_a_certificate_is(tmp_path: Path) 
                 ("an-invented-token-of-letters", "is not in the coordinator's token file"),
             ):
                 mine.write_text(content + "\n")
-                assert answer in await add_peer(address, Credentials(tls_ca=ca, token_file=mine))
+                shown = Credentials(tls_ca=ca, token_file=mine)
+                assert answer in await add_peer(address, shown)
+                assert answer in await asyncio.to_thread(blocking_add_peer, address, shown)
             assert "shows no token" in await add_peer(address, Credentials(tls_ca=ca))
             lines.write_text("viewer:bob:" + TOKEN + "\n")
             clock.pass_a_look()
@@ -224,9 +229,8 @@ async def test_token_says_who_a_caller_without_a_certificate_is(tmp_path: Path) 
             assert "needs the role operator" in await add_peer(address, Credentials(tls_ca=ca, token_file=mine))
             async with OperatorClient(address, Credentials(tls_ca=ca, token_file=mine)) as client:
                 await client.status()
-            await asyncio.to_thread(blocking_status, address, Credentials(tls_ca=ca, token_file=mine))
         made = [line for line in log.lines if line["event"] == "change made"]
-        assert [(line["who"], line["role"]) for line in made] == [("bob", "operator")]
+        assert [(line["who"], line["role"]) for line in made] == [("bob", "operator")] * 2
         assert TOKEN not in str(log.lines)
 
 

@@ -38,5 +38,6 @@ def handshake_problem(details: str | None, *, over_tls: bool | None) -> str | No
     if over_tls is None:
         return "it hangs up at once: either only one side speaks TLS, or our certificate is not from its CA or expired"
     if over_tls:
-        return "it hangs up in the TLS handshake: our certificate (--tls-cert) is missing, has expired, or is not from its CA"
+        why = "our certificate (--tls-cert) is missing, has expired, or is not from its CA"
+        return f"it hangs up in the TLS handshake: {why}"
     return "it hangs up at once, as a TLS port does on plaintext; give --tls-ca, --tls-cert and --tls-key"

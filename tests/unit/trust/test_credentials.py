@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from trisync.client import CHANNEL_OPTIONS
+from trisync.client.channels import CHANNEL_OPTIONS
 from trisync.credentials import Credentials, CredentialsBad, read_token
 
 NONE = Path("/nonexistent")
