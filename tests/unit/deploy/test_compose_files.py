@@ -81,6 +81,13 @@ def test_certificates_take_the_place_of_plaintext(service: str):
     assert read_config(CONFIGS[service], [], as_started(service)).insecure
 
 
+def test_no_service_of_ours_is_left_in_plaintext():
+    ours = {name for name, described in STACK["services"].items() if described["image"].startswith("trisync:")}
+    assert ours | {"certs"} == set(TLS["services"])
+    for name in ours:
+        assert TLS["services"][name]["environment"]["TRISYNC_INSECURE"] == "false"
+
+
 def test_service_sees_no_key_but_its_own():
     for service in CONFIGS:
         assert TLS["services"][service]["volumes"] == [f"${{TRISYNC_CERTS:-./certs}}/{service}:/tls:ro"]
