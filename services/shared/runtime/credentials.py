@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import stat
 from pathlib import Path
 
 import grpc
@@ -17,10 +18,16 @@ def open_tls(options: ProcessOptions) -> TlsWatch | None:
     """None where links are in plaintext. Raises StartRefused."""
     if options.tls_ca is None:
         return None
+    log = get_log("tls")
     try:
-        return TlsWatch(TlsFiles(options.tls_ca, options.tls_cert, options.tls_key), get_log("tls"))
+        watch = TlsWatch(TlsFiles(options.tls_ca, options.tls_cert, options.tls_key), log)
     except TlsFilesBad as problem:
         raise StartRefused(str(problem)) from problem
+    if options.tls_key is not None and options.tls_key.stat().st_mode & stat.S_IROTH:
+        log.warning(
+            "every user of this machine can read the private key; take that right away", file=str(options.tls_key)
+        )
+    return watch
 
 
 def open_tokens(path: Path | None) -> TokenFile | None:

@@ -33,7 +33,8 @@ class ReloadingChannel(grpc.aio.Channel):
         interceptors: Sequence[grpc.aio.ClientInterceptor] = (),
     ) -> None:
         self._address, self._tls, self._options, self._interceptors = address, tls, options, interceptors
-        self._newest = _Generation(tls.current(), self._open(tls.current()))
+        material = tls.current()
+        self._newest = _Generation(material, self._open(material))
         self._closing: set[asyncio.Task[None]] = set()
         self._retired: set[_Generation] = set()
 

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import structlog
 
 from services.broadcaster.config import BroadcasterConfig
 from services.shared.runtime.credentials import open_tls, open_tokens
@@ -117,3 +118,14 @@ def test_service_does_not_start_on_files_that_are_bad(files: TlsFiles, tmp_path:
     assert open_tls(BroadcasterConfig(coordinator="unix:/c")) is None
     with pytest.raises(StartRefused, match=r"--operator-tokens .*/none: cannot be read"):
         open_tokens(tmp_path / "none")
+
+
+def test_key_that_everybody_can_read_is_told_of(files: TlsFiles):
+    config = BroadcasterConfig(coordinator="unix:/c", tls_ca=files.ca, tls_cert=files.cert, tls_key=files.key)
+    with structlog.testing.capture_logs() as lines:
+        open_tls(config)
+        assert lines == []
+        assert files.key is not None
+        files.key.chmod(0o644)
+        open_tls(config)
+    assert [(line["log_level"], line["file"]) for line in lines] == [("warning", str(files.key))]
