@@ -4,3 +4,8 @@
 Each is a process (`python -m services.NAME`) made of a pure `core`, of `edges` that carry its decisions out, and of
 `app.py`, which puts the parts together. A service imports itself and `shared` only.
 """
+
+import os
+
+# gRPC writes to stderr, past our log, for every stranger whose TLS handshake fails. It reads this when it is loaded.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")

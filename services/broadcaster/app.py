@@ -35,7 +35,10 @@ from services.broadcaster.edges.transaction_peers import TransactionPeers
 from services.broadcaster.edges.transaction_servicer import TransactionServicer
 from services.broadcaster.metrics import BroadcasterMetrics
 from services.broadcaster.pool_metrics import PoolMetrics
-from services.shared.rpc.channel import Backoff
+from services.shared.rpc.channel import Backoff, Endpoint
+from services.shared.runtime.access import AccessInterceptor
+from services.shared.runtime.callers import CallerCheck
+from services.shared.runtime.credentials import open_tls
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
@@ -62,9 +65,11 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     desk = PoolDesk(parts)
     intake = TransactionIntake(parts, desk, links.accuse)
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
-    chain_watch = ChainWatch(config.coordinator, parts.chain, desk, metrics, Backoff(rng))
+    tls = open_tls(config)
+    chain_watch = ChainWatch(Endpoint(config.coordinator, tls), parts.chain, desk, metrics, Backoff(rng))
 
-    server = _server(links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
+    server = RpcServer([AccessInterceptor(CallerCheck())], tls)
+    _add_services(server, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -114,9 +119,10 @@ def _pool_parts(
     )
 
 
-def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer) -> RpcServer:
+def _add_services(
+    server: RpcServer, links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer
+) -> None:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
-    server = RpcServer()
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
         GatewayServicer(links, ledger),
@@ -135,7 +141,6 @@ def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: Transaction
     server.add(
         broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
-    return server
 
 
 def _bound_address(address: str, port: int) -> str:

@@ -41,6 +41,8 @@ class BroadcasterConfig(ProcessOptions):
 
     def __post_init__(self) -> None:
         ProcessOptions.__post_init__(self)
+        self.check_plaintext("--listen", *self.listen)
+        self.check_plaintext("--coordinator", self.coordinator)
         if not self.listen:
             raise ConfigInvalid("--listen is needed at least once")
         if self.gateway_queue_bytes < MIN_GATEWAY_QUEUE_BYTES:

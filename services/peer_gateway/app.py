@@ -41,6 +41,9 @@ from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.chainspec.rendezvous import ranking
 from services.shared.rpc.channel import Backoff, open_channel
+from services.shared.runtime.access import AccessInterceptor
+from services.shared.runtime.callers import CallerCheck
+from services.shared.runtime.credentials import open_tls
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
 from services.shared.runtime.tracing import Tracer, open_tracer
@@ -62,7 +65,8 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     process_metrics = ProcessMetrics("peer_gateway", registry)
-    metrics_server, server = MetricsServer(registry), RpcServer()
+    tls = open_tls(config)
+    metrics_server, server = MetricsServer(registry), RpcServer([AccessInterceptor(CallerCheck())], tls)
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]
@@ -78,8 +82,8 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
             }
             await server.start()
             async with (
-                open_channel(config.coordinator) as to_coordinator,
-                BroadcasterChannels(ranking(local.node_id, config.broadcaster)) as to_broadcasters,
+                open_channel(config.coordinator, tls) as to_coordinator,
+                BroadcasterChannels(ranking(local.node_id, config.broadcaster), tls) as to_broadcasters,
                 asyncio.TaskGroup() as tasks,
             ):
                 lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")

@@ -124,6 +124,9 @@ class GatewayConfig(ProcessOptions):
 
     def __post_init__(self) -> None:
         ProcessOptions.__post_init__(self)
+        self.check_plaintext("--listen", self.listen)
+        self.check_plaintext("--coordinator", self.coordinator)
+        self.check_plaintext("--broadcaster", *self.broadcaster)
         _check(bool(self.broadcaster), "--broadcaster is needed at least once")
         _check(0 <= self.port <= 65_535, f"--port {self.port} is not a port")
         self._check_advertised()

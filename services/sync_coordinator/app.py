@@ -11,6 +11,9 @@ from typing import Final, NoReturn
 from prometheus_client import CollectorRegistry
 
 from services.shared.ethwire.types import BlockHash
+from services.shared.runtime.access import AccessInterceptor
+from services.shared.runtime.callers import CallerCheck
+from services.shared.runtime.credentials import open_tls, open_tokens
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
 from services.shared.runtime.tracing import Tracer, open_tracer
@@ -72,11 +75,12 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         stack.push_async_callback(metrics_server.stop)
         tracer = open_tracer("coordinator", config, registry)
         stack.push_async_callback(tracer.close)
-        broadcaster = BroadcasterClient(config.broadcaster)
+        tls, callers = open_tls(config), CallerCheck(open_tokens(config.operator_tokens))
+        broadcaster = BroadcasterClient(config.broadcaster, tls=tls)
         stack.push_async_callback(broadcaster.close)
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
-        server = RpcServer()
+        server = RpcServer([AccessInterceptor(callers)], tls)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -85,6 +89,10 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                 links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks, tracer)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
+                addresses += [
+                    _bound_address(address, server.listen(address, ask_certificate=False))
+                    for address in config.token_listen
+                ]
                 await server.start()
                 await server.set_serving(True)
                 ready(

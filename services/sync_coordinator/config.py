@@ -7,7 +7,9 @@ from pathlib import Path
 from typing import ClassVar, Literal
 
 from services.shared.chainspec.enode import parse_enode
+from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
+from services.shared.trust.addresses import is_local
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -47,6 +49,13 @@ class CoordinatorConfig(ProcessOptions):
     broadcaster: tuple[str, ...] = ()
     """gRPC addresses of the broadcasters."""
 
+    operator_tokens: Path | None = None
+    """Lines role:name:token (or role:name:sha256=HEX) of operators who show a token; a role is viewer, operator or
+    admin. Unix sockets want no token; without TLS other addresses must be loopback. Read again when it changes."""
+
+    token_listen: tuple[str, ...] = ()
+    """gRPC addresses where operators connect by TLS without a certificate of their own, and show a token."""
+
     static_peer: tuple[str, ...] = ()
     """enode URLs that are always kept connected, besides those of static-nodes.json."""
 
@@ -70,6 +79,9 @@ class CoordinatorConfig(ProcessOptions):
 
     def __post_init__(self) -> None:
         ProcessOptions.__post_init__(self)
+        self.check_plaintext("--listen", *self.listen)
+        self.check_plaintext("--broadcaster", *self.broadcaster)
+        self._check_tokens()
         if (self.network is None) == (self.genesis is None):
             raise ValueError("exactly one of --network and --genesis is needed")
         if self.networkid is not None and not 0 < self.networkid < 2**64:
@@ -91,6 +103,18 @@ class CoordinatorConfig(ProcessOptions):
         if not self.listen:
             raise ValueError("--listen is needed at least once")
         parse_whitelist(self.whitelist)
+
+    def _check_tokens(self) -> None:
+        if self.token_listen and (self.operator_tokens is None or self.tls_ca is None):
+            raise ConfigInvalid("--token-listen needs --operator-tokens, and --tls-cert, --tls-key and --tls-ca")
+        if self.operator_tokens is None or self.tls_ca is not None:
+            return
+        for address in self.listen:
+            if not is_local(address):
+                raise ConfigInvalid(
+                    f"--operator-tokens and --listen {address} in plaintext exclude each other: who listens on the way "
+                    "would have the tokens; give --tls-cert, --tls-key and --tls-ca"
+                )
 
 
 def parse_whitelist(entries: tuple[str, ...]) -> dict[int, bytes]:

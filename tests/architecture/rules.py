@@ -19,16 +19,18 @@ IMPURE: Final = frozenset(
 )
 """What lets the clock, the network, the disk or another task into a core."""
 
-SHARED_ROOMS: Final = frozenset({"ethwire", "chainspec", "rpc", "runtime"})
+SHARED_ROOMS: Final = frozenset({"ethwire", "chainspec", "rpc", "runtime", "trust"})
 
 CORE_SHARED: Final = ("services.shared.ethwire", "services.shared.chainspec")
 """What a core may use besides itself."""
 
 CLIENT_SHARED: Final = (
     "services.shared.chainspec",
+    "services.shared.trust",
     *(f"services.shared.runtime.{name}" for name in ("config_file", "config_shown", "setting_names")),
 )
-"""What `trisync` may use of the services: it reaches them by their RPCs. One file configures them and the commands."""
+"""What `trisync` may use of the services: it reaches them by their RPCs. One file configures them and the commands. It
+makes the certificates that they read, and both ends of a connection keep to one rule of where plaintext is allowed."""
 
 STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
 """What the coordinator may know of its store, so that another one can take its place."""

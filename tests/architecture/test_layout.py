@@ -43,7 +43,7 @@ def test_coordinator_knows_its_store_by_the_contract_only(source: Path):
     assert rules.store_imports(source, SERVICES) == set()
 
 
-def test_shared_has_four_rooms_and_no_modules_of_its_own():
+def test_shared_has_five_rooms_and_no_modules_of_its_own():
     assert rules.stray_shared_modules(SERVICES) == []
 
 

@@ -12,6 +12,7 @@ import asyncio
 import contextlib
 import functools
 import re
+import socket
 import tempfile
 from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -30,10 +31,12 @@ from services.shared.ethwire.types import Header, PeerId
 from services.sync_coordinator import app as coordinator_app
 from services.sync_coordinator.config import CoordinatorConfig
 from tests.support.captured_log import CapturedLog, captured_logs
+from tests.support.certificates import credentials_of, flags_of
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.small_network import write_genesis
 from tests.support.wire import local_node
 from trisync.client import OperatorClient
+from trisync.credentials import Credentials
 from trisync.disconnects import Disconnect
 from trisync.node_status import NodeStatus
 
@@ -103,18 +106,25 @@ class Stack:
 
     def __init__(self, directory: Path, settings: StackSettings, log: CapturedLog) -> None:
         self._directory, self._settings, self.log = directory, settings, log
+        # With certificates the links are TCP, at ports that are free now: each service is told those of the others.
+        self._ports = {name: free_port() for name in ("coordinator", "broadcaster")} if settings.certificates else {}
         self.coordinator = Service("coordinator", self._run_coordinator)
         self.broadcaster = Service("broadcaster", self._run_broadcaster)
         self.gateways = [self._gateway(index) for index in range(settings.gateways)]
         self._genesis = settings.genesis
         if settings.network is None and settings.genesis is None:
             self._genesis = write_genesis(directory / "genesis.json", settings.genesis_config)
-        self.client = OperatorClient(self._address("coordinator"))
+        self.client = OperatorClient(self._address("coordinator"), self.credentials("admin"))
 
     @property
     def datadir(self) -> Path:
         """The coordinator's."""
         return self._directory / "node"
+
+    def credentials(self, name: str) -> Credentials | None:
+        """Those of one certificate of the set, where the stack has one."""
+        directory = self._settings.certificates
+        return None if directory is None else credentials_of(directory, name)
 
     @property
     def coordinator_address(self) -> str:
@@ -182,7 +192,13 @@ class Stack:
         await self.until_status(lambda status: status.peer_count == count, f"{count} peers")
 
     def _address(self, service: str) -> str:
+        if service in self._ports:
+            return f"127.0.0.1:{self._ports[service]}"
         return f"unix:{self._directory / service}.sock"
+
+    def _tls(self, name: str) -> dict[str, Any]:
+        directory = self._settings.certificates
+        return {} if directory is None else flags_of(directory, name)
 
     def _run_coordinator(self, stop: asyncio.Event, ready: Ready) -> Coroutine[Any, Any, None]:
         settings = self._settings
@@ -202,6 +218,7 @@ class Stack:
             request_timeout=settings.request_timeout,
             whitelist=tuple(settings.whitelist),
             trace_endpoint=settings.trace_endpoint,
+            **self._tls("coordinator"),
         )
         return coordinator_app.run(config, stop=stop, ready=ready)
 
@@ -210,6 +227,7 @@ class Stack:
             coordinator=self._address("coordinator"),
             listen=(self._address("broadcaster"),),
             trace_endpoint=self._settings.trace_endpoint,
+            **self._tls("broadcaster"),
         )
         return broadcaster_app.run(config, stop=stop, ready=ready)
 
@@ -227,6 +245,7 @@ class Stack:
             handshake_timeout=self._settings.handshake_timeout,
             redial_after=self._settings.redial_after,
             trace_endpoint=self._settings.trace_endpoint,
+            **self._tls("peer_gateway"),
         )
         return Service(f"gateway-{index}", lambda stop, ready: gateway_app.run(config, stop=stop, ready=ready))
 
@@ -257,6 +276,16 @@ class StackSettings:
     """A genesis file of another network."""
     seal_check: Any = "none"
     trace_endpoint: str | None = None
+    certificates: Path | None = None
+    """A set of `trisync certs`: links are TLS over TCP then, else unix sockets."""
+
+
+def free_port() -> int:
+    """A TCP port of loopback that nobody has now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port: int = probe.getsockname()[1]
+        return port
 
 
 @contextlib.asynccontextmanager

@@ -6,8 +6,12 @@ Errors end a command with one line on stderr and exit code 1 (it failed) or 2 (b
 from __future__ import annotations
 
 import functools
+import os
 import sys
 from collections.abc import Sequence
+
+# Before gRPC is loaded, which would write about failed handshakes beside our one line.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import typer.main
 from rich.markup import escape

@@ -9,6 +9,7 @@ from typing import Final
 from trisync.cli import (
     block_command,
     blocks_command,
+    certs_command,
     chain_commands,
     chain_queries,
     completion_command,
@@ -158,6 +159,13 @@ COMMANDS: Final = (
     *(
         Listed(SERVICE, service.__name__, service, is_configured=False, reads_own_flags=True)
         for service in (service_commands.coordinator, service_commands.broadcaster, service_commands.gateway)
+    ),
+    Listed(
+        SERVICE,
+        "certs",
+        certs_command.certs,
+        ("trisync certs DIR", "trisync certs DIR --add operator:bob", "trisync certs DIR --renew"),
+        is_configured=False,
     ),
     Listed(SERVICE, "health", service_commands.health, ("trisync health 10.0.0.1:7450",), is_configured=False),
     Listed(

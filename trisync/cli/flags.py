@@ -9,6 +9,7 @@ from typing import Annotated, Final
 import typer
 
 from services.shared.chainspec.networks import NETWORK_NAMES
+from trisync.cli.failures import BadUsage
 
 DEFAULT_DATADIR: Final = Path("~/.trisync")
 
@@ -91,6 +92,57 @@ CoordinatorAddress = Annotated[
         help="gRPC address of the coordinator (host:port or unix:/path), instead of asking the data directory.",
     ),
 ]
+TlsCa = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-ca",
+        envvar="TRISYNC_TLS_CA",
+        help="PEM file of the CA of the coordinator's certificate; with it the connection is TLS.",
+    ),
+]
+TlsCert = Annotated[
+    Path | None,
+    typer.Option("--tls-cert", envvar="TRISYNC_TLS_CERT", help="PEM file of the certificate that says who asks."),
+]
+TlsKey = Annotated[
+    Path | None, typer.Option("--tls-key", envvar="TRISYNC_TLS_KEY", help="PEM file of the certificate's key.")
+]
+TokenFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--token-file", envvar="TRISYNC_TOKEN_FILE", help="File with a bearer token to show instead of a certificate."
+    ),
+]
+Insecure = Annotated[
+    bool,
+    typer.Option("--insecure", envvar="TRISYNC_INSECURE", help="Speak plaintext to a coordinator elsewhere too."),
+]
+OwnCert = Annotated[
+    Path | None,
+    typer.Option(
+        "--tls-cert", envvar="TRISYNC_TLS_CERT", help="PEM file of the coordinator's certificate, for --listen."
+    ),
+]
+OwnKey = Annotated[
+    Path | None, typer.Option("--tls-key", envvar="TRISYNC_TLS_KEY", help="PEM file of the certificate's key.")
+]
+OwnCa = Annotated[
+    Path | None,
+    typer.Option("--tls-ca", envvar="TRISYNC_TLS_CA", help="PEM file of the CA of operators' certificates."),
+]
+ListenInsecure = Annotated[
+    bool,
+    typer.Option("--insecure", envvar="TRISYNC_INSECURE", help="Allow --listen in plaintext beyond loopback."),
+]
+
+
+def own_files(cert: Path | None, key: Path | None, ca: Path | None) -> tuple[Path, Path, Path] | None:
+    """The three, or none. Raises BadUsage for some."""
+    if cert is not None and key is not None and ca is not None:
+        return cert, key, ca
+    if (given := cert or key or ca) is not None:
+        raise BadUsage(f"{given}: --tls-cert, --tls-key and --tls-ca are needed together")
+    return None
 
 
 def split_words(given: list[str] | None) -> tuple[str, ...]:

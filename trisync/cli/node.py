@@ -12,8 +12,9 @@ from typing import Final, TypeVar
 
 from trisync.cli import flags
 from trisync.cli.data_dir import DataDir
-from trisync.cli.failures import CommandFailed
+from trisync.cli.failures import BadUsage, CommandFailed
 from trisync.client import CoordinatorError, OperatorClient
+from trisync.credentials import Credentials, CredentialsBad
 
 T = TypeVar("T")
 
@@ -24,6 +25,11 @@ class Node:
 
     datadir: Path = flags.DEFAULT_DATADIR
     coordinator: str | None = None
+    tls_ca: Path | None = None
+    tls_cert: Path | None = None
+    tls_key: Path | None = None
+    token_file: Path | None = None
+    insecure: bool = False
 
     def address(self) -> str:
         """As given, or as the data directory tells. Raises CommandFailed."""
@@ -31,7 +37,17 @@ class Node:
 
     def client(self) -> OperatorClient:
         """A new client, for `async with`. Raises CommandFailed."""
-        return OperatorClient(self.address())
+        credentials = Credentials(
+            tls_ca=self.tls_ca,
+            tls_cert=self.tls_cert,
+            tls_key=self.tls_key,
+            token_file=self.token_file,
+            insecure=self.insecure,
+        )
+        try:
+            return OperatorClient(self.address(), credentials)
+        except CredentialsBad as problem:
+            raise BadUsage(str(problem)) from problem
 
     def ask(self, question: Callable[[OperatorClient], Awaitable[T]]) -> T:
         """The answer to one question. Raises CommandFailed."""
@@ -46,11 +62,18 @@ class Node:
         return asyncio.run(asked())
 
 
+def _flag(name: str, default: object, annotation: object) -> inspect.Parameter:
+    return inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=default, annotation=annotation)
+
+
 NODE_FLAGS: Final = (
-    inspect.Parameter(
-        "datadir", inspect.Parameter.KEYWORD_ONLY, default=flags.DEFAULT_DATADIR, annotation=flags.Datadir
-    ),
-    inspect.Parameter("coordinator", inspect.Parameter.KEYWORD_ONLY, default=None, annotation=flags.CoordinatorAddress),
+    _flag("datadir", flags.DEFAULT_DATADIR, flags.Datadir),
+    _flag("coordinator", None, flags.CoordinatorAddress),
+    _flag("tls_ca", None, flags.TlsCa),
+    _flag("tls_cert", None, flags.TlsCert),
+    _flag("tls_key", None, flags.TlsKey),
+    _flag("token_file", None, flags.TokenFile),
+    _flag("insecure", False, flags.Insecure),
 )
 """One for each field of Node."""
 

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from services.shared.chainspec.enode import Enode, EnodeInvalid, parse_enode
 from services.shared.chainspec.networks import network
+from services.shared.trust.addresses import plaintext_refusal
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage
@@ -54,6 +55,10 @@ class StackOptions:
     fan_out: str = "seed"
     listen: tuple[str, ...] = ()
     """More addresses for the coordinator than its unix socket."""
+    tls_files: tuple[Path, Path, Path] | None = None
+    """Certificate, key and CA for those addresses."""
+    insecure: bool = False
+    """Allow those to be plaintext beyond loopback."""
     metrics_port: int = 0
     """The coordinator's; the broadcaster has the next one, then the gateways. 0: any free ports."""
     log_level: str | None = None
@@ -80,6 +85,9 @@ class StackOptions:
                 raise BadUsage(f"{flag} {number} is not above 0")
         if not 0 < self.force_sync_cycle < float("inf"):
             raise BadUsage(f"--force-sync-cycle {self.force_sync_cycle} is not above 0 seconds")
+        for address in self.listen if self.tls_files is None and not self.insecure else ():
+            if (refusal := plaintext_refusal("--listen", address)) is not None:
+                raise BadUsage(refusal)
 
 
 def _check_networks(text: str) -> None:
@@ -162,6 +170,7 @@ def _broadcaster(options: StackOptions, coordinator: str, address: str) -> Servi
             *("--datadir", str(options.data_dir.path)),
             *_common(options, options.data_dir.run_dir, 1),
         ),
+        environment=NO_TLS,
     )
 
 
@@ -178,6 +187,7 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         _switch("--seal-sample", is_on=options.seal_sample),
         *("--seal-workers", str(options.seal_workers)),
         *listen,
+        *_shown(options),
         *("--broadcaster", broadcaster),
         *("--maxpeers", str(options.maxpeers)),
         *("--min-sync-peers", str(options.min_sync_peers)),
@@ -194,6 +204,17 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         # Flags beat them. Where `up` has none, the file has nothing to add: `up` has read it.
         environment={"TRISYNC_STATIC_PEER": "", "TRISYNC_TRUSTED_PEER": "", "TRISYNC_WHITELIST": ""},
     )
+
+
+def _shown(options: StackOptions) -> list[str]:
+    """What operators are shown at the coordinator's further addresses."""
+    names = ("--tls-cert", "--tls-key", "--tls-ca")
+    files = zip(names, options.tls_files, strict=True) if options.tls_files is not None else ()
+    return [word for name, path in files for word in (name, str(path))] + ["--insecure"] * options.insecure
+
+
+NO_TLS = {"TRISYNC_TLS_CERT": "", "TRISYNC_TLS_KEY": "", "TRISYNC_TLS_CA": ""}
+"""For the services behind: `up` takes these variables for the coordinator, and their links are unix sockets."""
 
 
 def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: str) -> ServicePlan:
@@ -227,7 +248,7 @@ def _gateway(options: StackOptions, index: int, coordinator: str, broadcaster: s
         arguments=(*arguments, *_common(options, run_dir, 2 + index)),
         # Not a flag: a key must not stand in the list of processes.
         # And trusted nodes are told by the coordinator: operators may take those of TRISYNC_TRUSTED_PEER away.
-        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": "", "TRISYNC_SHARED_DATADIR": ""},
+        environment={"TRISYNC_NODEKEY": nodekey, "TRISYNC_TRUSTED_PEER": "", "TRISYNC_SHARED_DATADIR": "", **NO_TLS},
     )
 
 

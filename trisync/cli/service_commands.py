@@ -9,6 +9,7 @@ from typing import Annotated, Final, NoReturn
 import typer
 
 from trisync.cli import flags
+from trisync.health import TLS_VARIABLES
 from trisync.health import main as check_health
 
 PASSED_ON: Final = {"ignore_unknown_options": True, "allow_extra_args": True, "help_option_names": []}
@@ -38,10 +39,15 @@ def health(
             help="gRPC address of the service, host:port or unix:/path; without it the first one of TRISYNC_LISTEN.",
         ),
     ] = None,
+    tls_ca: flags.TlsCa = None,
+    tls_cert: flags.TlsCert = None,
+    tls_key: flags.TlsKey = None,
     as_json: flags.Json = False,
 ) -> int:
     """Ask one service whether it is serving: exit code 0 when it is, 1 when not."""
-    return check_health([] if address is None else [address], os.environ, as_json=as_json)
+    given = zip(TLS_VARIABLES, (tls_ca, tls_key, tls_cert), strict=True)
+    environ = {**os.environ, **{name: str(path) for name, path in given if path is not None}}
+    return check_health([] if address is None else [address], environ, as_json=as_json)
 
 
 def _become(module: str, arguments: list[str]) -> NoReturn:

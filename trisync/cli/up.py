@@ -163,6 +163,10 @@ def up(
             help="gRPC address (host:port) at which operators reach the coordinator too. Repeatable.",
         ),
     ] = None,
+    tls_cert: flags.OwnCert = None,
+    tls_key: flags.OwnKey = None,
+    tls_ca: flags.OwnCa = None,
+    insecure: flags.ListenInsecure = False,
     metrics_port: Annotated[
         int,
         typer.Option(
@@ -216,6 +220,8 @@ def up(
             gateways=gateways,
             fan_out=fan_out.value,
             listen=flags.split_words(listen),
+            tls_files=flags.own_files(tls_cert, tls_key, tls_ca),
+            insecure=insecure,
             metrics_port=metrics_port,
             log_level=log_level.value if log_level is not None else None,
             config_file=config_file,

@@ -14,6 +14,8 @@ With asyncio, the same methods and results:
         async for step in node.follow_blocks(0):
             ...
 
+A coordinator on another machine is shown who asks: `Coordinator(address, Credentials(tls_ca=…, …))`.
+
 The values that come back are in `trisync.node_status`, `trisync.block_feed`, `trisync.blocks`,
 `trisync.transactions`, `trisync.disconnects` and `trisync.sync_explained`; those of the block feed are here too.
 """
@@ -26,6 +28,7 @@ from trisync.client.async_coordinator import AsyncCoordinator
 from trisync.client.connection import FollowedChain, Stream
 from trisync.client.coordinator import Coordinator
 from trisync.client.errors import CoordinatorError
+from trisync.credentials import Credentials, CredentialsBad
 
 OperatorClient = AsyncCoordinator
 
@@ -36,6 +39,8 @@ __all__ = [
     "AsyncStream",
     "Coordinator",
     "CoordinatorError",
+    "Credentials",
+    "CredentialsBad",
     "FollowedChain",
     "OperatorClient",
     "Step",

@@ -16,7 +16,8 @@ from trisync.block_feed import Step
 from trisync.client.calls import Call, StreamCall
 from trisync.client.chain_place import ChainPlace
 from trisync.client.channels import open_async_channel
-from trisync.client.errors import CoordinatorError, error_of, stream_ended
+from trisync.client.errors import CoordinatorError, FailedCall, error_of, stream_ended
+from trisync.credentials import Credentials
 
 R = TypeVar("R")
 
@@ -29,7 +30,7 @@ class AsyncStream(Generic[R]):
     """
 
     def __init__(self, connection: AsyncConnection, call: StreamCall[R]) -> None:
-        self._address, self._call = connection.address, call
+        self._connection, self._call = connection, call
         self._waiting: deque[R] = deque()
         self._is_closed = False
         self._answers = connection.start(call)
@@ -48,7 +49,7 @@ class AsyncStream(Generic[R]):
             answer = await self._next_answer()
             if answer is None:
                 if self._call.endless and not self._is_closed:
-                    raise stream_ended(self._address)
+                    raise stream_ended(self._connection.address)
                 raise StopAsyncIteration
             self._waiting.extend(self._call.read(answer))
         if self._is_closed:
@@ -65,7 +66,7 @@ class AsyncStream(Generic[R]):
         try:
             answer = await self._answers.read()
         except grpc.aio.AioRpcError as error:
-            raise error_of(self._address, error) from error
+            raise self._connection.error_of(error) from error
         except asyncio.CancelledError:
             # gRPC says so both of a call that we ended and of a task that somebody cancels.
             if not self._is_closed:
@@ -78,10 +79,11 @@ class AsyncStream(Generic[R]):
 class AsyncConnection:
     """One channel to a coordinator, of one event loop."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, credentials: Credentials) -> None:
+        """Raises CredentialsBad."""
         self.address = address
-        self._timeout_s = timeout_s
-        self._channel = open_async_channel(address)
+        self._timeout_s, self._credentials = timeout_s, credentials
+        self._channel = open_async_channel(address, credentials)
         self._is_closed = False
 
     async def perform(self, call: Call[R]) -> R:
@@ -91,7 +93,7 @@ class AsyncConnection:
         except grpc.aio.AioRpcError as error:
             if call.absent is not None and error.code() is grpc.StatusCode.NOT_FOUND:
                 return call.absent()
-            raise error_of(self.address, error) from error
+            raise self.error_of(error) from error
         return call.read(answer)
 
     def stream(self, call: StreamCall[R]) -> AsyncStream[R]:
@@ -104,6 +106,10 @@ class AsyncConnection:
     async def close(self) -> None:
         self._is_closed = True
         await self._channel.close()
+
+    def error_of(self, error: FailedCall) -> CoordinatorError:
+        """What a failed call on this connection is to the caller."""
+        return error_of(self.address, error, self._credentials)
 
     def _open_channel(self) -> grpc.aio.Channel:
         if self._is_closed:

@@ -7,6 +7,8 @@ from typing import Final
 import grpc
 import grpc.aio
 
+from trisync.credentials import Credentials
+
 CALL_TIMEOUT_S: Final = 5.0
 """How long an answer may take; most calls are answered from memory or by one read of the store."""
 
@@ -27,11 +29,11 @@ CHANNEL_OPTIONS: Final = (
 )
 
 
-def open_channel(address: str) -> grpc.Channel:
-    """A channel to `host:port` or `unix:/path`, for threads. Caller's duty: close it."""
-    return grpc.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_channel(address: str, credentials: Credentials) -> grpc.Channel:
+    """A channel to `host:port` or `unix:/path`, for threads. Raises CredentialsBad. Caller's duty: close it."""
+    return credentials.open_blocking(address, CHANNEL_OPTIONS)
 
 
-def open_async_channel(address: str) -> grpc.aio.Channel:
-    """The same for the running event loop."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_async_channel(address: str, credentials: Credentials) -> grpc.aio.Channel:
+    """The same for an event loop."""
+    return credentials.open(address, CHANNEL_OPTIONS)

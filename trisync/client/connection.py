@@ -15,7 +15,8 @@ from trisync.block_feed import Step
 from trisync.client.calls import Call, StreamCall
 from trisync.client.chain_place import ChainPlace
 from trisync.client.channels import open_channel
-from trisync.client.errors import CoordinatorError, error_of, stream_ended
+from trisync.client.errors import CoordinatorError, FailedCall, error_of, stream_ended
+from trisync.credentials import Credentials
 
 R = TypeVar("R")
 
@@ -37,7 +38,7 @@ class Stream(Generic[R]):
     """
 
     def __init__(self, connection: Connection, call: StreamCall[R]) -> None:
-        self._address, self._call = connection.address, call
+        self._connection, self._call = connection, call
         self._waiting: deque[R] = deque()
         self._is_closed = False
         self._answers = connection.start(call)
@@ -58,10 +59,10 @@ class Stream(Generic[R]):
             except grpc.RpcError as error:
                 if self._is_closed:
                     raise StopIteration from None
-                raise error_of(self._address, error) from error
+                raise self._connection.error_of(error) from error
             if answer is None:
                 if self._call.endless and not self._is_closed:
-                    raise stream_ended(self._address)
+                    raise stream_ended(self._connection.address)
                 raise StopIteration
             self._waiting.extend(self._call.read(answer))
         if self._is_closed:
@@ -77,10 +78,11 @@ class Stream(Generic[R]):
 class Connection:
     """One channel to a coordinator, shared by any number of threads."""
 
-    def __init__(self, address: str, timeout_s: float) -> None:
+    def __init__(self, address: str, timeout_s: float, credentials: Credentials) -> None:
+        """Raises CredentialsBad."""
         self.address = address
-        self._timeout_s = timeout_s
-        self._channel = open_channel(address)
+        self._timeout_s, self._credentials = timeout_s, credentials
+        self._channel = open_channel(address, credentials)
         self._is_closed = False
 
     def perform(self, call: Call[R]) -> R:
@@ -90,7 +92,7 @@ class Connection:
         except grpc.RpcError as error:
             if call.absent is not None and error.code() is grpc.StatusCode.NOT_FOUND:
                 return call.absent()
-            raise error_of(self.address, error) from error
+            raise self.error_of(error) from error
         return call.read(answer)
 
     def stream(self, call: StreamCall[R]) -> Stream[R]:
@@ -103,6 +105,10 @@ class Connection:
     def close(self) -> None:
         self._is_closed = True
         self._channel.close()
+
+    def error_of(self, error: FailedCall) -> CoordinatorError:
+        """What a failed call on this connection is to the caller."""
+        return error_of(self.address, error, self._credentials)
 
     def _open_channel(self) -> grpc.Channel:
         if self._is_closed:

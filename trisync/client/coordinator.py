@@ -15,6 +15,7 @@ from trisync.client.channels import CALL_TIMEOUT_S
 from trisync.client.connection import Connection, FollowedChain, Stream
 from trisync.client.coordinator_calls import FeedContents, SyncAnswered
 from trisync.client.errors import CoordinatorError
+from trisync.credentials import Credentials
 from trisync.disconnects import DisconnectList, Side
 from trisync.node_status import (
     AddedPeer,
@@ -38,8 +39,11 @@ class Coordinator:
     Streams raise it while they are iterated over.
     """
 
-    def __init__(self, address: str, *, timeout_s: float = CALL_TIMEOUT_S) -> None:
-        self._connection = Connection(address, timeout_s)
+    def __init__(
+        self, address: str, credentials: Credentials | None = None, *, timeout_s: float = CALL_TIMEOUT_S
+    ) -> None:
+        """Without credentials the coordinator has to be on this machine. Raises CredentialsBad."""
+        self._connection = Connection(address, timeout_s, credentials or Credentials())
         self.blocks = Blocks(self._connection)
         self.transactions = Transactions(self._connection)
 

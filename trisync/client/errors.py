@@ -7,6 +7,8 @@ from typing import Final, Protocol
 
 import grpc
 
+from trisync.credentials import Credentials
+
 
 class FailedCall(Protocol):
     """What gRPC tells of a call that failed, in a thread and in an event loop alike."""
@@ -37,13 +39,22 @@ UNREACHABLE: Final = frozenset(
 """The coordinator is not there, does not answer in time, or stops."""
 
 EXPLAINED: Final = frozenset(
-    {grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED}
+    {
+        grpc.StatusCode.INVALID_ARGUMENT,
+        grpc.StatusCode.FAILED_PRECONDITION,
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        grpc.StatusCode.UNAUTHENTICATED,
+        grpc.StatusCode.PERMISSION_DENIED,
+    }
 )
 """The text names the value, the rule and what to do; the code would add nothing for a person."""
 
 
-def error_of(address: str, call: FailedCall) -> CoordinatorError:
+def error_of(address: str, call: FailedCall, credentials: Credentials) -> CoordinatorError:
     code = call.code()
+    problem = credentials.problem_of(address, call.details()) if code in UNREACHABLE else None
+    if problem is not None:
+        return CoordinatorError(f"no connection to the coordinator at {address}: {problem}", retryable=True, code=code)
     text = _explanation(address, code, call.details())
     retryable = code in UNREACHABLE or code is grpc.StatusCode.RESOURCE_EXHAUSTED
     return CoordinatorError(text, retryable=retryable, code=code)

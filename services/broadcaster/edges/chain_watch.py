@@ -14,7 +14,7 @@ from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.metrics import BroadcasterMetrics
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.types import BlockHash
-from services.shared.rpc.channel import Backoff, open_channel
+from services.shared.rpc.channel import Backoff, Endpoint, why_failed
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
 
@@ -26,7 +26,7 @@ class ChainWatch:
     """One stream at a time, and the next after a back-off. Logs when it is lost and found, not each attempt."""
 
     def __init__(
-        self, coordinator: str, chain: FollowedChain, pool: PoolDesk, metrics: BroadcasterMetrics, backoff: Backoff
+        self, coordinator: Endpoint, chain: FollowedChain, pool: PoolDesk, metrics: BroadcasterMetrics, backoff: Backoff
     ) -> None:
         self._coordinator, self._chain, self._metrics, self._backoff = coordinator, chain, metrics, backoff
         self._pool = pool
@@ -38,7 +38,7 @@ class ChainWatch:
 
     async def run(self) -> None:
         """Run as a task; cancel it to end."""
-        async with open_channel(self._coordinator) as channel:
+        async with self._coordinator.open() as channel:
             stub = coordinator_pb2_grpc.ChainWatchServiceStub(channel)
             while True:
                 reason = await self._follow(stub)
@@ -59,7 +59,7 @@ class ChainWatch:
         except TimeoutError:
             return f"no snapshot within {SNAPSHOT_TIMEOUT_S:.0f} s"
         except grpc.aio.AioRpcError as error:
-            return error.details() or error.code().name
+            return why_failed(error)
         except (InvalidRequest, MalformedRlp, ValueError) as problem:
             return f"the contract is broken: {problem}"
         finally:
@@ -96,7 +96,7 @@ class ChainWatch:
         if news is SnapshotNews.OTHER_CHAIN:
             self._log.warning("the coordinator is on another chain than before", network_id=snapshot.network_id)
             self._pool.on_other_chain()
-        self._log.info("following the chain", coordinator=self._coordinator, head=snapshot.head.number)
+        self._log.info("following the chain", coordinator=self._coordinator.address, head=snapshot.head.number)
 
     def _on_ended(self, reason: str) -> None:
         self._chain.on_stream_ended()
@@ -105,4 +105,4 @@ class ChainWatch:
         if not self._told_away:
             self._told_away = True
             log = self._log.warning if self._followed_before else self._log.info
-            log("not following the chain, trying again", coordinator=self._coordinator, reason=reason)
+            log("not following the chain, trying again", coordinator=self._coordinator.address, reason=reason)

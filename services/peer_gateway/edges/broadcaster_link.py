@@ -14,9 +14,10 @@ from blocksync.v1 import broadcast_pb2_grpc
 from services.peer_gateway.edges.link import CriticalOutbox, LinkKeeper, LinkLost, responses
 from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.types import BlockHash, PeerId
-from services.shared.rpc.channel import open_channel
+from services.shared.rpc.channel import open_channel, why_failed
 from services.shared.rpc.errors import InvalidRequest
 from services.shared.runtime.logs import get_log
+from services.shared.trust.tls_files import TlsWatch
 
 QUEUE_BYTES: Final = 8 * 1024 * 1024
 """What may wait for the broadcaster; over it for long, the link is cut."""
@@ -45,8 +46,8 @@ class BroadcasterChannels:
     Once attached a gateway stays. Its next session is tried with its own broadcaster again.
     """
 
-    def __init__(self, ranked: Sequence[str]) -> None:
-        self._ranked, self._attempt = ranked, 0
+    def __init__(self, ranked: Sequence[str], tls: TlsWatch | None = None) -> None:
+        self._ranked, self._tls, self._attempt = ranked, tls, 0
         self._open: dict[str, grpc.aio.Channel] = {}
 
     async def __aenter__(self) -> Self:
@@ -61,7 +62,7 @@ class BroadcasterChannels:
         address = self._ranked[self._attempt % len(self._ranked)]
         self._attempt += 1
         if address not in self._open:
-            self._open[address] = open_channel(address)
+            self._open[address] = open_channel(address, self._tls)
         return address, self._open[address]
 
     def came_up(self) -> None:
@@ -162,4 +163,4 @@ async def _connected(call: grpc.aio.StreamStreamCall[wire.AttachRequest, wire.At
     try:
         await call.wait_for_connection()
     except grpc.aio.AioRpcError as problem:
-        raise LinkLost(f"{problem.code().name.lower().replace('_', ' ')}: {problem.details()}") from problem
+        raise LinkLost(why_failed(problem)) from problem

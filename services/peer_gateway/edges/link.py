@@ -9,7 +9,7 @@ from typing import Any, Final, Generic, TypeVar
 import grpc.aio
 
 from services.peer_gateway.metrics import GatewayMetrics
-from services.shared.rpc.channel import Backoff
+from services.shared.rpc.channel import Backoff, why_failed
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.logs import get_log
 
@@ -68,7 +68,7 @@ async def responses(call: grpc.aio.StreamStreamCall[Any, M]) -> AsyncIterator[M]
         async for message in call:
             yield message
     except grpc.aio.AioRpcError as problem:
-        raise LinkLost(f"{problem.code().name.lower().replace('_', ' ')}: {problem.details()}") from problem
+        raise LinkLost(why_failed(problem)) from problem
     raise LinkLost("the other side ended the stream")
 
 

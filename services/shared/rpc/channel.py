@@ -1,11 +1,17 @@
-"""How a service or client reaches another: channel options and back-off."""
+"""How a service reaches another: channels, their options, and back-off."""
 
 from __future__ import annotations
 
 import random
+from dataclasses import dataclass
 from typing import Final
 
 import grpc.aio
+
+from services.shared.trust.addresses import is_unix
+from services.shared.trust.handshake_failures import handshake_problem
+from services.shared.trust.reloading_channel import ReloadingChannel
+from services.shared.trust.tls_files import TlsWatch
 
 MAX_MESSAGE_BYTES: Final = 32 * 1024 * 1024
 """Largest message either end takes; asked replies are cut into parts far below it."""
@@ -33,9 +39,32 @@ CHANNEL_OPTIONS: Final = (
 )
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    """A channel to `host:port` or `unix:/path`. Caller's duty: close it."""
-    return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+def open_channel(address: str, tls: TlsWatch | None = None) -> grpc.aio.Channel:
+    """A channel to `host:port`, over TLS where it is given, or to `unix:/path`. Caller's duty: close it."""
+    if tls is None or is_unix(address):
+        return grpc.aio.insecure_channel(address, options=CHANNEL_OPTIONS)
+    return ReloadingChannel(address, tls, CHANNEL_OPTIONS)
+
+
+@dataclass(frozen=True, slots=True)
+class Endpoint:
+    """Where another service is, and what to show it there."""
+
+    address: str
+    tls: TlsWatch | None = None
+
+    def open(self) -> grpc.aio.Channel:
+        """As `open_channel`."""
+        return open_channel(self.address, self.tls)
+
+
+def why_failed(error: grpc.aio.AioRpcError) -> str:
+    """The failure of a call in words, for a log line."""
+    details = error.details()
+    # Whether we spoke TLS is not known here; what each side says in the handshake tells most of it.
+    problem = handshake_problem(details, over_tls=None)
+    code = error.code().name.lower().replace("_", " ")
+    return f"{code}: {problem or details}" if problem or details else code
 
 
 class Backoff:

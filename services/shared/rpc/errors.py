@@ -52,6 +52,14 @@ class StoreDamaged(RpcError):
     """What is stored contradicts itself."""
 
 
+class NotIdentified(RpcError):
+    """The caller showed neither a certificate nor a token that says who it is."""
+
+
+class NotPermitted(RpcError):
+    """The caller is known, and this call is not for its role."""
+
+
 class LinkReplaced(RpcError):
     """A newer stream of the same gateway took this one's place."""
 
@@ -67,6 +75,8 @@ STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
     ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
     StoreDamaged: grpc.StatusCode.DATA_LOSS,
     CannotContinue: grpc.StatusCode.DATA_LOSS,
+    NotIdentified: grpc.StatusCode.UNAUTHENTICATED,
+    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
     LinkReplaced: grpc.StatusCode.ABORTED,
 }
 
@@ -106,7 +116,7 @@ def _answering_once(behaviour: Behaviour) -> Behaviour:
         try:
             return await behaviour(request, context)
         except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await _abort(context, error)
+            await abort_with(context, error)
 
     return call
 
@@ -122,12 +132,13 @@ def _answering_stream(behaviour: Behaviour) -> Behaviour:
             async for message in answer:
                 yield message
         except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await _abort(context, error)
+            await abort_with(context, error)
 
     return generate
 
 
-async def _abort(context: Any, error: Exception) -> NoReturn:
+async def abort_with(context: Any, error: Exception) -> NoReturn:
+    """End the call with the status of a key of STATUS_OF; raise a bug again."""
     reason = _reason(error)
     status = status_of(reason)
     if status is None:

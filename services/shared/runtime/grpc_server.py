@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
@@ -16,7 +16,9 @@ from grpc_reflection.v1alpha import reflection
 
 from services.shared.rpc.channel import MESSAGE_LIMITS
 from services.shared.rpc.errors import ErrorInterceptor
+from services.shared.runtime.credentials import server_credentials
 from services.shared.runtime.faults import StartRefused
+from services.shared.trust.tls_files import TlsWatch
 
 S = TypeVar("S")
 
@@ -31,14 +33,20 @@ KEEPALIVE_OPTIONS: Final = (
     # Clients ping idle links every 20 s (`rpc.channel`); a server counts faster pings as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
+    # Whoever connects and says nothing is let go; gRPC's own two minutes hold a place for long.
+    ("grpc.server_handshake_timeout_ms", 10_000),
 )
 
 
 class RpcServer:
     """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
 
-    def __init__(self) -> None:
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS])
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = (), tls: TlsWatch | None = None) -> None:
+        """The first interceptor is the outermost one, the error table is behind all. Unix sockets are without TLS."""
+        self._server = grpc.aio.server(
+            interceptors=[*interceptors, ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS]
+        )
+        self._tls = tls
         self._health = health.aio.HealthServicer()
         self._guard: asyncio.Task[None] | None = None
         self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
@@ -49,14 +57,19 @@ class RpcServer:
         register(servicer, self._server)
         self._names.append(descriptor.full_name)
 
-    def listen(self, address: str) -> int:
-        """Listen on `host:port` (0 is any port) or `unix:/path`; the result is the port (1 for a unix socket)."""
+    def listen(self, address: str, *, ask_certificate: bool = True) -> int:
+        """Listen on `host:port` (0 is any port) or `unix:/path`; the result is the port (1 for a unix socket).
+
+        With TLS, `ask_certificate` lets only those connect who have a certificate of our CA.
+        """
         if address.startswith(UNIX_PREFIX):
             _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
         else:
             _check_port(address)
         try:
-            return self._server.add_insecure_port(address)
+            if self._tls is None or address.startswith(UNIX_PREFIX):
+                return self._server.add_insecure_port(address)
+            return self._server.add_secure_port(address, server_credentials(self._tls, ask_certificate=ask_certificate))
         except RuntimeError as problem:
             raise StartRefused(f"cannot listen on {address}: {problem}") from problem
 

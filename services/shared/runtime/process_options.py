@@ -7,6 +7,9 @@ from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
 
+from services.shared.runtime.faults import ConfigInvalid
+from services.shared.trust.addresses import plaintext_refusal
+
 
 @dataclass(frozen=True, kw_only=True, slots=True)
 class ProcessOptions:
@@ -37,10 +40,34 @@ class ProcessOptions:
     trace_sample: float = 1.0
     """Part of the blocks that are traced, 0 to 1; chosen by the hash, so all services choose the same."""
 
+    tls_cert: Path | None = None
+    """This service's certificate, with those between it and the CA: a PEM file. With it and the next two, every
+    link that is not a unix socket is TLS, and both ends show a certificate. Read again when it changes."""
+
+    tls_key: Path | None = None
+    """The certificate's private key: a PEM file without a password."""
+
+    tls_ca: Path | None = None
+    """Certificates of the CA that the others' certificates must be from: a PEM file."""
+
+    insecure: bool = False
+    """Allow plaintext on addresses that are not loopback, for a network that itself keeps others out."""
+
     def __post_init__(self) -> None:
         if not 0 <= self.metrics_port <= 65_535:
             raise ValueError(f"--metrics-port {self.metrics_port} is not a port, 0 to 65535 are")
         _check_trace_options(self.trace_endpoint, self.trace_sample)
+        given = [path for path in (self.tls_cert, self.tls_key, self.tls_ca) if path is not None]
+        if given and len(given) != 3:
+            raise ConfigInvalid(f"{given[0]}: --tls-cert, --tls-key and --tls-ca are needed together")
+
+    def check_plaintext(self, flag: str, *addresses: str) -> None:
+        """Raises ConfigInvalid for one that must not be listened on, or dialled, without TLS."""
+        if self.tls_ca is not None or self.insecure:
+            return
+        for address in addresses:
+            if (refusal := plaintext_refusal(flag, address)) is not None:
+                raise ConfigInvalid(refusal)
 
 
 def _check_trace_options(endpoint: str | None, sample: float) -> None:

@@ -9,12 +9,16 @@ from typing import Final
 
 EVERY_SERVICE: Final = frozenset(
     {
+        "insecure",
         "log-json",
         "log-level",
         "metrics-host",
         "metrics-port",
         "run-dir",
         "stop-with-parent",
+        "tls-ca",
+        "tls-cert",
+        "tls-key",
         "trace-endpoint",
         "trace-sample",
     }
@@ -31,12 +35,14 @@ COORDINATOR: Final = frozenset(
         "min-sync-peers",
         "network",
         "networkid",
+        "operator-tokens",
         "request-timeout",
         "seal-check",
         "seal-sample",
         "seal-workers",
         "static-peer",
         "syncmode",
+        "token-listen",
         "trusted-peer",
         "whitelist",
     }
@@ -93,6 +99,7 @@ COMMANDS: Final = frozenset(
         "gateways",
         "json",
         "timeout",
+        "token-file",
         "until",
         "verbose",
     }
@@ -107,6 +114,7 @@ UP_FOR_SERVICES: Final = frozenset(
         "force-sync-cycle",
         "genesis",
         "host",
+        "insecure",
         "listen",
         "log-level",
         "maxpeers",
@@ -123,6 +131,9 @@ UP_FOR_SERVICES: Final = frozenset(
         "seal-workers",
         "static-peer",
         "syncmode",
+        "tls-ca",
+        "tls-cert",
+        "tls-key",
         "trusted-peer",
         "whitelist",
     }

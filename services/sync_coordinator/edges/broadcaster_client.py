@@ -15,8 +15,9 @@ import structlog
 from blocksync.v1 import blocks_pb2, broadcast_pb2, broadcast_pb2_grpc, common_pb2, transactions_pb2_grpc
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, PeerId
-from services.shared.rpc.channel import open_channel
+from services.shared.rpc.channel import open_channel, why_failed
 from services.shared.rpc.convert import big_to_bytes
+from services.shared.trust.tls_files import TlsWatch
 from services.sync_coordinator.core.lacking_counts import LackingCounts, PlaceInRow
 
 CALL_DEADLINE_S: Final = 1.0
@@ -36,8 +37,8 @@ def unix_us() -> int:
 class BroadcasterClient:
     """Tells every broadcaster what to send to the peers of its gateways."""
 
-    def __init__(self, addresses: Sequence[str], rng: random.Random | None = None) -> None:
-        self._channels = {address: open_channel(address) for address in addresses}
+    def __init__(self, addresses: Sequence[str], rng: random.Random | None = None, tls: TlsWatch | None = None) -> None:
+        self._channels = {address: open_channel(address, tls) for address in addresses}
         self._stubs = {
             address: broadcast_pb2_grpc.BroadcastServiceStub(channel) for address, channel in self._channels.items()
         }
@@ -121,7 +122,7 @@ class BroadcasterClient:
         try:
             answer = await self._stubs[address].Propagate(request, timeout=CALL_DEADLINE_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
-            _log.warning("block not propagated", broadcaster=address, number=request.number, why=error.code().name)
+            _log.warning("block not propagated", broadcaster=address, number=request.number, why=why_failed(error))
             # Its gateways go to another one, where their peers are counted.
             self._counts.on_count(address, 0)
             return 0
@@ -133,7 +134,7 @@ class BroadcasterClient:
             answer = await self._stubs[address].AnnounceBlock(request, timeout=CALL_DEADLINE_S, wait_for_ready=True)
         except grpc.aio.AioRpcError as error:
             number = request.announce.number
-            _log.warning("block not announced", broadcaster=address, number=number, why=error.code().name)
+            _log.warning("block not announced", broadcaster=address, number=number, why=why_failed(error))
             return 0
         return answer.announced
 

@@ -15,7 +15,7 @@ def test_flags_are_read_as_the_stack_gives_them():
 
 @pytest.mark.parametrize("policy", FanOut)
 def test_every_policy_can_be_set_by_its_name(policy):
-    config = read_config(BroadcasterConfig, ["--coordinator", "c:1", "--fan-out", policy.value], {})
+    config = read_config(BroadcasterConfig, ["--coordinator", "localhost:1", "--fan-out", policy.value], {})
     assert FanOut(config.fan_out) is policy
 
 
@@ -23,10 +23,10 @@ def test_every_policy_can_be_set_by_its_name(policy):
     "flags",
     [
         [],
-        ["--coordinator", "c:1", "--fan-out", "most"],
-        ["--coordinator", "c:1", "--metrics-port", "65536"],
-        ["--coordinator", "c:1", "--gateway-queue-bytes", "1000"],
-        ["--coordinator", "c:1", "--price-floor", "-1"],
+        ["--coordinator", "localhost:1", "--fan-out", "most"],
+        ["--coordinator", "localhost:1", "--metrics-port", "65536"],
+        ["--coordinator", "localhost:1", "--gateway-queue-bytes", "1000"],
+        ["--coordinator", "localhost:1", "--price-floor", "-1"],
     ],
     ids=["no coordinator", "unknown policy", "no port", "small queue", "negative price"],
 )

@@ -85,6 +85,26 @@ def test_variables_of_up_do_not_reach_a_gateway_as_its_own():
     assert (gateway.trusted_peer, gateway.datadir) == ((), Path("/d/gateway-0"))
 
 
+def test_certificates_are_for_the_further_addresses_of_the_coordinator():
+    files = (Path("/c"), Path("/k"), Path("/ca"))
+    plan = plan_stack(replace(OPTIONS, listen=("0.0.0.0:7450",), tls_files=files))
+    coordinator = read_config(CoordinatorConfig, plan.coordinator.arguments, {})
+    assert (coordinator.tls_cert, coordinator.tls_key, coordinator.tls_ca) == files
+    variables = {"TRISYNC_TLS_CERT": "/c", "TRISYNC_TLS_KEY": "/k", "TRISYNC_TLS_CA": "/ca"}
+    assert gateway_config(plan.gateways[0], variables).tls_ca is None
+    broadcaster = plan.broadcaster
+    assert (
+        read_config(BroadcasterConfig, broadcaster.arguments, {**variables, **broadcaster.environment}).tls_ca is None
+    )
+
+
+def test_plaintext_beyond_loopback_is_refused_before_anything_starts():
+    with pytest.raises(BadUsage, match=r"--listen 0\.0\.0\.0:7450 is no loopback address"):
+        replace(OPTIONS, listen=("127.0.0.1:1", "0.0.0.0:7450"))
+    plan = plan_stack(replace(OPTIONS, listen=("0.0.0.0:7450",), insecure=True))
+    assert read_config(CoordinatorConfig, plan.coordinator.arguments, {}).insecure
+
+
 def test_gateways_have_ports_in_a_row_and_keys_of_their_own():
     plan = plan_stack(replace(OPTIONS, gateways=3, port=30303, nodekey="/key", metrics_port=9100))
     gateways = [gateway_config(gateway) for gateway in plan.gateways]

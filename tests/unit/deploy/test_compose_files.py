@@ -17,11 +17,14 @@ from services.shared.chainspec.enode import parse_enode
 from services.shared.runtime.config import read_config, variable_name
 from services.shared.runtime.config_file import CONFIG_VARIABLE
 from services.sync_coordinator.config import CoordinatorConfig
+from trisync.certificates import USUAL_SET
 
 DEPLOY: Final = Path(__file__).resolve().parents[3] / "deploy"
 
 STACK: Final = yaml.safe_load((DEPLOY / "compose.yaml").read_text())
 DEMO: Final = yaml.safe_load((DEPLOY / "compose.demo.yaml").read_text())
+
+TLS: Final = yaml.safe_load((DEPLOY / "compose.tls.yaml").read_text())
 
 CONFIGS: Final[dict[str, type]] = {
     "coordinator": CoordinatorConfig,
@@ -46,6 +49,12 @@ def environment(service: str) -> dict[str, str | None]:
     return found
 
 
+def tls_environment(service: str) -> dict[str, str | None]:
+    """What compose.tls.yaml adds."""
+    found: dict[str, str | None] = TLS["services"][service]["environment"]
+    return found
+
+
 def as_started(service: str, **more: str) -> dict[str, str]:
     """The variables of a container where nothing is set in .env."""
     given = {name: value for name, value in environment(service).items() if value is not None}
@@ -56,13 +65,34 @@ def as_started(service: str, **more: str) -> dict[str, str]:
 def test_every_setting_of_a_service_is_passed_on_and_none_that_it_does_not_have(service: str):
     known = {variable_name(field.name) for field in dataclasses.fields(CONFIGS[service])}
     wanted = (known | {CONFIG_VARIABLE}) - NOT_IN_CONTAINERS - TOLD_BY_THE_COORDINATOR.get(service, set())
-    assert set(environment(service)) == wanted
+    assert set(environment(service)) | set(tls_environment(service)) == wanted
 
 
 @pytest.mark.parametrize("service", CONFIGS)
 def test_service_takes_what_it_is_given_where_nothing_is_set(service: str):
     config: Any = read_config(CONFIGS[service], [], as_started(service))
     assert config.metrics_port == 6060
+
+
+@pytest.mark.parametrize("service", CONFIGS)
+def test_certificates_take_the_place_of_plaintext(service: str):
+    given = {name: value for name, value in tls_environment(service).items() if value is not None}
+    config: Any = read_config(CONFIGS[service], [], as_started(service, **given))
+    assert (config.insecure, str(config.tls_ca)) == (False, "/tls/ca.crt")
+    assert read_config(CONFIGS[service], [], as_started(service)).insecure
+
+
+def test_no_service_of_ours_is_left_in_plaintext():
+    ours = {name for name, described in STACK["services"].items() if described["image"].startswith("trisync:")}
+    assert ours | {"certs"} == set(TLS["services"])
+    for name in ours:
+        assert TLS["services"][name]["environment"]["TRISYNC_INSECURE"] == "false"
+
+
+def test_service_sees_no_key_but_its_own():
+    for service in CONFIGS:
+        assert TLS["services"][service]["volumes"] == [f"${{TRISYNC_CERTS:-./certs}}/{service}:/tls:ro"]
+        assert service in {wanted.name for wanted in USUAL_SET}
 
 
 def test_genesis_file_takes_the_place_of_a_network():
@@ -83,16 +113,18 @@ def test_every_service_sees_the_directory_of_the_configuration_file():
 
 
 def test_example_documents_every_variable_and_no_other():
-    used = set(re.findall(r"\$\{([A-Z0-9_]+)", (DEPLOY / "compose.yaml").read_text()))
+    files = ("compose.yaml", "compose.tls.yaml")
+    used = {name for file in files for name in re.findall(r"\$\{([A-Z0-9_]+)", (DEPLOY / file).read_text())}
     for service in CONFIGS:
-        used |= {name for name, value in environment(service).items() if value is None}
+        passed_on = {**environment(service), **tls_environment(service)}
+        used |= {name for name, value in passed_on.items() if value is None}
     documented = re.findall(r"^#([A-Z0-9_]+)=", (DEPLOY / ".env.example").read_text(), re.MULTILINE)
     assert set(documented) - {"COMPOSE_PROJECT_NAME", "COMPOSE_PROFILES"} == used
     assert len(documented) == len(set(documented))
 
 
 def test_example_has_the_defaults_of_the_compose_file():
-    text = (DEPLOY / "compose.yaml").read_text()
+    text = "".join((DEPLOY / file).read_text() for file in ("compose.yaml", "compose.tls.yaml"))
     example = dict(re.findall(r"^#([A-Z0-9_]+)=(.*)$", (DEPLOY / ".env.example").read_text(), re.MULTILINE))
     assert {name: example[name] for name, _ in FALLBACK.findall(text)} == dict(FALLBACK.findall(text))
 

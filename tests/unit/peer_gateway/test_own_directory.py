@@ -12,7 +12,8 @@ from services.shared.runtime.faults import ConfigInvalid, StartRefused
 
 
 def config(datadir: Path | None, *, shared: bool = True, **more: str) -> GatewayConfig:
-    return GatewayConfig(coordinator="c:1", broadcaster=("b:1",), datadir=datadir, shared_datadir=shared, **more)  # type: ignore[arg-type]
+    links = {"coordinator": "localhost:1", "broadcaster": ("localhost:2",)}
+    return GatewayConfig(datadir=datadir, shared_datadir=shared, **links, **more)  # type: ignore[arg-type]
 
 
 def test_each_gateway_has_a_directory_and_a_name_of_its_own(tmp_path: Path):
@@ -74,5 +75,5 @@ def test_settings_that_do_not_go_together_are_refused(tmp_path: Path, made: obje
 
 def test_boot_nodes_are_those_of_the_network_unless_some_or_none_are_named(tmp_path: Path):
     assert config(tmp_path, network="mainnet").boot_nodes
-    none = GatewayConfig(coordinator="c:1", broadcaster=("b:1",), network="mainnet", bootnodes=("",))
+    none = GatewayConfig(coordinator="localhost:1", broadcaster=("localhost:2",), network="mainnet", bootnodes=("",))
     assert none.boot_nodes == ()

@@ -68,7 +68,11 @@ def problem_of(text: str, path: Path, table: str = "gateway") -> str:
     path.write_text(text)
     with pytest.raises(ConfigInvalid) as problem:
         read(
-            table, path, "--coordinator", "c:1", *([] if "broadcaster" in text else ["--broadcaster", "b:1"])
+            table,
+            path,
+            "--coordinator",
+            "127.0.0.1:1",
+            *([] if "broadcaster" in text else ["--broadcaster", "127.0.0.1:2"]),
         ) if table != "coordinator" else read(table, path)
     assert "\n" not in str(problem.value)
     return str(problem.value)
@@ -98,7 +102,7 @@ def test_own_table_wins_over_the_one_for_all(file: Path):
 def test_flag_wins_over_variable_and_variable_over_file(file: Path):
     assert read("gateway", file, TRISYNC_PORT="2").port == 2
     assert read("gateway", file, "--port", "1", TRISYNC_PORT="2").port == 1
-    assert read("gateway", file, TRISYNC_BROADCASTER="a,b").broadcaster == ("a", "b")
+    assert read("gateway", file, TRISYNC_BROADCASTER="[::1]:1,[::1]:2").broadcaster == ("[::1]:1", "[::1]:2")
 
 
 def test_file_is_named_by_a_variable_too_and_the_flag_wins(file: Path, tmp_path: Path):
@@ -116,7 +120,7 @@ def test_file_is_named_by_a_variable_too_and_the_flag_wins(file: Path, tmp_path:
         ("[gateway]\nprot = 1", "[gateway] has no key 'prot'; is 'port' meant?"),
         ("[gateway]\nping_interval = 1.0", "has no key 'ping_interval'; is 'ping-interval' meant?"),
         ("[gateway]\nsyncmode = 'full'", "[gateway] has no key 'syncmode'; "),
-        ("[coordinator]\nlissten = 'a'", "[coordinator] has no key 'lissten'; is 'listen' meant?"),
+        ("[coordinator]\nlisen = 'a'", "[coordinator] has no key 'lisen'; is 'listen' meant?"),
         ("[all]\nzzz = 1", "[all] has no key 'zzz'; known are "),
         ("[gatway]\nport = 1", "there is no table [gatway]; is 'gateway' meant?"),
         ("port = 1", "the key 'port' is in no table; put it into [all] or one of [coordinator], "),
@@ -132,7 +136,10 @@ def test_file_is_named_by_a_variable_too_and_the_flag_wins(file: Path, tmp_path:
         ("[gateway]\nbroadcaster = [1]", "is not a text or a list of texts"),
         ("[all]\nlog-level = 'loud'", "is not one of debug, info, warning, error"),
         ("[gateway]\nport = {a = 1}", "is not a whole number"),
-        ("[gateway]\nbroadcaster = 'b'\nport = 70000", "--port 70000 is not a port (--port is from [gateway] of "),
+        (
+            "[gateway]\nbroadcaster = '[::1]:1'\nport = 70000",
+            "--port 70000 is not a port (--port is from [gateway] of ",
+        ),
         ("[gateway", "is not TOML: "),
         ("a = 'é'\nport = 1\nport = 2", "is not TOML: "),
     ],

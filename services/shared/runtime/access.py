@@ -1,0 +1,114 @@
+"""Lets a call through to its servicer when its caller's role allows it, and writes the audit log."""
+
+from __future__ import annotations
+
+import contextlib
+import inspect
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import Any, cast
+
+import grpc
+import grpc.aio
+
+from services.shared.rpc.errors import NotIdentified, NotPermitted, RpcError, abort_with
+from services.shared.runtime.audit import AUDITED, RefusalLines, answer_text, audit_log
+from services.shared.runtime.callers import Caller, CallerCheck, shown
+from services.shared.trust.roles import ACCESS, ADMINS
+
+Behaviour = Callable[[Any, Any], Any]
+
+
+class AccessInterceptor(grpc.aio.ServerInterceptor):
+    """The outermost interceptor: those behind it see only calls that are allowed."""
+
+    def __init__(self, check: CallerCheck) -> None:
+        self._check = check
+        self._log, self._refusals = audit_log(), RefusalLines()
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        method = cast("Any", await continuation(handler_call_details))
+        if method is None:
+            return None
+        arity = ("stream" if method.request_streaming else "unary") + (
+            "_stream" if method.response_streaming else "_unary"
+        )
+        name = handler_call_details.method.removeprefix("/")
+        wrap = self._answering_stream if method.response_streaming else self._answering_once
+        make = getattr(grpc, f"{arity}_rpc_method_handler")
+        return make(wrap(name, getattr(method, arity)), method.request_deserializer, method.response_serializer)
+
+    def _answering_once(self, name: str, behaviour: Behaviour) -> Behaviour:
+        async def call(request: Any, context: Any) -> Any:
+            try:
+                caller = self._permitted(name, context)
+            except RpcError as refusal:
+                self._tell(name, request, refusal, context)
+                await abort_with(context, refusal)
+            if name not in AUDITED:
+                return await behaviour(request, context)
+            return await self._audited(name, caller, behaviour, request, context)
+
+        return call
+
+    def _answering_stream(self, name: str, behaviour: Behaviour) -> Behaviour:
+        async def generate(request: Any, context: Any) -> AsyncIterator[Any]:
+            try:
+                self._permitted(name, context)
+            except RpcError as refusal:
+                self._tell(name, None, refusal, context)
+                await abort_with(context, refusal)
+            answer = behaviour(request, context)
+            if inspect.isawaitable(answer):
+                # A servicer that writes to the context itself yields nothing.
+                await answer
+                return
+            async with contextlib.aclosing(answer) as messages:
+                async for message in messages:
+                    yield message
+
+        return generate
+
+    def _permitted(self, name: str, context: Any) -> Caller:
+        """Raises NotIdentified or NotPermitted."""
+        access = ACCESS.get(name, ADMINS)
+        if access.everyone:
+            return Caller("anyone", (), _peer(context))
+        method = name.removeprefix("blocksync.v1.")
+        try:
+            caller = self._check.caller(context)
+        except NotIdentified as problem:
+            raise NotIdentified(f"{method} needs {access.needed}: {problem}") from problem
+        if not caller.may(access):
+            raise NotPermitted(f"{method} needs {access.needed}, and {caller.name!r} has the role {caller.role}")
+        return caller
+
+    def _tell(self, name: str, request: Any, refusal: RpcError, context: Any) -> None:
+        skipped = self._refusals.take()
+        if skipped is not None:
+            what = _what(name, request) if name in AUDITED else {"call": name}
+            more = {"lines_left_out": skipped} if skipped else {}
+            self._log.warning("call refused", **what, **more, peer=_peer(context), why=str(refusal))
+
+    async def _audited(self, name: str, caller: Caller, behaviour: Behaviour, request: Any, context: Any) -> Any:
+        line = {**_what(name, request), "who": caller.name, "role": caller.role, "peer": caller.peer}
+        try:
+            answer = await behaviour(request, context)
+        except BaseException:
+            code = context.code()
+            outcome = code.name.lower() if isinstance(code, grpc.StatusCode) else "not done"
+            self._log.info("change failed", **line, outcome=outcome, why=shown(str(context.details() or "")))
+            raise
+        self._log.info("change made", **line, outcome=answer_text(answer))
+        return answer
+
+
+def _what(name: str, request: Any) -> dict[str, str]:
+    return {"change": name.rpartition("/")[2], "what": AUDITED[name](request)}
+
+
+def _peer(context: Any) -> str:
+    return shown(str(context.peer()))
