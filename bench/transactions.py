@@ -19,8 +19,7 @@ from typing import Final
 
 from bench.sync import count
 from bench.targets import Measured, at_least, below, rows_of, table
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.pending_pool import PendingPool
 from services.broadcaster.core.transaction import Transaction, TransactionHash
 from services.broadcaster.core.transaction_check import PoolRules, check_transaction
@@ -29,6 +28,7 @@ from services.broadcaster.core.transaction_relay import (
     TRANSACTION_HASHES_PER_PEER,
     TransactionRelay,
 )
+from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import PeerId
 from tests.support.transactions import CHAIN_ID, Draft
 

@@ -8,7 +8,7 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.transaction import Transaction, TransactionHash
 from services.broadcaster.core.transaction_relay import SendTransactions, TransactionRelay
 from services.shared.ethwire.types import PeerId

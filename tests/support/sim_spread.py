@@ -12,7 +12,8 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import assert_never
 
-from services.broadcaster.core.block_relay import BlockRelay, GatewayId, JoinedPeer, RelayBlock
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.block_relay import BlockRelay, JoinedPeer, RelayBlock
 from services.broadcaster.core.fan_out import FanOut
 from services.peer_gateway.core.known_blocks import KnownBlocks
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId

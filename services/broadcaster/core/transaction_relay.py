@@ -7,11 +7,10 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from services.broadcaster.core.attached_peers import AttachedPeers
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
+from services.broadcaster.core.attached_peers import AttachedPeers, GatewayId
 from services.broadcaster.core.transaction import Transaction, TransactionHash
 from services.broadcaster.core.transaction_sync import TransactionSync
+from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import PeerId
 
 TRANSACTION_HASHES_PER_PEER: Final = 32_768

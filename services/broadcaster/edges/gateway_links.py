@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from blocksync.v1 import broadcast_pb2
 
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.block_relay import (
     BlockRelay,
-    GatewayId,
     JoinedPeer,
     RelayBlock,
     SendAnnounce,

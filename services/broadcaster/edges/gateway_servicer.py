@@ -9,7 +9,7 @@ from typing import Final
 import grpc.aio
 from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.edges.contract import joined_peer_from_proto, peer_ids_from_proto
 from services.broadcaster.edges.gateway_links import GatewayLink, GatewayLinks
 from services.broadcaster.edges.ledger_keeper import LedgerKeeper

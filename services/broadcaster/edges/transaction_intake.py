@@ -7,7 +7,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.peer_allowance import PeerAllowance
 from services.broadcaster.core.transaction import TransactionHash, hash_of
 from services.broadcaster.core.transaction_check import MAX_TRANSACTION_BYTES, CheckedTransaction, Refusal, Refused

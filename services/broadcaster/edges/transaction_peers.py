@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.transaction_relay import TransactionRelay
 from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.edges.transaction_intake import TransactionIntake

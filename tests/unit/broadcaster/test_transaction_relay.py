@@ -5,11 +5,11 @@ from itertools import pairwise
 
 import pytest
 
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.transaction import Transaction, TransactionHash
 from services.broadcaster.core.transaction_relay import MESSAGE_BYTES, SendTransactions, TransactionRelay
 from services.broadcaster.core.transaction_sync import TransactionSync
+from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import PeerId
 from tests.support.transactions import Draft
 

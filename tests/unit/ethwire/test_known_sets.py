@@ -3,9 +3,10 @@ import tracemalloc
 
 import pytest
 
-from services.broadcaster.core.id_queue import COMPACT_AT, IdQueue
-from services.broadcaster.core.known_sets import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES, KnownSets
-from services.broadcaster.core.most_first import MostFirst
+from services.broadcaster.core.block_relay import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES
+from services.shared.ethwire.id_queue import COMPACT_AT, IdQueue
+from services.shared.ethwire.known_sets import KnownSets
+from services.shared.ethwire.most_first import MostFirst
 from services.shared.ethwire.types import PeerId
 
 ALICE, BOB, MALLORY = PeerId(b"A" * 64), PeerId(b"B" * 64), PeerId(b"M" * 64)
