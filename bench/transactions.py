@@ -21,7 +21,7 @@ from bench.sync import count
 from bench.targets import Measured, at_least, below, rows_of, table
 from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.pending_pool import PendingPool
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_check import PoolRules, check_transaction
 from services.broadcaster.core.transaction_relay import (
     DISTINCT_TRANSACTION_HASHES,
@@ -29,7 +29,7 @@ from services.broadcaster.core.transaction_relay import (
     TransactionRelay,
 )
 from services.shared.ethwire.known_sets import KnownSets
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 from tests.support.transactions import CHAIN_ID, Draft
 
 PEERS: Final = 1_000

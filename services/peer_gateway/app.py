@@ -28,6 +28,7 @@ from services.peer_gateway.edges.coordinator_link import BulkLimits, Coordinator
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.former_peer_table import open_former_peers
+from services.peer_gateway.edges.known_transactions import KnownTransactions
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
 from services.peer_gateway.edges.node_finder import NodeFinder
@@ -119,6 +120,7 @@ class Gateway:
             roster=Roster(),
             coordinator=coordinator,
             broadcaster=broadcaster,
+            known_transactions=KnownTransactions(asyncio.get_running_loop().call_soon),
             chain=ChainReader(to_coordinator, coordinator, metrics),
             digests=Digests(config.root_workers, metrics),
             sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
@@ -140,6 +142,7 @@ class Gateway:
         self._dialler = Dialler(schedule, self._connections, memory, self._parts)
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
+        self._parts.roster.watch(self._parts.known_transactions)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
         settings = DiscoverySettings(boot_nodes=config.boot_nodes, advertised=config.advertised)
         if restrict is not None:
@@ -158,7 +161,10 @@ class Gateway:
         orders = BroadcasterOrders(parts)
         background = [
             tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
-            tasks.create_task(parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"),
+            tasks.create_task(
+                parts.broadcaster.run(self._broadcast_hello, parts.known_transactions.parts, orders),
+                name="broadcaster-link",
+            ),
             tasks.create_task(parts.digests.run(), name="root-workers"),
         ]
         await _first_of(parts.standing.has_status, stop)
@@ -201,7 +207,11 @@ class Gateway:
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:
-        return broadcast_pb2.BroadcastHello(gateway_id=self._gateway_id, peers=self._parts.roster.broadcast_snapshot())
+        return broadcast_pb2.BroadcastHello(
+            gateway_id=self._gateway_id,
+            peers=self._parts.roster.broadcast_snapshot(),
+            known_transactions_follow=True,
+        )
 
     @staticmethod
     def _keeper(service: str, rng: random.Random, metrics: GatewayMetrics) -> LinkKeeper:
