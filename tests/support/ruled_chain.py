@@ -81,6 +81,9 @@ class ListedSeals:
     def read_from(self, history: SealHistory) -> None:
         """Each seal stands for itself."""
 
+    def prepare(self, number: int) -> None:
+        """Nothing to do."""
+
     def to_store(self, headers: Sequence[Header]) -> Sequence[SealState]:
         return ()
 

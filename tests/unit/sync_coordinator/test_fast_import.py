@@ -172,7 +172,7 @@ def test_fetched_block_is_discarded_during_a_fast_sync(tmp_path, is_fast_syncing
 
     async def main():
         block_import = BlockImport(store, RULES, ListedSeals(), clock=lambda: 1e9)
-        parts = ImportParts(store, RULES, ListedSeals(), block_import)
+        parts = ImportParts(store, RULES, block_import)
         broadcaster = BroadcasterClient(())
         try:
             async with asyncio.TaskGroup() as tasks:
