@@ -2,21 +2,23 @@
 
 from __future__ import annotations
 
+import asyncio
+import itertools
 from collections import Counter
 
 import pytest
 
-from services.shared.ethwire.messages import (
-    EthMessage,
-    Transactions,
-)
-from tests.support.chain_peers import dial_in
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.messages import EthMessage, NewBlock, NewBlockHashes, Transactions
+from services.shared.ethwire.types import BlockHash
+from tests.support.chain_peers import dial_in, honest
 from tests.support.deadlines import until
-from tests.support.scripted_peer import ScriptedPeer
-from tests.support.small_network import chain_blocks, peer_chain
+from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
+from tests.support.small_network import chain_blocks, next_block, peer_chain
 from tests.support.stack import Stack, in_one_loop, running_stack
 from tests.support.transaction_blocks import FORKS
 from tests.support.transactions import Draft
+from tests.support.wire import local_node
 
 pytestmark = pytest.mark.integration
 
@@ -90,3 +92,89 @@ async def test_transactions_are_not_sent_again_because_the_broadcaster_restarted
         pairs = sum([ear.heard.total() for ear in ears])
         wanted = (len(ears) * len(own)) + (len(ears) - 1) * len(relayed) + len(ears)
         assert pairs - wanted <= wanted // 100
+
+
+class Flow:
+    """A peer that has a further block and a further transaction every moment, and sends both whenever it can."""
+
+    def __init__(self) -> None:
+        self._blocks = list(BLOCKS)
+        self._drafts = (Draft(account=account).wire() for account in itertools.count(1))
+        self.chain = peer_chain(BLOCKS)
+        self.said: list[bytes] = []
+
+    def answer(self, message: EthMessage) -> EthMessage | None:
+        return honest(self.chain)(message)
+
+    async def run(self, listener: ScriptedListener) -> None:
+        while True:
+            block = next_block(self._blocks)
+            self._blocks.append(block)
+            self.chain.append(block)
+            self.said.append(next(self._drafts))
+            message = NewBlock(block.header.header_rlp, block.body_rlp, self.chain.total_difficulties[-1])
+            for peer in listener.peers:
+                if peer.is_connected and "Status" in peer.seen:
+                    peer.send(message)
+                    peer.send(Transactions(self.said[-1:]))
+            await asyncio.sleep(0.05)
+
+
+def heard_by(peer: ScriptedPeer) -> tuple[Counter[BlockHash], Counter[bytes]]:
+    """The blocks that a peer was sent or told of, and the transactions."""
+    blocks, transactions = Counter[BlockHash](), Counter[bytes]()
+    for message in peer.unread:
+        match message:
+            case NewBlock():
+                blocks[decode_header(message.header_rlp).hash] += 1
+            case NewBlockHashes(announces):
+                blocks.update([announce.block_hash for announce in announces])
+            case Transactions(wires):
+                transactions.update(wires)
+    return blocks, transactions
+
+
+async def until_all_is_well(stack: Stack, flow: Flow, bob: ScriptedListener) -> None:
+    """What is said from now on reaches our chain and bob."""
+    height, said = len(flow.chain.headers), len(flow.said)
+    await stack.until_status(lambda status: status.head.number > height, f"a head above {height}")
+
+    def arrived() -> bool:
+        blocks, transactions = heard_by(bob.peers[-1])
+        newest = {header.hash for header in flow.chain.headers[height:]}
+        return not newest.isdisjoint(blocks) and not set(flow.said[said:]).isdisjoint(transactions)
+
+    await until(arrived, "new blocks and transactions at bob")
+
+
+@in_one_loop
+async def test_blocks_and_transactions_flow_again_when_services_restart_in_any_order() -> None:
+    flow = Flow()
+    async with (
+        ScriptedListener(local_node("alice"), flow.answer) as alice,
+        ScriptedListener(local_node("bob"), honest(CHAIN)) as bob,
+        running_stack(genesis_config=FORKS, static_peers=[str(alice.enode), str(bob.enode)]) as stack,
+    ):
+        flowing = asyncio.create_task(flow.run(alice))
+        try:
+            await until_all_is_well(stack, flow, bob)
+            for order in itertools.permutations((stack.broadcaster, stack.coordinator, stack.gateway)):
+                for service in order:
+                    await service.stop()
+                for service in order:
+                    await service.start(wait=False)
+                for service in order:
+                    await service.until_ready()
+                await until_all_is_well(stack, flow, bob)
+            for service in (stack.broadcaster, stack.coordinator):
+                connections = len(bob.peers)
+                await service.stop()
+                await service.start()
+                await until_all_is_well(stack, flow, bob)
+                assert len(bob.peers) == connections
+        finally:
+            flowing.cancel()
+        for peer in bob.peers:
+            blocks, transactions = heard_by(peer)
+            assert max(blocks.values(), default=1) == 1
+            assert transactions.total() - len(transactions) <= len(transactions) // 100
