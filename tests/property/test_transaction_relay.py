@@ -100,7 +100,7 @@ class RelayMachine(RuleBasedStateMachine):
         for transaction_hash, knowers in part:
             # Of who has left meanwhile, or come again, it says what is true now.
             still = [peer for peer in knowers if self.gateway_of.get(peer) == gateway and peer not in self.new]
-            self.relay.know(gateway, still, transaction_hash)
+            self.relay.know(gateway, [None, *still], [(transaction_hash, 2 ** (len(still) + 1) - 1)])
         if not self.telling[gateway]:
             del self.telling[gateway]
             self.relay.all_known(gateway, list(self.pool))

@@ -105,9 +105,12 @@ class TransactionRelay:
             self._known.suspend_peer(peer)
             self._awaited[peer] = gateway
 
-    def know(self, gateway: GatewayId, peers: Iterable[PeerId], known_hash: TransactionHash) -> None:
-        """These peers have a transaction; those that are not the gateway's are passed over."""
-        self._known.mark_peers([peer for peer in peers if self._peers.has(gateway, peer)], known_hash)
+    def know(
+        self, gateway: GatewayId, row: Sequence[PeerId | None], known: Iterable[tuple[TransactionHash, int]]
+    ) -> None:
+        """Transactions with who has them: bit n is the n-th of the row. Who is not the gateway's is passed over."""
+        own = [peer if peer is not None and self._peers.has(gateway, peer) else None for peer in row]
+        self._known.mark_rows(own, known)
 
     def all_known(self, gateway: GatewayId, pending: Sequence[TransactionHash]) -> None:
         """The gateway has told what its peers know: of what is pending they are owed the rest."""

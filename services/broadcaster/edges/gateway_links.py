@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import itertools
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final, Literal
 
@@ -148,10 +147,12 @@ class GatewayLinks:
 
     async def know(self, link: GatewayLink, part: broadcast_pb2.KnownTransactions) -> None:
         """Take a part of what a gateway's peers know, in turns of the event loop that many peers do not make long."""
-        known = known_transactions_from_proto(part)
-        per_turn = max(1, PAIRS_PER_TURN // max(1, len(part.node_ids)))
-        while not link.is_ended and (turn := list(itertools.islice(known, per_turn))):
-            self._transactions().know(link.gateway, turn)
+        row, known = known_transactions_from_proto(part)
+        per_turn = max(1, PAIRS_PER_TURN // max(1, len(row)))
+        for start in range(0, len(known), per_turn):
+            if link.is_ended:
+                return
+            self._transactions().know(link.gateway, row, known[start : start + per_turn])
             await asyncio.sleep(0)
         if part.complete and not link.is_ended:
             self._transactions().all_known(link.gateway)

@@ -26,10 +26,11 @@ class TransactionPeers:
             self._relay.attach(gateway, peers, self._desk.pending())
             self._desk.somebody_is_owed()
 
-    def know(self, gateway: GatewayId, known: Iterable[tuple[TransactionHash, Sequence[PeerId]]]) -> None:
+    def know(
+        self, gateway: GatewayId, row: Sequence[PeerId | None], known: Iterable[tuple[TransactionHash, int]]
+    ) -> None:
         """A part of what a gateway's peers know."""
-        for known_hash, peers in known:
-            self._relay.know(gateway, peers, known_hash)
+        self._relay.know(gateway, row, known)
 
     def all_known(self, gateway: GatewayId) -> None:
         """The gateway has told all that its peers know."""

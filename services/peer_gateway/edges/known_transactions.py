@@ -27,7 +27,7 @@ DISTINCT_HASHES: Final = 65_536
 """Over all peers, some 25 MB where each has 1,000 knowers. Peers of one network share most of theirs; only
 made-up transactions get here, and those of the peer that made up most go first."""
 
-PART_BYTES: Final = 128 * 1024
+PART_BYTES: Final = 64 * 1024
 """Of what is told at once, beside the node ids: a millisecond or two to put together, and far below what may wait for
 the broadcaster."""
 

@@ -175,6 +175,27 @@ class KnownSets:
         if chosen:
             self._mark_chosen(known_hash, chosen, new)
 
+    def mark_rows(self, row: Sequence[PeerId | None], known: Iterable[tuple[bytes, int]]) -> None:
+        """Mark hashes that each come with their knowers, a bit for each place of `row`, where each peer stands once.
+
+        Places of peers that are not in the index, or of nobody, are passed over.
+        """
+        members = [None if peer is None else self._peers.get(peer) for peer in row]
+        reached = 0
+        for member in members:
+            reached |= 0 if member is None else member.bit
+        for known_hash, knowers in known:
+            before = self.knowers_of(known_hash) & reached
+            bits = f"{knowers:b}"[::-1]
+            chosen = [member for bit, member in zip(bits, members, strict=False) if bit == "1" and member]
+            if before:
+                chosen = [member for member in chosen if not before & member.bit]
+            new = 0
+            for member in chosen:
+                new |= member.bit
+            if chosen:
+                self._mark_chosen(known_hash, chosen, new)
+
     def row(self) -> list[PeerId | None]:
         """The peers by their places in the index: bit n of `knowers_of` is the n-th. None where nobody is."""
         return [slot.peer if slot and self._peers.get(slot.peer) is slot else None for slot in self._slots]

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 
 from blocksync.v1 import broadcast_pb2
 
 from services.shared.ethwire.types import PeerId, TransactionHash
-from services.shared.rpc.convert import HASH_BYTES, peer_id_from_proto, split_hashes
+from services.shared.rpc.convert import peer_id_from_proto, split_hashes
 from services.shared.rpc.errors import InvalidRequest
 
 
@@ -30,22 +30,16 @@ def known_transactions_to_proto(
 
 def known_transactions_from_proto(
     part: broadcast_pb2.KnownTransactions,
-) -> Iterator[tuple[TransactionHash, list[PeerId]]]:
-    """Each hash with the peers that know it. Raises InvalidRequest, before the first."""
+) -> tuple[list[PeerId | None], list[tuple[TransactionHash, int]]]:
+    """The way back. Raises InvalidRequest."""
     row = [peer_id_from_proto(node_id) if node_id else None for node_id in part.node_ids]
-    width, count = width_bytes(len(row)), len(part.hashes) // HASH_BYTES
-    if len(part.hashes) % HASH_BYTES or len(part.knowers) != count * width:
+    hashes, knowers, width = split_hashes(part.hashes), part.knowers, width_bytes(len(row))
+    if len(knowers) != len(hashes) * width:
         raise InvalidRequest(
-            f"{len(part.hashes)} bytes of hashes with {len(part.knowers)} bytes of knowers: "
-            f"{HASH_BYTES} and {width} are needed for each transaction"
+            f"{len(knowers)} bytes say who knows {len(hashes)} transactions, {width} are needed for each"
         )
-    return (
-        (
-            TransactionHash(part.hashes[index * HASH_BYTES : (index + 1) * HASH_BYTES]),
-            _chosen(row, int.from_bytes(part.knowers[index * width : (index + 1) * width], "little")),
-        )
-        for index in range(count)
-    )
+    bits = [int.from_bytes(knowers[at * width : (at + 1) * width], "little") for at in range(len(hashes))]
+    return row, [(TransactionHash(known_hash), own) for known_hash, own in zip(hashes, bits, strict=True)]
 
 
 def transaction_hashes_from_proto(message: broadcast_pb2.SendTransactions) -> list[TransactionHash]:
@@ -54,8 +48,3 @@ def transaction_hashes_from_proto(message: broadcast_pb2.SendTransactions) -> li
     if hashes and len(hashes) != len(message.transactions_rlp):
         raise InvalidRequest(f"{len(hashes)} hashes for {len(message.transactions_rlp)} transactions")
     return hashes
-
-
-def _chosen(row: Sequence[PeerId | None], knowers: int) -> list[PeerId]:
-    bits = f"{knowers:b}"[::-1]
-    return [peer for bit, peer in zip(bits, row, strict=False) if bit == "1" and peer is not None]

@@ -240,8 +240,7 @@ def test_peers_of_a_gateway_that_tells_what_they_know_are_sent_the_rest_when_it_
     relay.attach_awaited(EAST, [ALICE, BOB])
     assert [send.peers for send in relay.relay([made(1), made(2)])] == [[CAROL]]
     assert (relay.owes, relay.syncing_peers) == (False, 2)
-    relay.know(EAST, [ALICE, CAROL, MALLORY], made(1).hash)
-    relay.know(EAST, [ALICE, BOB], made(3).hash)
+    relay.know(EAST, [ALICE, None, BOB, CAROL, MALLORY], [(made(1).hash, 0b11011), (made(3).hash, 0b00101)])
     assert relay.relay([made(3)]) == [SendTransactions(WEST, [CAROL], [made(3)])]
     by_hash = {made(number).hash: made(number) for number in (1, 2, 3)}
     relay.all_known(EAST, list(by_hash))
@@ -258,13 +257,13 @@ def test_peers_of_a_gateway_that_tells_what_they_know_are_sent_the_rest_when_it_
 def test_gateway_that_is_lost_while_it_tells_is_awaited_again():
     relay = relay_of()
     relay.attach_awaited(EAST, [ALICE])
-    relay.know(EAST, [ALICE], made(1).hash)
+    relay.know(EAST, [ALICE], [(made(1).hash, 1)])
     relay.suspend(EAST, 0.0)
     relay.all_known(EAST, [made(1).hash, made(2).hash])
     assert (relay.owes, relay.syncing_peers) == (False, 0)
     relay.attach_awaited(EAST, [ALICE])
     assert relay.relay([made(1), made(2)]) == []
-    relay.know(EAST, [ALICE], made(2).hash)
+    relay.know(EAST, [ALICE], [(made(2).hash, 1)])
     relay.all_known(EAST, [made(1).hash, made(2).hash])
     assert relay.next_pack({made(number).hash: made(number) for number in (1, 2)}.get) is None
 
@@ -273,7 +272,7 @@ def test_gateway_that_is_lost_while_it_tells_is_awaited_again():
 def test_peer_that_connects_anew_while_it_is_awaited_is_a_newcomer(gateway):
     relay = relay_of()
     relay.attach_awaited(EAST, [ALICE])
-    relay.know(EAST, [ALICE], made(1).hash)
+    relay.know(EAST, [ALICE], [(made(1).hash, 1)])
     relay.join(gateway, ALICE, [])
     assert relay.relay([made(1)]) == [SendTransactions(gateway, [ALICE], [made(1)])]
     relay.all_known(EAST, [made(2).hash])

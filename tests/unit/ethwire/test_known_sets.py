@@ -174,7 +174,13 @@ def test_marking_one_hash_for_several_peers_is_marking_each(seed, distinct):
     single, together = known_sets(*peers, per_peer=5), known_sets(*peers, per_peer=5, distinct=distinct)
     for _ in range(300):
         known_hash, chosen = hash_of(rng.randrange(25)), rng.sample(peers, rng.randrange(7))
-        together.mark_peers([*chosen, MALLORY], known_hash)
+        if rng.random() < 0.5:
+            together.mark_peers([*chosen, MALLORY], known_hash)
+        else:
+            row = rng.sample([*peers, MALLORY, None], 8)
+            bits = sum(1 << place for place, peer in enumerate(row) if peer in chosen or peer in (None, MALLORY))
+            together.mark_rows(row, [(known_hash, bits)])
+            chosen = [peer for peer in row if peer in chosen]
         assert all(together.knows(peer, known_hash) for peer in chosen)
         for peer in chosen:
             single.mark(peer, known_hash)

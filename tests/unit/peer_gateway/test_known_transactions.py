@@ -40,9 +40,11 @@ def told(known: KnownTransactions) -> dict[PeerId, list[TransactionHash]]:
 def by_peer(parts: list[broadcast_pb2.KnownTransactions]) -> dict[PeerId, list[TransactionHash]]:
     found: dict[PeerId, list[TransactionHash]] = defaultdict(list)
     for part in parts:
-        for known_hash, peers in known_transactions_from_proto(part):
-            for peer in peers:
-                found[peer].append(known_hash)
+        row, known = known_transactions_from_proto(part)
+        for known_hash, knowers in known:
+            for place, peer in enumerate(row):
+                if peer is not None and knowers >> place & 1:
+                    found[peer].append(known_hash)
     return found
 
 
