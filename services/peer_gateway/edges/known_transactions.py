@@ -62,6 +62,10 @@ class KnownTransactions:
         return self._known.distinct
 
     def on_connected(self, node_id: PeerId, peer: JoinedPeer) -> None:
+        self.peer_joined(node_id)
+
+    def peer_joined(self, node_id: PeerId) -> None:
+        """Nothing passed between us and it yet."""
         self._known.add_peer(node_id)
 
     def on_disconnected(self, node_id: PeerId, end: Disconnected) -> None:
