@@ -114,13 +114,15 @@ class Gateway:
         keeper = self._keeper("coordinator", rng, metrics)
         coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
         broadcaster = BroadcasterLink(to_broadcasters, self._keeper("broadcaster", rng, metrics), metrics)
+        known_transactions = KnownTransactions(asyncio.get_running_loop().call_soon)
+        metrics.watch_known_transactions(lambda: known_transactions.distinct)
         self._parts = Parts(
             config=config,
             standing=Standing(local.node_id, frozenset(parse_enode(url).node_id for url in config.trusted_peer)),
             roster=Roster(),
             coordinator=coordinator,
             broadcaster=broadcaster,
-            known_transactions=KnownTransactions(asyncio.get_running_loop().call_soon),
+            known_transactions=known_transactions,
             chain=ChainReader(to_coordinator, coordinator, metrics),
             digests=Digests(config.root_workers, metrics),
             sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
@@ -142,7 +144,7 @@ class Gateway:
         self._dialler = Dialler(schedule, self._connections, memory, self._parts)
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
-        self._parts.roster.watch(self._parts.known_transactions)
+        self._parts.roster.watch(known_transactions)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
         settings = DiscoverySettings(boot_nodes=config.boot_nodes, advertised=config.advertised)
         if restrict is not None:
