@@ -147,7 +147,7 @@ async def test_light_node_checks_every_seal_unless_it_is_told_to_sample(
 @in_one_loop
 async def test_seals_after_the_head_are_prepared_for_when_the_node_starts(monkeypatch: pytest.MonkeyPatch) -> None:
     seals = RecordedSeals()
-    monkeypatch.setattr(coordinator_app, "open_seal_check", lambda *_: seals)
+    monkeypatch.setattr(opened_chain, "open_seal_check", lambda *_: seals)
     async with running_stack() as stack:
         await dial_in(stack.enode, "alice", CHAIN)
         await stack.until_head(HEAD)
