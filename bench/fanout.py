@@ -30,7 +30,8 @@ from bench.hearing_peers import join, until_heard
 from bench.resource_watch import ResourceWatch
 from bench.sync import count
 from bench.targets import Measured, below, rows_of, table
-from services.broadcaster.core.block_relay import BlockRelay, GatewayId, JoinedPeer, RelayBlock
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.block_relay import BlockRelay, JoinedPeer, RelayBlock
 from services.broadcaster.core.fan_out import FanOut, fan_out_count
 from services.shared.chainspec.enode import parse_enode
 from services.shared.chainspec.genesis import load_genesis

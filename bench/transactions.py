@@ -19,17 +19,18 @@ from typing import Final
 
 from bench.sync import count
 from bench.targets import Measured, at_least, below, rows_of, table
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.pending_pool import PendingPool
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_check import PoolRules, check_transaction
 from services.broadcaster.core.transaction_relay import (
     DISTINCT_TRANSACTION_HASHES,
     TRANSACTION_HASHES_PER_PEER,
     TransactionRelay,
 )
-from services.shared.ethwire.types import PeerId
+from services.peer_gateway.edges.known_transactions import HASHES_PER_PEER, KnownTransactions
+from services.shared.ethwire.known_sets import KnownSets
+from services.shared.ethwire.types import PeerId, TransactionHash
 from tests.support.transactions import CHAIN_ID, Draft
 
 PEERS: Final = 1_000
@@ -98,6 +99,19 @@ def memory_mb(seed: int) -> tuple[float, float, float]:
     return private_mb() - before, known.distinct, marks_per_s
 
 
+def gateway_memory_mb(peers: int) -> float:
+    """Private memory that a gateway takes for what its peers know of one network's transactions. Runs alone."""
+    known = KnownTransactions(lambda _: None)
+    before = private_mb()
+    everyone = [PeerId(number.to_bytes(64)) for number in range(peers)]
+    for peer in everyone:
+        known.peer_joined(peer)
+    for number in range(HASHES_PER_PEER):
+        known.sent(everyone, [TransactionHash(number.to_bytes(32))])
+    gc.collect()
+    return private_mb() - before
+
+
 def private_mb() -> float:
     """Of this process, Linux only: what no other process shares."""
     lines = Path("/proc/self/smaps_rollup").read_text().splitlines()
@@ -129,12 +143,15 @@ def run(seed: int, *, full: bool) -> list[Measured]:
         pairs_per_s, batch_ms = decisions(seed, TRANSACTION_HASHES_PER_PEER)
         with multiprocessing.get_context("spawn").Pool(1) as alone:
             size_mb, distinct, marks_per_s = alone.apply(memory_mb, (seed,))
+        with multiprocessing.get_context("spawn").Pool(1) as alone:
+            gateway_mb = alone.apply(gateway_memory_mb, (PEERS,))
         rows += [
             Measured("pairs decided, known sets full", pairs_per_s, "/s", at_least(500_000)),
             Measured(f"a decision of {BATCH} transactions, known sets full", batch_ms, "ms"),
             Measured(f"memory of full known sets, each hash known by {KNOWERS}", size_mb, "MB", below(300)),
             Measured("distinct hashes in them", distinct, ""),
             Measured("single hashes marked", marks_per_s, "/s"),
+            Measured("memory of a gateway for what its peers know", gateway_mb, "MB"),
         ]
     return rows
 

@@ -28,6 +28,7 @@ from services.peer_gateway.edges.coordinator_link import BulkLimits, Coordinator
 from services.peer_gateway.edges.dialler import Dialler
 from services.peer_gateway.edges.digests import Digests
 from services.peer_gateway.edges.former_peer_table import open_former_peers
+from services.peer_gateway.edges.known_transactions import KnownTransactions
 from services.peer_gateway.edges.link import LinkKeeper
 from services.peer_gateway.edges.listener import BoundPorts, bind, listen, reachable_host
 from services.peer_gateway.edges.node_finder import NodeFinder
@@ -117,12 +118,15 @@ class Gateway:
         keeper = self._keeper("coordinator", rng, metrics)
         coordinator = CoordinatorLink(to_coordinator, keeper, metrics, bulk_limits)
         broadcaster = BroadcasterLink(to_broadcasters, self._keeper("broadcaster", rng, metrics), metrics)
+        known_transactions = KnownTransactions(asyncio.get_running_loop().call_soon)
+        metrics.watch_known_transactions(lambda: known_transactions.distinct)
         self._parts = Parts(
             config=config,
             standing=Standing(local.node_id, frozenset(parse_enode(url).node_id for url in config.trusted_peer)),
             roster=Roster(),
             coordinator=coordinator,
             broadcaster=broadcaster,
+            known_transactions=known_transactions,
             chain=ChainReader(to_coordinator, coordinator, metrics),
             digests=Digests(config.root_workers, metrics),
             sharing=share_loop(asyncio.get_running_loop(), config.write_timeout),
@@ -144,6 +148,7 @@ class Gateway:
         self._dialler = Dialler(schedule, self._connections, memory, self._parts)
         self._parts.roster.watch(self._dialler)
         self._parts.roster.watch(memory)
+        self._parts.roster.watch(known_transactions)
         self._orders = CoordinatorOrders(self._parts, self._dialler)
         settings = DiscoverySettings(boot_nodes=config.boot_nodes, advertised=config.advertised)
         if restrict is not None:
@@ -162,7 +167,10 @@ class Gateway:
         orders = BroadcasterOrders(parts)
         background = [
             tasks.create_task(parts.coordinator.run(self._hello, self._orders), name="coordinator-link"),
-            tasks.create_task(parts.broadcaster.run(self._broadcast_hello, orders), name="broadcaster-link"),
+            tasks.create_task(
+                parts.broadcaster.run(self._broadcast_hello, parts.known_transactions.parts, orders),
+                name="broadcaster-link",
+            ),
             tasks.create_task(parts.digests.run(), name="root-workers"),
         ]
         await _first_of(parts.standing.has_status, stop)
@@ -205,7 +213,11 @@ class Gateway:
         )
 
     def _broadcast_hello(self) -> broadcast_pb2.BroadcastHello:
-        return broadcast_pb2.BroadcastHello(gateway_id=self._gateway_id, peers=self._parts.roster.broadcast_snapshot())
+        return broadcast_pb2.BroadcastHello(
+            gateway_id=self._gateway_id,
+            peers=self._parts.roster.broadcast_snapshot(),
+            known_transactions_follow=True,
+        )
 
     @staticmethod
     def _keeper(service: str, rng: random.Random, metrics: GatewayMetrics) -> LinkKeeper:

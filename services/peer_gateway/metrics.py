@@ -49,11 +49,18 @@ class GatewayMetrics:
         self._bonds = gauge("discovery_bonds", "Nodes that have proven their endpoint.")
         self.link_sessions = counter("link_sessions", "Links opened, by service at the other end.", "service")
         self.link_up = gauge("link_up", "1 while the link to the service is up.", "service")
+        self._known_transactions = gauge(
+            "known_transaction_hashes", "Distinct transaction hashes remembered for a broadcaster that starts anew."
+        )
         self._queues = gauge("queue_bytes", "Bytes waiting for the writer of a link.", "queue")
 
     def watch_queue(self, name: str, bytes_queued: Callable[[], float]) -> None:
         """Read a queue's size whenever metrics are collected."""
         self._queues.labels(name).set_function(bytes_queued)
+
+    def watch_known_transactions(self, distinct: Callable[[], float]) -> None:
+        """Read the number whenever metrics are collected."""
+        self._known_transactions.set_function(distinct)
 
     def watch_discovery(self, known_nodes: Callable[[], float], bonds: Callable[[], float]) -> None:
         """Read both numbers whenever metrics are collected."""

@@ -95,6 +95,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                 ]
                 await server.start()
                 await server.set_serving(True)
+                chain.seals.prepare(chain.store.heads().header.number + 1)
                 ready(
                     {
                         "grpc": addresses,
@@ -159,7 +160,7 @@ def assemble(
         on_progress=lambda: node.progressed(),  # noqa: PLW0108 - node is bound later
         on_ended=lambda outcome: node.sync_ended(outcome),  # noqa: PLW0108 - node is bound later
     )
-    import_parts = ImportParts(store, chain.rules, chain.seals, block_import, BlockTraces(tracer))
+    import_parts = ImportParts(store, chain.rules, block_import, BlockTraces(tracer))
     is_light = mode is SyncMode.LIGHT
     fetcher = AnnounceFetcher(
         head_number=lambda: (store.heads().header if is_light else store.heads().full_block).number,

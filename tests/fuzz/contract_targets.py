@@ -28,6 +28,7 @@ from services.shared.chainspec.json_fields import GenesisInvalid
 from services.shared.chainspec.net_restrict import NetRestrict
 from services.shared.ethwire.bodies import body_roots, join_block
 from services.shared.ethwire.faults import PeerFault
+from services.shared.ethwire.types import PeerId
 from services.shared.rpc.convert import (
     announces_from_proto,
     big_from_bytes,
@@ -38,6 +39,11 @@ from services.shared.rpc.convert import (
     split_hashes,
 )
 from services.shared.rpc.errors import InvalidRequest
+from services.shared.rpc.known_transactions import (
+    known_transactions_from_proto,
+    known_transactions_to_proto,
+    transaction_hashes_from_proto,
+)
 from services.shared.runtime.faults import ConfigInvalid, StartRefused
 from services.sync_coordinator.core.block_submission import BlockRefused, check_body, read_submitted
 from services.sync_coordinator.core.feed_cursor import (
@@ -140,6 +146,8 @@ def _read_send(message: broadcast_pb2.AttachResponse) -> None:
             block_hash_from_proto(message.send_block.block_hash)
         case "send_announces":
             announces_from_proto(message.send_announces.announces)
+        case "send_transactions":
+            transaction_hashes_from_proto(message.send_transactions)
         case _:
             pass
 
@@ -157,6 +165,12 @@ def _read_attach(message: broadcast_pb2.AttachRequest) -> None:
             peer_ids_from_proto(message.send_refused.node_ids)
         case _:
             pass
+
+
+def _read_known(message: broadcast_pb2.KnownTransactions) -> None:
+    row, known = known_transactions_from_proto(message)
+    again = known_transactions_to_proto(row, known)
+    assert known_transactions_from_proto(again)[0] == row
 
 
 def _read_propagate(message: broadcast_pb2.PropagateRequest) -> None:
@@ -190,6 +204,7 @@ _CONTRACTS: list[tuple[type[Message], Callable[[Any], object], Message]] = [
     (gateway_link_pb2.ControlResponse, _read_control, gateway_link_pb2.ControlResponse(peer_request=_REQUEST)),
     (broadcast_pb2.AttachResponse, _read_send, broadcast_pb2.AttachResponse(send_announces=_SEND)),
     (broadcast_pb2.AttachRequest, _read_attach, broadcast_pb2.AttachRequest(send_refused=_REFUSED)),
+    (broadcast_pb2.KnownTransactions, _read_known, known_transactions_to_proto([PeerId(_NODE_ID), None], [(_HASH, 1)])),
     (broadcast_pb2.PropagateRequest, _read_propagate, _PROPAGATE),
     (common_pb2.HeadersQuery, headers_query_from_proto, _QUERY),
     (gateway_link_pb2.HashList, _read_hashes, gateway_link_pb2.HashList(hashes=bytes(96))),

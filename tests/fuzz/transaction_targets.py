@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
-from services.broadcaster.core.transaction import decode_transaction, hash_of, raw_of, wire_of
+from services.broadcaster.core.transaction import decode_transaction, raw_of, wire_of
 from services.broadcaster.core.transaction_check import Refused, check_transaction
 from services.broadcaster.edges.checking_thread import read_body
 from services.broadcaster.edges.local_journal import JOURNAL_NAME, LocalJournal
 from services.broadcaster.edges.transaction_servicer import place_from_token
+from services.shared.ethwire.bodies import transaction_hash
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.rpc.errors import InvalidRequest
 from tests.fuzz.target import Target
@@ -42,7 +43,12 @@ def transaction_targets() -> Iterator[Target]:
         [b"00" * 20 + b"-7"],
     )
     directory = tempfile.TemporaryDirectory()
-    lines = b"".join(wire.hex().encode() + b"\n" for wire in wires) + b"-" + hash_of(wires[0]).hex().encode() + b"\n"
+    lines = (
+        b"".join(wire.hex().encode() + b"\n" for wire in wires)
+        + b"-"
+        + transaction_hash(wires[0]).hex().encode()
+        + b"\n"
+    )
 
     def journal(tried: bytes) -> None:
         (Path(directory.name) / JOURNAL_NAME).write_bytes(tried)
@@ -54,7 +60,7 @@ def transaction_targets() -> Iterator[Target]:
 
 def _transaction(wire: bytes) -> None:
     transaction = decode_transaction(wire)
-    assert transaction.hash == hash_of(wire)
+    assert transaction.hash == transaction_hash(wire)
     assert wire_of(raw_of(wire)) == wire
 
 

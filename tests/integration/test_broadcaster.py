@@ -116,9 +116,13 @@ class ScriptedGateway:
     async def say(self, **content: object) -> None:
         await self._stream.write(broadcast_pb2.AttachRequest(**content))  # type: ignore[arg-type]
 
-    async def attach(self, gateway_id: str, peers: Iterable[bytes]) -> None:
+    async def attach(self, gateway_id: str, peers: Iterable[bytes], *, will_tell: bool = False) -> None:
         entries = [broadcast_pb2.BroadcastPeer(node_id=peer, eth_version=63) for peer in peers]
-        await self.say(hello=broadcast_pb2.BroadcastHello(gateway_id=gateway_id, peers=entries))
+        await self.say(
+            hello=broadcast_pb2.BroadcastHello(
+                gateway_id=gateway_id, peers=entries, known_transactions_follow=will_tell
+            )
+        )
         await self._stream.initial_metadata()
 
     async def join(self, peer: bytes, known_blocks: bytes = b"") -> None:
@@ -155,10 +159,12 @@ class ScriptedGateway:
 
 
 @contextlib.asynccontextmanager
-async def attached(running: RunningBroadcaster, gateway_id: str, *peers: bytes) -> AsyncIterator[ScriptedGateway]:
+async def attached(
+    running: RunningBroadcaster, gateway_id: str, *peers: bytes, will_tell: bool = False
+) -> AsyncIterator[ScriptedGateway]:
     async with open_channel(running.address) as channel:
         gateway = ScriptedGateway(broadcast_pb2_grpc.BroadcastLinkServiceStub(channel))
-        await gateway.attach(gateway_id, peers)
+        await gateway.attach(gateway_id, peers, will_tell=will_tell)
         yield gateway
 
 
@@ -405,6 +411,8 @@ BAD_FIRST = {
 
 BAD_LATER = {
     "second hello": {"hello": broadcast_pb2.BroadcastHello(gateway_id="east")},
+    "half a known transaction": {"known_transactions": broadcast_pb2.KnownTransactions(hashes=HASH[:16])},
+    "knowers of nothing": {"known_transactions": broadcast_pb2.KnownTransactions(node_ids=[ALICE], knowers=b"1")},
     "half a hash": {"known_blocks": broadcast_pb2.KnownBlocks(node_id=ALICE, hashes=HASH[:16])},
     "short node id": {"peer_left": broadcast_pb2.BroadcastPeerLeft(node_id=b"A")},
     "no content": {},

@@ -32,6 +32,7 @@ from services.shared.ethwire.messages import (
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Announce
 from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
+from services.shared.rpc.known_transactions import known_transactions_from_proto
 from tests.support.deadlines import until
 from tests.support.gateway_under_test import CHAIN, GatewayUnderTest, gateway_under_test, in_loop
 from tests.support.scripted_peer import ScriptedPeer
@@ -102,6 +103,34 @@ async def test_sibling_gateway_is_refused():
         peer = await gateway.joined("alice")
         assert await (await gateway.dial("sibling")).refusal() is DisconnectReason.CONNECTED_TO_SELF
         assert peer.is_connected
+
+
+@in_loop
+async def test_broadcaster_that_restarts_is_told_which_transactions_peers_have():
+    hashes = [keccak256(bytes([number])) for number in range(3)]
+    wires = [b"\xc3\x01\x02" + bytes([number]) for number in range(3)]
+    async with gateway_under_test() as gateway:
+        alice, bob = await gateway.joined("alice"), await gateway.joined("bob")
+        assert (await gateway.broadcaster.arrivals.next("known_transactions")).complete
+        alice.send(Transactions(wires))
+        await gateway.broadcaster.arrivals.next("transactions")
+        gateway.broadcaster.send(
+            send_transactions=broadcast_pb2.SendTransactions(
+                node_ids=[bob.local.node_id], transactions_rlp=wires[:2], hashes=b"".join(hashes[:2])
+            )
+        )
+        await bob.receive(Transactions)
+        await gateway.broadcaster.stop()
+        gateway.broadcaster = ScriptedBroadcaster()
+        await gateway.broadcaster.start(gateway.broadcaster_address)
+        assert (await gateway.broadcaster.arrivals.next("hello")).known_transactions_follow
+        part = await gateway.broadcaster.arrivals.next("known_transactions")
+        assert part.complete
+        row, known = known_transactions_from_proto(part)
+        knowers = {one: {peer for at, peer in enumerate(row) if bits >> at & 1} for one, bits in known}
+        received = {keccak256(wire): {alice.local.node_id} for wire in wires}
+        assert knowers == {**received, **{one: {bob.local.node_id} for one in hashes[:2]}}
+        assert await gateway.metric("known_transaction_hashes") == 5
 
 
 @in_loop

@@ -100,6 +100,22 @@ def test_each_epoch_is_built_once_when_uncles_and_reorgs_lie_on_both_sides_of_it
     assert sorted(started) == [("2", "0", "0"), ("2", "1", "1")]
 
 
+def test_caches_at_the_head_are_built_before_the_first_block_comes(started):
+    first = grow(START._replace(number=EDGE - 1), EDGE)[0]
+
+    async def scenario() -> None:
+        seals = SealWorkers(SPEC, 2)
+        try:
+            seals.prepare(EDGE - 10)
+            await until(lambda: len(seals.pids) == 2, "workers for both epochs")
+            await seals.check([first.header])
+        finally:
+            await seals.close()
+
+    asyncio.run(scenario())
+    assert started == [("2", "0", "0"), ("2", "1", "1")]
+
+
 def test_wrong_seal_beyond_the_edge_is_found_by_the_worker_that_was_started_ahead(started):
     below, above = grow(START, EDGE - 1), grow(START._replace(number=EDGE - 1), EDGE + 20)
     headers = [block.header for block in (*below, *above)]

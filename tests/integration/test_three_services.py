@@ -144,6 +144,18 @@ async def test_light_node_checks_every_seal_unless_it_is_told_to_sample(
     assert is_sampled or checked == list(range(1, 701))
 
 
+@in_one_loop
+async def test_seals_after_the_head_are_prepared_for_when_the_node_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    seals = RecordedSeals()
+    monkeypatch.setattr(opened_chain, "open_seal_check", lambda *_: seals)
+    async with running_stack() as stack:
+        await dial_in(stack.enode, "alice", CHAIN)
+        await stack.until_head(HEAD)
+        await stack.coordinator.stop()
+        await stack.coordinator.start()
+        assert seals.prepared == [1, 701]
+
+
 class RecordedSeals(ListedSeals):
     async def close(self) -> None:
         """Nothing to do."""

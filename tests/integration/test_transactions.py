@@ -35,6 +35,7 @@ from tests.integration.test_broadcaster import (
     MALLORY,
     RunningBroadcaster,
     ScriptedGateway,
+    announce_request,
     attached,
     broadcaster,
     chain_head,
@@ -249,6 +250,38 @@ def test_newcomer_is_sent_what_is_pending_in_packs_and_nothing_it_knows():
                 assert sum(map(len, wires[:-1])) < MESSAGE_BYTES
                 received += wires
             assert sorted(received) == sorted(draft.wire() for draft in drafts)
+            await running.until_metric("broadcaster_transaction_syncing_peers", 0)
+
+    in_one_loop(scenario)
+
+
+def test_nothing_slips_through_before_a_gateway_has_told_what_its_peers_know():
+    known, lacked, later = Draft(account=1), Draft(account=2), Draft(account=3)
+
+    async def scenario() -> None:
+        async with (
+            following(PoolCoordinator()) as (running, calls),
+            attached(running, "east", ALICE, BOB, will_tell=True) as east,
+            attached(running, "west", MALLORY) as west,
+        ):
+            for draft in (known, lacked):
+                answer = await calls.SubmitTransaction(transactions_pb2.SubmitTransactionRequest(raw=draft.raw()))
+                assert answer.sent_to_peers == 1
+                assert await next_transactions(west) == ({MALLORY}, [draft.wire()])
+            part = broadcast_pb2.KnownTransactions(node_ids=[ALICE, b"", BOB], hashes=hash_of(known), knowers=b"\x05")
+            await east.say(known_transactions=part)
+            await send(west, MALLORY, later.wire())
+            await running.until_metric("broadcaster_pool_transactions", 3)
+            # Blocks wait for nothing, and so this is the first that comes.
+            await running.calls.AnnounceBlock(announce_request())
+            assert (await east.next_response()).WhichOneof("content") == "send_announces"
+            assert await running.metric("broadcaster_transaction_syncing_peers") == 2
+            await east.say(known_transactions=broadcast_pb2.KnownTransactions(complete=True))
+            told = dict[bytes, list[bytes]]()
+            for _ in range(2):
+                peers, wires = await next_transactions(east)
+                told |= dict.fromkeys(peers, wires)
+            assert told == {peer: [lacked.wire(), later.wire()] for peer in (ALICE, BOB)}
             await running.until_metric("broadcaster_transaction_syncing_peers", 0)
 
     in_one_loop(scenario)

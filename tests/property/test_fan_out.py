@@ -7,9 +7,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
 
-from services.broadcaster.core.block_relay import BlockRelay, GatewayId, JoinedPeer, RelayBlock
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.block_relay import BlockRelay, JoinedPeer, RelayBlock
 from services.broadcaster.core.fan_out import FanOut, PlaceInRow, choose_propagation_peers, fan_out_count, share_of
-from services.broadcaster.core.known_sets import KnownSets
+from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 
 PEERS = [PeerId(number.to_bytes(64, "big")) for number in range(12)]

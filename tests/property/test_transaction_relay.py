@@ -8,10 +8,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, rule
 
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_relay import SendTransactions, TransactionRelay
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 from tests.support.transactions import Draft
 
 GATEWAYS = [GatewayId("east"), GatewayId("west")]
@@ -30,7 +30,11 @@ class RelayMachine(RuleBasedStateMachine):
         self.has: dict[PeerId, set[TransactionHash]] = {}
         """Of each connected peer what it really has."""
         self.gateway_of: dict[PeerId, GatewayId] = {}
+        self.new: set[PeerId] = set()
+        """Peers that connected since the relay started."""
         self.away: dict[PeerId, GatewayId] = {}
+        self.telling: dict[GatewayId, list[tuple[TransactionHash, list[PeerId]]]] = {}
+        """Of gateways that came back to a relay that has forgotten all: what they have not told yet."""
 
     def new_transaction(self) -> Transaction:
         number = len(self.pool)
@@ -41,6 +45,7 @@ class RelayMachine(RuleBasedStateMachine):
     def arrives(self, send: SendTransactions) -> None:
         for peer in send.peers:
             assert self.gateway_of[peer] == send.gateway
+            assert send.gateway not in self.telling or peer in self.new, "sent before its gateway has told all"
             for transaction in send.transactions:
                 assert transaction.hash not in self.has[peer], "sent to a peer that has it"
                 self.has[peer].add(transaction.hash)
@@ -49,6 +54,7 @@ class RelayMachine(RuleBasedStateMachine):
     def a_peer_connects(self, gateway, peer):
         self.relay.join(gateway, peer, list(self.pool))
         self.gateway_of[peer], self.has[peer] = gateway, set()
+        self.new.add(peer)
         self.away.pop(peer, None)
 
     @rule(gateway=gateways, peer=peers)
@@ -62,6 +68,8 @@ class RelayMachine(RuleBasedStateMachine):
     def a_gateway_is_lost(self, gateway):
         gone = {peer for peer, its in self.gateway_of.items() if its == gateway}
         assert self.relay.suspend(gateway, self.now) == gone
+        self.telling.pop(gateway, None)
+        self.new -= gone
         for peer in gone:
             del self.gateway_of[peer]
             self.away[peer] = gateway
@@ -69,10 +77,33 @@ class RelayMachine(RuleBasedStateMachine):
     @rule(gateway=gateways)
     def a_gateway_is_back_with_the_same_peers(self, gateway):
         back = [peer for peer, its in self.away.items() if its == gateway]
-        self.relay.attach(gateway, back, list(self.pool))
+        if not back:
+            return
+        self.relay.attach_awaited(gateway, back)
+        told = [(one, [peer for peer in back if one in self.has[peer]]) for one in self.pool]
+        self.telling[gateway] = [*self.telling.get(gateway, []), *told]
         for peer in back:
             del self.away[peer]
             self.gateway_of[peer] = gateway
+
+    @rule()
+    def the_broadcaster_restarts(self):
+        self.relay = TransactionRelay(random.Random(6))
+        self.away |= self.gateway_of
+        self.gateway_of, self.new, self.telling = {}, set(), {}
+
+    @rule(gateway=gateways, most=st.integers(1, 5))
+    def a_gateway_tells_a_part(self, gateway, most):
+        if gateway not in self.telling:
+            return
+        part, self.telling[gateway] = self.telling[gateway][:most], self.telling[gateway][most:]
+        for transaction_hash, knowers in part:
+            # Of who has left meanwhile, or come again, it says what is true now.
+            still = [peer for peer in knowers if self.gateway_of.get(peer) == gateway and peer not in self.new]
+            self.relay.know(gateway, [None, *still], [(transaction_hash, 2 ** (len(still) + 1) - 1)])
+        if not self.telling[gateway]:
+            del self.telling[gateway]
+            self.relay.all_known(gateway, list(self.pool))
 
     @rule(peer=peers, count=st.integers(1, 4), split=st.booleans())
     def transactions_come(self, peer, count, split):
@@ -105,6 +136,9 @@ class RelayMachine(RuleBasedStateMachine):
         assert self.relay.peers == len(self.gateway_of)
 
     def teardown(self):
+        for gateway in list(self.telling):
+            while gateway in self.telling:
+                self.a_gateway_tells_a_part(gateway, 100)
         while (pack := self.relay.next_pack(self.pool.get)) is not None:
             self.arrives(pack)
         for peer in self.gateway_of:

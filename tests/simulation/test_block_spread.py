@@ -1,4 +1,4 @@
-"""How blocks get through a network whose nodes run the real fetcher and relay."""
+"""How blocks get through a network whose nodes run the real fetcher, relay and send queues."""
 
 from __future__ import annotations
 
@@ -82,6 +82,27 @@ def test_a_partition_that_heals_ends_with_one_head(seed: int):
         if len(heads) == 1:
             break
     assert heads == {west[0].head}
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_node_behind_a_slow_line_delays_nobody_and_catches_up(seed: int):
+    net, spread, nodes = network(30, seed)
+    slow, miner = nodes[0], nodes[1]
+    for peer in slow.peers.values():
+        peer.lines[slow.peer_id].bytes_per_s = 50.0
+    for _ in range(40):
+        newest = miner.mine().header.hash
+        net.run_until(net.now + 1.0)
+    net.run_until(net.now + 4.0)
+    assert all(node.head == newest for node in nodes[1:])
+    assert spread.refused
+    for peer in slow.peers.values():
+        peer.lines[slow.peer_id].bytes_per_s = 10.0**6
+    for _ in range(4):
+        newest = miner.mine().header.hash
+        net.run_until(net.now + 30.0)
+    assert all(node.head == newest for node in nodes)
+    assert (spread.repeated, spread.in_vain, spread.dropped) == (0, 0, [])
 
 
 def test_equal_seeds_spread_equally():

@@ -77,9 +77,13 @@ class ListedSeals:
         self.bad = bad
         self.stands_alone = True
         self.checked: list[list[Header]] = []
+        self.prepared: list[int] = []
 
     def read_from(self, history: SealHistory) -> None:
         """Each seal stands for itself."""
+
+    def prepare(self, number: int) -> None:
+        self.prepared.append(number)
 
     def to_store(self, headers: Sequence[Header]) -> Sequence[SealState]:
         return ()

@@ -26,7 +26,7 @@ from services.shared.ethwire.messages import (
     Receipts,
     Status,
 )
-from services.shared.ethwire.types import BlockHash
+from services.shared.ethwire.types import Block, BlockHash
 
 Key = TypeVar("Key", bound=bytes)
 
@@ -48,6 +48,13 @@ class ScriptedChain:
         self.receipts, self.state_entries = receipts, state_entries
         self.numbers: dict[BlockHash, int] = {header.hash: header.number for header in self.headers}
         self.total_difficulties = list(accumulate(header.difficulty for header in self.headers))
+
+    def append(self, block: Block) -> None:
+        """Grow by a child of the head."""
+        self.headers.append(block.header)
+        self.bodies_rlp.append(block.body_rlp)
+        self.numbers[block.header.hash] = block.header.number
+        self.total_difficulties.append(self.total_difficulties[-1] + block.header.difficulty)
 
     def status(self, network_id: int) -> Status:
         """What a peer at the head of this chain says."""

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import os
 from collections import deque
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from types import TracebackType
 from typing import Final, TypeVar, cast
 
@@ -111,6 +111,11 @@ class ScriptedPeer(asyncio.Protocol):
                 self._arrived.clear()
                 await self._arrived.wait()
             return self._waiting.popleft()
+
+    @property
+    def unread(self) -> Sequence[EthMessage]:
+        """What came and was neither received nor answered."""
+        return tuple(self._waiting)
 
     @property
     def is_connected(self) -> bool:

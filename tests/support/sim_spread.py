@@ -1,4 +1,4 @@
-"""Many nodes that pass blocks on, in virtual time: the real fetcher, relay and known blocks, fake edges.
+"""Many nodes that pass blocks on, in virtual time: the real fetcher, relay, known blocks and send queues, fake edges.
 
 The downloader has simulations of its own; here a sync is a peer's chain that arrives whole a moment later.
 """
@@ -12,9 +12,15 @@ from collections import Counter
 from collections.abc import Sequence
 from typing import assert_never
 
-from services.broadcaster.core.block_relay import BlockRelay, GatewayId, JoinedPeer, RelayBlock
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.block_relay import BlockRelay, JoinedPeer, RelayBlock
 from services.broadcaster.core.fan_out import FanOut
 from services.peer_gateway.core.known_blocks import KnownBlocks
+from services.peer_gateway.core.send_queue import Outgoing, Urgency
+from services.peer_gateway.core.snappy_codec import Payload
+from services.shared.ethwire.eth_messages import encode_message
+from services.shared.ethwire.headers import decode_header
+from services.shared.ethwire.messages import EthMessage, NewBlock, NewBlockHashes
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
 from services.sync_coordinator.core.fetcher_actions import (
@@ -27,6 +33,7 @@ from services.sync_coordinator.core.fetcher_actions import (
 )
 from tests.support.chain_maker import make_body, make_header
 from tests.support.memory_chain import MemoryChain
+from tests.support.sim_line import ETH_VERSION, Line, decoded
 from tests.support.sim_net import SimNet
 
 GATEWAY = GatewayId("gateway")
@@ -47,6 +54,8 @@ class Spread:
         self.in_vain = 0
         """Sends to a peer from which the block had come."""
         self.dropped: list[str] = []
+        self.refused = 0
+        """Messages for which a peer's queue had no room."""
 
 
 class SpreadNode:
@@ -61,6 +70,7 @@ class SpreadNode:
         self._relay = BlockRelay(fan_out, self._rng)
         self._relay.attach(GATEWAY, [])
         self._known: dict[PeerId, KnownBlocks] = {}
+        self.lines: dict[PeerId, Line] = {}
         self._came_from: set[tuple[PeerId, BlockHash]] = set()
         self._went_to: set[tuple[PeerId, BlockHash]] = set()
         self._total_difficulty_of: dict[PeerId, int] = {}
@@ -87,6 +97,7 @@ class SpreadNode:
         for one, its_peer in ((self, other), (other, self)):
             one.peers[its_peer.peer_id] = its_peer
             one._known[its_peer.peer_id] = KnownBlocks()
+            one.lines[its_peer.peer_id] = Line(self.net, functools.partial(its_peer.on_message, one))
             one._relay.join(GATEWAY, JoinedPeer(its_peer.peer_id))
             one._total_difficulty_of[its_peer.peer_id] = its_peer.total_difficulty
         for one in (self, other):
@@ -95,6 +106,7 @@ class SpreadNode:
     def disconnect(self, other: SpreadNode) -> None:
         for one, its_peer in ((self, other), (other, self)):
             del one.peers[its_peer.peer_id], one._known[its_peer.peer_id], one._total_difficulty_of[its_peer.peer_id]
+            del one.lines[its_peer.peer_id]
             one._relay.leave(GATEWAY, its_peer.peer_id)
             one._fetcher.on_peer_left(its_peer.peer_id)
 
@@ -109,9 +121,19 @@ class SpreadNode:
 
     # What peers send
 
-    def on_block(self, sender: SpreadNode, block: Block, total_difficulty: int) -> None:
+    def on_message(self, sender: SpreadNode, message: Outgoing) -> None:
         if sender.peer_id not in self.peers:
             return
+        match decoded(message.code, message.payload.plain):
+            case NewBlock(header_rlp, body_rlp, total_difficulty):
+                self._on_block(sender, Block(decode_header(header_rlp), body_rlp), total_difficulty)
+            case NewBlockHashes(announces):
+                for announce in announces:
+                    self._on_announce(sender, announce)
+            case other:
+                raise AssertionError(f"nobody sends {other}")
+
+    def _on_block(self, sender: SpreadNode, block: Block, total_difficulty: int) -> None:
         self._heard(sender, block.header.hash)
         self._carry_out(self._fetcher.on_block(sender.peer_id, block, self.net.now))
         before = total_difficulty - block.header.difficulty
@@ -119,9 +141,7 @@ class SpreadNode:
             self._total_difficulty_of[sender.peer_id] = before
             self._consider_sync()
 
-    def on_announce(self, sender: SpreadNode, announce: Announce) -> None:
-        if sender.peer_id not in self.peers:
-            return
+    def _on_announce(self, sender: SpreadNode, announce: Announce) -> None:
         self._heard(sender, announce.block_hash)
         self._carry_out(self._fetcher.on_announce(sender.peer_id, announce, self.net.now))
 
@@ -194,9 +214,11 @@ class SpreadNode:
         header = block.header
         total_difficulty = (self.chain.total_difficulty(header.parent_hash) or 0) + header.difficulty
         relayed = RelayBlock(header.hash, header.number, header.header_rlp, block.body_rlp, total_difficulty)
+        message = NewBlock(header.header_rlp, block.body_rlp, total_difficulty)
         for send in self._relay.propagate(relayed, origins).sends:
-            for peer in send.peers:
-                self._send_block(peer, block, total_difficulty)
+            full = self._send(Urgency.BLOCK, message, header.hash, send.peers)
+            for told in self._relay.on_refused(GATEWAY, header.hash, full):
+                self._send(Urgency.ANNOUNCE, NewBlockHashes([told.announce]), header.hash, told.peers)
 
         def imported() -> None:
             self.chain.add_blocks([block])
@@ -212,25 +234,28 @@ class SpreadNode:
 
     def _announce(self, announce: Announce, origins: Sequence[PeerId] = ()) -> None:
         for send in self._relay.announce(announce, origins):
-            for peer in send.peers:
-                if self._may_send(peer, announce.block_hash):
-                    self.spread.hashes[announce.block_hash] += 1
-                    self.net.send(functools.partial(self.peers[peer].on_announce, self, announce))
+            self._send(Urgency.ANNOUNCE, NewBlockHashes([announce]), announce.block_hash, send.peers)
 
-    def _send_block(self, peer: PeerId, block: Block, total_difficulty: int) -> None:
-        if self._may_send(peer, block.header.hash):
-            self.spread.whole[block.header.hash] += 1
-            self.net.send(functools.partial(self.peers[peer].on_block, self, block, total_difficulty))
-
-    def _may_send(self, peer: PeerId, block_hash: BlockHash) -> bool:
-        """What the gateway does with a send: not to a peer that has the block."""
-        if peer not in self.peers or block_hash in self._known[peer]:
-            return False
-        self._known[peer].add([block_hash])
-        self.spread.repeated += (peer, block_hash) in self._went_to
-        self.spread.in_vain += (peer, block_hash) in self._came_from
-        self._went_to.add((peer, block_hash))
-        return True
+    def _send(
+        self, urgency: Urgency, message: EthMessage, block_hash: BlockHash, peers: Sequence[PeerId]
+    ) -> list[PeerId]:
+        """What the gateway does with a send: not to a peer that has the block. Returns those without room for it."""
+        code, payload = encode_message(ETH_VERSION, message)
+        outgoing = Outgoing(code, Payload(payload))
+        full: list[PeerId] = []
+        for peer in peers:
+            if peer not in self.peers or block_hash in self._known[peer]:
+                continue
+            if not self.lines[peer].send(urgency, outgoing):
+                full.append(peer)
+                continue
+            self._known[peer].add([block_hash])
+            (self.spread.whole if urgency is Urgency.BLOCK else self.spread.hashes)[block_hash] += 1
+            self.spread.repeated += (peer, block_hash) in self._went_to
+            self.spread.in_vain += (peer, block_hash) in self._came_from
+            self._went_to.add((peer, block_hash))
+        self.spread.refused += len(full)
+        return full
 
     # Syncs
 

@@ -227,6 +227,7 @@ class Stack:
             coordinator=self._address("coordinator"),
             listen=(self._address("broadcaster"),),
             trace_endpoint=self._settings.trace_endpoint,
+            datadir=self._directory / "broadcaster",
             **self._tls("broadcaster"),
         )
         return broadcaster_app.run(config, stop=stop, ready=ready)

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from typing import NewType
 
-from services.broadcaster.core.block_relay import GatewayId
 from services.shared.ethwire.types import PeerId
+
+GatewayId = NewType("GatewayId", str)
+"""The name a gateway gives itself."""
 
 
 class AttachedPeers:
@@ -20,6 +23,14 @@ class AttachedPeers:
 
     def __len__(self) -> int:
         return len(self._gateway_of)
+
+    @property
+    def gateways(self) -> int:
+        return len(self._peers_of)
+
+    def attach(self, gateway: GatewayId) -> None:
+        """Begin with no peers. Caller's duty: it is not attached."""
+        self._peers_of[gateway] = set()
 
     def has(self, gateway: GatewayId, peer: PeerId) -> bool:
         return self._gateway_of.get(peer) == gateway

@@ -5,16 +5,20 @@ from __future__ import annotations
 import random
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import Final, NewType, TypeVar
+from typing import Final, TypeVar
 
+from services.broadcaster.core.attached_peers import AttachedPeers, GatewayId
 from services.broadcaster.core.fan_out import FanOut, PlaceInRow, choose_propagation_peers
-from services.broadcaster.core.known_sets import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES, KnownSets
+from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 
 T = TypeVar("T")
 
-GatewayId = NewType("GatewayId", str)
-"""The name a gateway gives itself."""
+BLOCK_HASHES_PER_PEER: Final = 1024
+"""Known block hashes kept for each peer, as every known client does: hours of blocks, for 4 KiB."""
+
+DISTINCT_BLOCK_HASHES: Final = 65_536
+"""Distinct block hashes over all peers, under 30 MB. Peers of one chain share theirs; only made-up hashes get here."""
 
 REFUSED_BLOCKS: Final = 16
 """Blocks for which it is kept who had no room for them: a refusal is told within milliseconds of the send."""
@@ -68,9 +72,8 @@ class Propagation:
 class BlockRelay:
     """The peers of all attached gateways and the blocks each is known to have.
 
-    A peer belongs to one gateway: the last that said it joined. Whatever another gateway says of it later is out of
-    date and changes nothing. A peer that joins starts with the blocks its gateway names, nothing from before: of
-    what was sent to a gateway that went away, only the gateway knows what arrived.
+    A peer that joins starts with the blocks its gateway names, nothing from before: of what was sent to a gateway
+    that went away, only the gateway knows what arrived.
 
     A returned send counts as done: the peers are marked. Caller's duty: when a send cannot be handed to the gateway,
     detach that gateway, which forgets its peers. A peer that had no room for a block is announced it like one that was
@@ -87,18 +90,17 @@ class BlockRelay:
     ) -> None:
         self._fan_out, self._rng = fan_out, rng
         self._known = KnownSets(blocks_per_peer, distinct_blocks)
-        self._gateway_of: dict[PeerId, GatewayId] = {}
-        self._peers_of: dict[GatewayId, set[PeerId]] = {}
+        self._peers = AttachedPeers()
         self._refused: dict[BlockHash, set[PeerId]] = {}
         self._announced: dict[BlockHash, Announce] = {}
 
     @property
     def gateways(self) -> int:
-        return len(self._peers_of)
+        return self._peers.gateways
 
     @property
     def peers(self) -> int:
-        return len(self._gateway_of)
+        return len(self._peers)
 
     @property
     def distinct_blocks(self) -> int:
@@ -108,39 +110,31 @@ class BlockRelay:
     def attach(self, gateway: GatewayId, peers: Iterable[JoinedPeer]) -> None:
         """Take a gateway's snapshot; it replaces all that was known of the gateway's peers."""
         self.detach(gateway)
-        self._peers_of[gateway] = set()
+        self._peers.attach(gateway)
         for joined in peers:
             self.join(gateway, joined)
 
     def detach(self, gateway: GatewayId) -> None:
         """Forget a gateway and its peers; one that is not attached is no matter."""
-        for peer in self._peers_of.pop(gateway, ()):
+        for peer in self._peers.detach(gateway):
             self._known.forget_peer(peer)
-            del self._gateway_of[peer]
 
     def join(self, gateway: GatewayId, joined: JoinedPeer) -> None:
         """Add a peer. Caller's duty: the gateway is attached."""
-        peers = self._peers_of[gateway]
-        before = self._gateway_of.get(joined.peer)
-        if before is not None:
-            self._peers_of[before].remove(joined.peer)
-        peers.add(joined.peer)
-        self._gateway_of[joined.peer] = gateway
+        self._peers.join(gateway, joined.peer)
         self._known.add_peer(joined.peer)
         self._known.mark_all(joined.peer, joined.known_blocks)
 
     def leave(self, gateway: GatewayId, peer: PeerId) -> bool:
         """Remove a peer; False when the gateway does not have it."""
-        if self._gateway_of.get(peer) != gateway:
+        if not self._peers.leave(gateway, peer):
             return False
-        del self._gateway_of[peer]
-        self._peers_of[gateway].remove(peer)
         self._known.forget_peer(peer)
         return True
 
     def mark_known(self, gateway: GatewayId, peer: PeerId, block_hashes: Sequence[BlockHash]) -> bool:
         """The peer sent or announced these blocks; False when the gateway does not have the peer."""
-        if self._gateway_of.get(peer) != gateway:
+        if not self._peers.has(gateway, peer):
             return False
         self._known.mark_all(peer, block_hashes)
         return True
@@ -164,13 +158,13 @@ class BlockRelay:
         _remember(self._announced, announce.block_hash, announce)
         lacking = self._known.lacking(announce.block_hash)
         refused = self._refused.pop(announce.block_hash, set()).difference(lacking)
-        still_here = [peer for peer in sorted(refused) if peer in self._gateway_of]
+        still_here = [peer for peer in sorted(refused) if peer in self._peers]
         by_gateway = self._mark_sent(announce.block_hash, [*lacking, *still_here])
         return [SendAnnounce(gateway, peers, announce) for gateway, peers in by_gateway.items()]
 
     def on_refused(self, gateway: GatewayId, block_hash: BlockHash, peers: Iterable[PeerId]) -> list[SendAnnounce]:
         """A gateway could not queue a block for these of its peers: they are still to hear of it."""
-        own = [peer for peer in peers if self._gateway_of.get(peer) == gateway]
+        own = [peer for peer in peers if self._peers.has(gateway, peer)]
         announce = self._announced.get(block_hash)
         if announce is not None:
             return [SendAnnounce(gateway, own, announce)] if own else []
@@ -179,16 +173,13 @@ class BlockRelay:
 
     def _mark_origins(self, block_hash: BlockHash, origins: Iterable[PeerId]) -> None:
         for peer in origins:
-            if peer in self._gateway_of:
+            if peer in self._peers:
                 self._known.mark(peer, block_hash)
 
-    def _mark_sent(self, block_hash: BlockHash, peers: Iterable[PeerId]) -> dict[GatewayId, list[PeerId]]:
+    def _mark_sent(self, block_hash: BlockHash, peers: Sequence[PeerId]) -> dict[GatewayId, list[PeerId]]:
         """Mark the peers as knowing the block; returns them by gateway."""
-        by_gateway: dict[GatewayId, list[PeerId]] = {}
-        for peer in peers:
-            self._known.mark(peer, block_hash)
-            by_gateway.setdefault(self._gateway_of[peer], []).append(peer)
-        return by_gateway
+        self._known.mark_peers(peers, block_hash)
+        return self._peers.by_gateway(peers)
 
 
 def _remember(kept: dict[BlockHash, T], block_hash: BlockHash, value: T) -> None:

@@ -6,7 +6,7 @@ import heapq
 from collections.abc import Callable, Iterable
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.transaction import TransactionHash
+from services.shared.ethwire.types import TransactionHash
 
 TIDY_AT: Final = 4
 """The heap is made anew when it is so many times longer than what is left of it by the caller's count."""

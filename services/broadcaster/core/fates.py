@@ -5,8 +5,7 @@ from __future__ import annotations
 import enum
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.transaction import TransactionHash
-from services.shared.ethwire.types import BlockHash
+from services.shared.ethwire.types import BlockHash, TransactionHash
 
 FATES_KEPT: Final = 16_384
 """Fates remembered, those that changed last: the pool's four times over, for about 8 MB."""

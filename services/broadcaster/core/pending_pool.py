@@ -12,10 +12,10 @@ from typing import NamedTuple
 from services.broadcaster.core.cheapest_first import CheapestFirst, Rank
 from services.broadcaster.core.pool_limits import INCLUDED_LOCALS_KEPT, PoolLimits, check_replacement
 from services.broadcaster.core.pool_shelves import Pooled, PoolShelves
-from services.broadcaster.core.transaction import Address, TransactionHash
+from services.broadcaster.core.transaction import Address
 from services.broadcaster.core.transaction_check import CheckedTransaction, Refusal, Refused
 from services.broadcaster.core.used_nonces import UsedNonces
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 
 class Added(NamedTuple):

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Mapping
 from typing import Final, NamedTuple
 
 from services.broadcaster.core.cheapest_first import Rank
-from services.broadcaster.core.transaction import Address, Transaction, TransactionHash
-from services.shared.ethwire.types import PeerId
+from services.broadcaster.core.transaction import Address, Transaction
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 _NOTHING: Final[Mapping[int, Pooled]] = {}
 

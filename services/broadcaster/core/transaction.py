@@ -20,9 +20,7 @@ from services.shared.ethwire.rlp_slices import (
     uint_payload,
     whole_list,
 )
-
-TransactionHash = NewType("TransactionHash", bytes)
-"""32 bytes."""
+from services.shared.ethwire.types import TransactionHash
 
 Address = NewType("Address", bytes)
 """20 bytes: of an account."""
@@ -78,11 +76,6 @@ class Transaction(NamedTuple):
     @property
     def size_bytes(self) -> int:
         return len(self.wire)
-
-
-def hash_of(wire: bytes) -> TransactionHash:
-    """The hash of a transaction by how it stands in a message. Raises MalformedRlp for what cannot be one."""
-    return TransactionHash(keccak256(wire if wire[:1] >= b"\xc0" else string_payload(wire)))
 
 
 def wire_of(raw: bytes) -> bytes:

@@ -14,9 +14,7 @@ import coincurve
 from services.broadcaster.core.transaction import Address, Kind, Transaction, decode_transaction
 from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.hashing import keccak256
-
-MAX_TRANSACTION_BYTES: Final = 32 * 1024
-"""A larger one is not relayed by known clients (geth `ErrOversizedData`)."""
+from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES
 
 TRANSACTION_GAS: Final = 21_000
 CREATION_GAS: Final = 32_000

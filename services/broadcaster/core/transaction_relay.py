@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import random
+import sys
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Final, TypeAlias
 
-from services.broadcaster.core.attached_peers import AttachedPeers
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.attached_peers import AttachedPeers, GatewayId
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_sync import TransactionSync
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.known_sets import KnownSets
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 TRANSACTION_HASHES_PER_PEER: Final = 32_768
 """Known transaction hashes kept for each peer, as every known client does: eight times our whole pool."""
@@ -46,6 +46,9 @@ class TransactionRelay:
 
     A returned send counts as done: the peers are marked. A send that could not be handed over costs those peers this
     transaction from us; others relay it too.
+
+    A gateway that attaches may say that it will tell what its peers know. Until it has, they are *awaited*: they are
+    sent nothing, and owed all that is pending then. So a restart of ours does not have everything sent again.
     """
 
     def __init__(
@@ -59,6 +62,7 @@ class TransactionRelay:
         self._peers = AttachedPeers()
         self._sync = TransactionSync(rng)
         self._suspended: dict[PeerId, tuple[GatewayId, float]] = {}
+        self._awaited: dict[PeerId, GatewayId] = {}
 
     @property
     def distinct_transactions(self) -> int:
@@ -72,7 +76,12 @@ class TransactionRelay:
     @property
     def syncing_peers(self) -> int:
         """Peers that have not been sent all that was pending when they came."""
-        return len(self._sync)
+        return len(self._sync) + len(self._awaited)
+
+    @property
+    def owes(self) -> bool:
+        """Whether there may be a pack to send."""
+        return bool(self._sync)
 
     def sweep(self, most: int) -> bool:
         """Do a part of what is left to do of peers that went; False when nothing is."""
@@ -89,11 +98,33 @@ class TransactionRelay:
             else:
                 self.join(gateway, peer, pending)
 
+    def attach_awaited(self, gateway: GatewayId, peers: Iterable[PeerId]) -> None:
+        """`attach` for a gateway that will tell what its peers know. Caller's duty: `all_known` once it has."""
+        for peer in peers:
+            self.attach(gateway, [peer], ())
+            self._known.suspend_peer(peer)
+            self._awaited[peer] = gateway
+
+    def know(
+        self, gateway: GatewayId, row: Sequence[PeerId | None], known: Iterable[tuple[TransactionHash, int]]
+    ) -> None:
+        """Transactions with who has them: bit n is the n-th of the row. Who is not the gateway's is passed over."""
+        own = [peer if peer is not None and self._peers.has(gateway, peer) else None for peer in row]
+        self._known.mark_rows(own, known)
+
+    def all_known(self, gateway: GatewayId, pending: Sequence[TransactionHash]) -> None:
+        """The gateway has told what its peers know: of what is pending they are owed the rest."""
+        for peer in [peer for peer, its in self._awaited.items() if its == gateway]:
+            del self._awaited[peer]
+            self._known.resume_peer(peer)
+            self._sync.owe(peer, pending)
+
     def join(self, gateway: GatewayId, peer: PeerId, pending: Sequence[TransactionHash]) -> None:
         """Add a peer that connects anew; it is owed what is pending."""
         if peer in self._known:
             self._known.retire_peer(peer)
             self._suspended.pop(peer, None)
+            self._awaited.pop(peer, None)
         self._peers.join(gateway, peer)
         self._known.add_peer(peer)
         self._sync.owe(peer, pending)
@@ -118,6 +149,7 @@ class TransactionRelay:
         for peer in peers:
             self._known.suspend_peer(peer)
             self._sync.forget(peer)
+            self._awaited.pop(peer, None)
             self._suspended[peer] = gateway, now
         return peers
 
@@ -161,9 +193,12 @@ class TransactionRelay:
             for message in _messages(lacked)
         ]
 
-    def next_pack(self, pooled: Callable[[TransactionHash], Transaction | None]) -> SendTransactions | None:
-        """The next part of what some new peer is owed, or None when nobody is owed anything."""
-        while (peer := self._sync.pick()) is not None:
+    def next_pack(
+        self, pooled: Callable[[TransactionHash], Transaction | None], most_peers: int = sys.maxsize
+    ) -> SendTransactions | None:
+        """The next part of what some new peer is owed, or None when none of `most_peers` of them is owed anything."""
+        while most_peers and (peer := self._sync.pick()) is not None:
+            most_peers -= 1
             pack: list[Transaction] = []
             size_bytes = 0
             for transaction_hash in self._sync.take(peer):
@@ -182,6 +217,7 @@ class TransactionRelay:
     def _forget(self, peer: PeerId) -> None:
         self._known.retire_peer(peer)
         self._sync.forget(peer)
+        self._awaited.pop(peer, None)
 
 
 def _messages(transactions: Sequence[Transaction]) -> Iterator[list[Transaction]]:

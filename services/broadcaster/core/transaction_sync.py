@@ -6,8 +6,7 @@ import random
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
-from services.broadcaster.core.transaction import TransactionHash
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 
 class _Owed(NamedTuple):

@@ -158,6 +158,7 @@ def _block_from_proto(message: coordinator_pb2.BlockContents) -> BlockBody:
 
 def send_transactions_to_proto(send: SendTransactions) -> broadcast_pb2.AttachResponse:
     wires = [transaction.wire for transaction in send.transactions]
+    hashes = b"".join([transaction.hash for transaction in send.transactions])
     return broadcast_pb2.AttachResponse(
-        send_transactions=broadcast_pb2.SendTransactions(node_ids=send.peers, transactions_rlp=wires)
+        send_transactions=broadcast_pb2.SendTransactions(node_ids=send.peers, transactions_rlp=wires, hashes=hashes)
     )

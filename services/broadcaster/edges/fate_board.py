@@ -7,8 +7,7 @@ from collections.abc import AsyncGenerator
 from typing import Final
 
 from services.broadcaster.core.fates import UNKNOWN, DropCause, Fate, FateKind, Fates
-from services.broadcaster.core.transaction import TransactionHash
-from services.shared.ethwire.types import BlockHash
+from services.shared.ethwire.types import BlockHash, TransactionHash
 from services.shared.rpc.errors import LimitReached
 
 MAX_WATCHERS: Final = 256

@@ -8,9 +8,9 @@ from typing import Final, Literal
 
 from blocksync.v1 import broadcast_pb2
 
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.block_relay import (
     BlockRelay,
-    GatewayId,
     JoinedPeer,
     RelayBlock,
     SendAnnounce,
@@ -26,6 +26,7 @@ from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 from services.shared.rpc.convert import offence_to_proto
 from services.shared.rpc.errors import LinkReplaced, NotReady, ReaderTooSlow, RpcError
+from services.shared.rpc.known_transactions import known_transactions_from_proto
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.logs import get_log
 from services.shared.runtime.tracing import Step
@@ -37,6 +38,9 @@ SendKind = Literal["propagate", "announce"]
 
 TRANSACTIONS_SHARE: Final = 4
 """Over this part of its queue a gateway is sent no transactions, so that they never cut it off from blocks."""
+
+PAIRS_PER_TURN: Final = 10_000
+"""Of known transaction and peer, marked in one turn of the event loop: some 3 ms."""
 
 CALM_CAUSES: Final = frozenset({"left", "stopping"})
 """Ends that are part of normal running."""
@@ -89,13 +93,14 @@ class GatewayLinks:
         self._log = get_log("gateways")
         metrics.watch_peers(lambda: relay.gateways, lambda: relay.peers, lambda: relay.distinct_blocks)
 
-    def attach(self, gateway: GatewayId, peers: Sequence[JoinedPeer]) -> GatewayLink:
+    def attach(self, gateway: GatewayId, peers: Sequence[JoinedPeer], *, will_tell: bool = False) -> GatewayLink:
+        """`will_tell`: what its peers know of transactions follows, with `know`."""
         before = self._links.get(gateway)
         if before is not None:
             self.end(before, "replaced", LinkReplaced(f"gateway {gateway} opened a newer stream"))
         link = self._links[gateway] = GatewayLink(gateway, self._queue_limit_bytes)
         self._relay.attach(gateway, peers)
-        self._transactions().attach(gateway, [joined.peer for joined in peers])
+        self._transactions().attach(gateway, [joined.peer for joined in peers], will_tell=will_tell)
         self._log.info("gateway attached", gateway=gateway, peers=len(peers))
         return link
 
@@ -139,6 +144,18 @@ class GatewayLinks:
 
     def take_transactions(self, link: GatewayLink, peer: PeerId, wires: Sequence[bytes]) -> None:
         self._transactions().take(link.gateway, peer, wires)
+
+    async def know(self, link: GatewayLink, part: broadcast_pb2.KnownTransactions) -> None:
+        """Take a part of what a gateway's peers know, in turns of the event loop that many peers do not make long."""
+        row, known = known_transactions_from_proto(part)
+        per_turn = max(1, PAIRS_PER_TURN // max(1, len(row)))
+        for start in range(0, len(known), per_turn):
+            if link.is_ended:
+                return
+            self._transactions().know(link.gateway, row, known[start : start + per_turn])
+            await asyncio.sleep(0)
+        if part.complete and not link.is_ended:
+            self._transactions().all_known(link.gateway)
 
     def send_transactions(self, send: SendTransactions) -> int:
         """Queue them for a gateway; returns for how many peers, 0 when too much waits there already."""

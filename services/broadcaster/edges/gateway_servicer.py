@@ -9,7 +9,7 @@ from typing import Final
 import grpc.aio
 from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.edges.contract import joined_peer_from_proto, peer_ids_from_proto
 from services.broadcaster.edges.gateway_links import GatewayLink, GatewayLinks
 from services.broadcaster.edges.ledger_keeper import LedgerKeeper
@@ -35,7 +35,7 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
         requests = aiter(request_iterator)
         hello = await _read_hello(requests)
         peers = [joined_peer_from_proto(peer) for peer in hello.peers]
-        link = self._links.attach(GatewayId(hello.gateway_id), peers)
+        link = self._links.attach(GatewayId(hello.gateway_id), peers, will_tell=hello.known_transactions_follow)
         try:
             async with asyncio.TaskGroup() as tasks:
                 reading = tasks.create_task(self._read(link, requests), name=f"read {link.gateway}")
@@ -51,7 +51,10 @@ class GatewayServicer(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
             if link.is_ended:
                 return
             try:
-                self._take(link, request)
+                if request.WhichOneof("content") == "known_transactions":
+                    await self._links.know(link, request.known_transactions)
+                else:
+                    self._take(link, request)
             except InvalidRequest as problem:
                 self._links.end(link, "invalid", problem)
         self._links.end(link, "left")

@@ -13,8 +13,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.transaction import TransactionHash, decode_transaction
+from services.broadcaster.core.transaction import decode_transaction
 from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.types import TransactionHash
 
 JOURNAL_NAME: Final = "local-transactions.hex"
 SPARE_LINES: Final = 256

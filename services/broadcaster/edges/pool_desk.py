@@ -13,14 +13,14 @@ from services.broadcaster.core.fates import DropCause
 from services.broadcaster.core.followed_chain import BlockChange, FollowedChain
 from services.broadcaster.core.pending_pool import Added, PendingPool
 from services.broadcaster.core.pool_shelves import Pooled
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_check import CheckedTransaction, PoolRules, Refusal, Refused
 from services.broadcaster.core.transaction_relay import SendTransactions, Together, TransactionRelay
 from services.broadcaster.edges.checking_thread import CheckingThread
 from services.broadcaster.edges.fate_board import FateBoard
 from services.broadcaster.edges.journal_keeper import JournalKeeper
 from services.broadcaster.pool_metrics import Origin, PoolMetrics
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 from services.shared.runtime.logs import get_log
 
 EXPIRY_PERIOD_S: Final = 10.0
@@ -205,9 +205,12 @@ class PoolDesk:
         while True:
             await self._owed.wait()
             self._owed.clear()
-            while (pack := self._parts.relay.next_pack(self._pooled)) is not None:
-                self._carry_out(pack)
-                await asyncio.sleep(PACK_PERIOD_S)
+            while self._parts.relay.owes:
+                # Of a peer that knows all of a full pool it takes a millisecond to find that out.
+                pack = self._parts.relay.next_pack(self._pooled, most_peers=1)
+                if pack is not None:
+                    self._carry_out(pack)
+                await asyncio.sleep(0 if pack is None else PACK_PERIOD_S)
 
     async def _sweep(self) -> None:
         """Forgets what peers knew that are gone."""

@@ -7,14 +7,15 @@ from collections import Counter, deque
 from collections.abc import Callable, Sequence
 from typing import Final, NamedTuple
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.peer_allowance import PeerAllowance
-from services.broadcaster.core.transaction import TransactionHash, hash_of
-from services.broadcaster.core.transaction_check import MAX_TRANSACTION_BYTES, CheckedTransaction, Refusal, Refused
+from services.broadcaster.core.transaction_check import CheckedTransaction, Refusal, Refused
 from services.broadcaster.edges.pool_desk import PoolDesk, PoolParts
+from services.shared.ethwire.bodies import transaction_hash
 from services.shared.ethwire.faults import MalformedRlp
+from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES
 from services.shared.ethwire.offences import Offence
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 WAITING_BYTES: Final = 16 * 1024 * 1024
 """Peers' transactions that may wait to be looked at; what comes on top is dropped and comes again from others."""
@@ -147,25 +148,25 @@ class TransactionIntake:
                 refusals[Refusal.OVERSIZED] += 1
                 continue
             try:
-                transaction_hash = hash_of(wire)
+                known_hash = transaction_hash(wire)
             except MalformedRlp:
                 refusals[Refusal.UNDECODABLE] += 1
                 continue
-            hashes.append(transaction_hash)
-            bad = self._bad.get(transaction_hash)
+            hashes.append(known_hash)
+            bad = self._bad.get(known_hash)
             if bad is not None:
                 refusals[bad] += 1
-            elif transaction_hash in candidates:
-                candidates[transaction_hash].others.add((gateway, peer))
+            elif known_hash in candidates:
+                candidates[known_hash].others.add((gateway, peer))
                 known += 1
-            elif transaction_hash in self._parts.pool:
+            elif known_hash in self._parts.pool:
                 known += 1
             elif self._parts.pool.peer_is_full(peer):
                 refusals[Refusal.PEER_LIMIT] += 1
             elif not self._allowance.take(peer, now):
                 refusals[Refusal.PEER_RATE] += 1
             else:
-                candidates[transaction_hash] = _Candidate(gateway, peer, transaction_hash, wire, set())
+                candidates[known_hash] = _Candidate(gateway, peer, known_hash, wire, set())
         self._parts.relay.mark_known(gateway, peer, hashes)
         self._parts.metrics.known.inc(known)
         for refusal, count in refusals.items():

@@ -5,11 +5,11 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Iterable, Sequence
 
-from services.broadcaster.core.block_relay import GatewayId
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.transaction_relay import TransactionRelay
 from services.broadcaster.edges.pool_desk import PoolDesk
 from services.broadcaster.edges.transaction_intake import TransactionIntake
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.types import PeerId, TransactionHash
 
 
 class TransactionPeers:
@@ -18,9 +18,23 @@ class TransactionPeers:
     def __init__(self, relay: TransactionRelay, desk: PoolDesk, intake: TransactionIntake) -> None:
         self._relay, self._desk, self._intake = relay, desk, intake
 
-    def attach(self, gateway: GatewayId, peers: Iterable[PeerId]) -> None:
-        """A gateway's snapshot replaces all that was known of its peers."""
-        self._relay.attach(gateway, peers, self._desk.pending())
+    def attach(self, gateway: GatewayId, peers: Iterable[PeerId], *, will_tell: bool) -> None:
+        """A gateway's snapshot, and whether it will tell what its peers know: they are sent nothing before."""
+        if will_tell:
+            self._relay.attach_awaited(gateway, peers)
+        else:
+            self._relay.attach(gateway, peers, self._desk.pending())
+            self._desk.somebody_is_owed()
+
+    def know(
+        self, gateway: GatewayId, row: Sequence[PeerId | None], known: Iterable[tuple[TransactionHash, int]]
+    ) -> None:
+        """A part of what a gateway's peers know."""
+        self._relay.know(gateway, row, known)
+
+    def all_known(self, gateway: GatewayId) -> None:
+        """The gateway has told all that its peers know."""
+        self._relay.all_known(gateway, self._desk.pending())
         self._desk.somebody_is_owed()
 
     def detach(self, gateway: GatewayId, *, all_was_sent: bool) -> None:

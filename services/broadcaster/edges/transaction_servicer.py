@@ -14,9 +14,11 @@ from services.broadcaster.core.fates import DropCause, Fate, FateKind
 from services.broadcaster.core.pending_pool import PendingPool
 from services.broadcaster.core.pool_limits import POOL_TRANSACTIONS
 from services.broadcaster.core.pool_shelves import Pooled
-from services.broadcaster.core.transaction import ADDRESS_BYTES, Address, TransactionHash, raw_of, wire_of
-from services.broadcaster.core.transaction_check import MAX_TRANSACTION_BYTES, Refusal, Refused
+from services.broadcaster.core.transaction import ADDRESS_BYTES, Address, raw_of, wire_of
+from services.broadcaster.core.transaction_check import Refusal, Refused
 from services.broadcaster.edges.pool_desk import PoolDesk, PoolParts
+from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES
+from services.shared.ethwire.types import TransactionHash
 from services.shared.rpc.convert import big_to_bytes, block_hash_from_proto
 from services.shared.rpc.errors import InvalidRequest, LimitReached, NotAllowedNow
 

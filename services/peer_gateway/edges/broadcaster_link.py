@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable, Iterable, Sequence
-from typing import Final, Protocol, Self, assert_never
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Final, NamedTuple, Protocol, Self, assert_never
 
 import grpc.aio
 from blocksync.v1 import broadcast_pb2 as wire
@@ -25,7 +25,17 @@ QUEUE_BYTES: Final = 8 * 1024 * 1024
 TRANSACTIONS_QUEUE_BYTES: Final = 4 * 1024 * 1024
 """Over this, transactions are dropped: they come again, from other peers."""
 
+TELL_BELOW_BYTES: Final = 256 * 1024
+"""While more than this waits, no further part is added of what peers know."""
+
 NS_PER_US: Final = 1000
+
+
+class Snapshot(NamedTuple):
+    """What starts a session."""
+
+    hello: wire.BroadcastHello
+    known_transactions: Iterator[wire.KnownTransactions]
 
 
 class BroadcastCommands(Protocol):
@@ -79,9 +89,15 @@ class BroadcasterLink:
         self._log = get_log("broadcaster-link")
         metrics.watch_queue("broadcast", lambda: self._queue.outbox.bytes_queued if self._queue else 0)
 
-    async def run(self, hello: Callable[[], wire.BroadcastHello], commands: BroadcastCommands) -> None:
-        """Keep the link open until cancelled. `hello` takes the snapshot that starts each session."""
-        await self._keeper.keep_open(lambda: self._run_session(hello, commands))
+    async def run(
+        self,
+        hello: Callable[[], wire.BroadcastHello],
+        known_transactions: Callable[[], Iterator[wire.KnownTransactions]],
+        commands: BroadcastCommands,
+    ) -> None:
+        """Keep the link open until cancelled. `hello` takes the snapshot that starts each session, and
+        `known_transactions` the parts that follow it; the last says that it is the last."""
+        await self._keeper.keep_open(lambda: self._run_session(Snapshot(hello(), known_transactions()), commands))
 
     def peer_joined(self, peer: wire.BroadcastPeer) -> None:
         self._put(wire.AttachRequest(peer_joined=wire.BroadcastPeerJoined(peer=peer)))
@@ -114,15 +130,16 @@ class BroadcasterLink:
         if self._queue is not None:
             self._queue.put(message, message.ByteSize())
 
-    async def _run_session(self, hello: Callable[[], wire.BroadcastHello], commands: BroadcastCommands) -> None:
+    async def _run_session(self, snapshot: Snapshot, commands: BroadcastCommands) -> None:
         queue: CriticalOutbox[wire.AttachRequest] = CriticalOutbox(QUEUE_BYTES)
-        greeting = wire.AttachRequest(hello=hello())
+        greeting = wire.AttachRequest(hello=snapshot.hello)
         queue.put(greeting, greeting.ByteSize())
         self._queue = queue
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._attach(queue, commands), name="broadcaster-stream")
                 tasks.create_task(queue.fail_when_cut(), name="broadcaster-queue")
+                tasks.create_task(_tell(queue, snapshot.known_transactions), name="known-transactions")
         finally:
             self._queue = None
             queue.close()
@@ -157,6 +174,15 @@ class BroadcasterLink:
                 self._log.warning("the broadcaster said something this gateway does not know")
             case _:
                 assert_never(kind)
+
+
+async def _tell(queue: CriticalOutbox[wire.AttachRequest], parts: Iterator[wire.KnownTransactions]) -> None:
+    """A part at a time, so that what happens meanwhile waits for one part at most."""
+    for part in parts:
+        message = wire.AttachRequest(known_transactions=part)
+        await queue.outbox.wait_below(TELL_BELOW_BYTES)
+        queue.put(message, message.ByteSize())
+        await asyncio.sleep(0)
 
 
 async def _connected(call: grpc.aio.StreamStreamCall[wire.AttachRequest, wire.AttachResponse]) -> None:

@@ -39,6 +39,7 @@ from services.shared.rpc.convert import (
     split_hashes,
 )
 from services.shared.rpc.errors import InvalidRequest
+from services.shared.rpc.known_transactions import transaction_hashes_from_proto
 from services.shared.runtime.logs import get_log
 
 COMMON_VERSION = 62
@@ -140,7 +141,9 @@ class BroadcasterOrders:
 
     def on_send_transactions(self, command: broadcast_pb2.SendTransactions) -> None:
         transactions = Transactions(list(command.transactions_rlp))
-        self._send(Urgency.TRANSACTIONS, transactions, self._peers(command.node_ids))
+        hashes = transaction_hashes_from_proto(command)
+        reached = self._send(Urgency.TRANSACTIONS, transactions, self._peers(command.node_ids))
+        self._parts.known_transactions.sent([peer.node_id for peer in reached], hashes)
 
     def on_peer_offence(self, command: broadcast_pb2.PeerOffence) -> None:
         """The broadcaster reads transactions, and finds what the gateway does not look at."""

@@ -14,6 +14,7 @@ from services.peer_gateway.edges.broadcaster_link import BroadcasterLink
 from services.peer_gateway.edges.chain_reader import ChainReader
 from services.peer_gateway.edges.coordinator_link import CoordinatorLink
 from services.peer_gateway.edges.digests import Digests
+from services.peer_gateway.edges.known_transactions import KnownTransactions
 from services.peer_gateway.edges.roster import Roster
 from services.peer_gateway.edges.tcp import Sharing
 from services.peer_gateway.metrics import GatewayMetrics
@@ -59,6 +60,7 @@ class Parts:
     roster: Roster
     coordinator: CoordinatorLink
     broadcaster: BroadcasterLink
+    known_transactions: KnownTransactions
     chain: ChainReader
     digests: Digests
     metrics: GatewayMetrics

@@ -76,6 +76,7 @@ class PeerMessages:
                 if sum(map(len, transactions_rlp)) > UNASKED_BYTES:
                     self._parts.metrics.drop("transactions", "oversized", len(transactions_rlp))
                 else:
+                    await self._parts.known_transactions.received(self._node_id, transactions_rlp)
                     self._parts.broadcaster.transactions(self._node_id, transactions_rlp)
             case Status():
                 raise AssertionError("the eth session lets no second Status through")

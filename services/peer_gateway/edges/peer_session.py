@@ -124,6 +124,11 @@ class PeerSession:
     # What the rest of the gateway sees of a joined peer.
 
     @property
+    def node_id(self) -> PeerId:
+        assert self._node_id is not None
+        return self._node_id
+
+    @property
     def known_blocks(self) -> KnownBlocks:
         assert self._messages is not None
         return self._messages.known_blocks

@@ -21,6 +21,9 @@ class JoinedPeer(Protocol):
     """A peer after all handshakes, as the rest of the gateway sees it."""
 
     @property
+    def node_id(self) -> PeerId: ...
+
+    @property
     def known_blocks(self) -> KnownBlocks: ...
 
     def details(self) -> common_pb2.PeerDetails: ...

@@ -2,5 +2,5 @@
 
 `rlp_slices` reads RLP in place; on it stand `headers`, `bodies`, `roots` and `eth_messages`, the codec of the
 `messages`, one table per protocol version. `types` are the values, `hashing` is Keccak, `limits` are the sizes both
-sides agree on, `faults` say whose fault it is, and `offences` what follows.
+sides agree on, `known_sets` are which peer knows which hash, `faults` say whose fault it is, `offences` what follows.
 """

@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from typing import Final, NamedTuple
 
 from services.shared.ethwire.faults import MalformedRlp
-from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
+from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT, keccak256
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.limits import MAX_TRANSACTIONS_PER_BODY
 from services.shared.ethwire.rlp_slices import (
@@ -19,6 +19,7 @@ from services.shared.ethwire.rlp_slices import (
     list_span,
     split_items,
     split_list,
+    string_payload,
     uint_payload,
     whole_list,
 )
@@ -29,7 +30,7 @@ from services.shared.ethwire.roots import (
     keccak_steps,
     ordered_trie_root_steps,
 )
-from services.shared.ethwire.types import Body, Header
+from services.shared.ethwire.types import Body, Header, TransactionHash
 
 EMPTY_BODY_RLP: Final = b"\xc2\xc0\xc0"
 """[[], []]: no transactions, no uncles."""
@@ -55,6 +56,11 @@ class ReceiptTotals(NamedTuple):
     root: bytes
     bloom: bytes
     gas_used: int
+
+
+def transaction_hash(wire: bytes) -> TransactionHash:
+    """By how a transaction stands in a message or a body. Raises MalformedRlp for what cannot be one."""
+    return TransactionHash(keccak256(wire if wire[:1] >= b"\xc0" else string_payload(wire)))
 
 
 def body_roots(body_rlp: bytes) -> Body:

@@ -43,5 +43,8 @@ MAX_TRANSACTIONS_READ: Final = 4096
 """Transactions of one message that are looked at: as many as our whole pool holds. 10 MiB of small ones, which take
 half a megabyte on the wire, would keep the event loop for 150 ms."""
 
+MAX_TRANSACTION_BYTES: Final = 32 * 1024
+"""A larger one is not relayed by known clients (geth `ErrOversizedData`)."""
+
 MAX_TRANSACTIONS_PER_BODY: Final = 32_768
 """Transactions a block may have: more than 680 million gas of plain transfers. Its root takes half a second."""

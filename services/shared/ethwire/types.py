@@ -10,6 +10,9 @@ BlockHash = NewType("BlockHash", bytes)
 PeerId = NewType("PeerId", bytes)
 """64 bytes: the node id of an enode URL, an uncompressed secp256k1 public key without its 0x04."""
 
+TransactionHash = NewType("TransactionHash", bytes)
+"""32 bytes: Keccak-256 of a transaction in the form that was signed and broadcast (EIP-2718)."""
+
 
 class Header(NamedTuple):
     """One block header. `header_rlp` is the exact bytes that were hashed into `hash`.

@@ -79,6 +79,16 @@ class SealRouting:
     def epoch_of(self, number: int) -> EthashEpoch:
         return epoch_at(number, self._ecip1099_block)
 
+    def prepare(self, number: int, now: float) -> list[RoutingAction]:
+        """Block `number` will be asked about before long; callers start here."""
+        epoch = self.epoch_of(number)
+        self._position = number
+        actions = self._hold(epoch, now, is_ahead=True)
+        self._held[epoch].pace.note(number, now)
+        if self._is_next_due(epoch):
+            actions += self._hold(self.epoch_of(epoch.blocks.stop), now, is_ahead=True)
+        return actions
+
     def on_question(self, last_number: int, now: float) -> list[RoutingAction]:
         """A question about blocks of one epoch begins, `last_number` the highest of them."""
         epoch = self.epoch_of(last_number)

@@ -50,6 +50,15 @@ class SealChecks(Protocol):
     def to_store(self, headers: Sequence[Header]) -> Sequence[SealState]: ...
 
 
+class CheckedSeal:
+    """That the seal of exactly this header was found valid. Made by `BlockImport.check_seal` alone."""
+
+    __slots__ = ("header",)
+
+    def __init__(self, header: Header) -> None:
+        self.header = header
+
+
 class ImportOutcome(NamedTuple):
     """What one import did. `known` entries were stored before and only counted."""
 
@@ -96,14 +105,26 @@ class BlockImport:
         wanted = None if sealed is None or not self._seals.stands_alone else {header.hash for header in sealed}
         return await self._import(blocks, HeaderImport(self._store, wanted))
 
+    async def check_seal(self, header: Header) -> CheckedSeal:
+        """For who must know before the import. Caller's duty: the other rules passed. Raises RuleBroken."""
+        await self._seals.check([header])
+        return CheckedSeal(header)
+
     async def import_blocks(
-        self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes] | None = None
+        self,
+        blocks: Sequence[Block],
+        receipts: Mapping[BlockHash, bytes] | None = None,
+        *,
+        checked: CheckedSeal | None = None,
     ) -> ImportOutcome:
         """Adds whole blocks; all three heads may move. Raises RuleBroken or StoreFailed.
 
+        A header that is in every byte and value the `checked` one is not asked for its seal again.
         Caller's duty: bodies and receipts have the roots that the headers promise.
         """
-        return await self._import(blocks, FullImport(self._store, receipts))
+        return await self._import(
+            blocks, FullImport(self._store, receipts, None if checked is None else checked.header)
+        )
 
     async def import_fast_blocks(self, blocks: Sequence[Block], receipts: Mapping[BlockHash, bytes]) -> ImportOutcome:
         """Adds blocks and receipts whose headers are stored; the fast-block head may move. Raises as `import_blocks`.

@@ -68,6 +68,9 @@ class CliqueSeals:
     def read_from(self, history: SealHistory) -> None:
         self._history = history
 
+    def prepare(self, number: int) -> None:
+        """Nothing to do: a worker starts in a moment."""
+
     async def check(self, headers: Sequence[Header]) -> None:
         """Raises RuleBroken for the lowest block whose seal is wrong, or SealWorkersFailed."""
         ordered = sorted(headers, key=lambda header: header.number)

@@ -44,6 +44,10 @@ class EpochPool:
                 start = index
         return chunks
 
+    def prepare(self, number: int) -> None:
+        """Build the cache of block `number` now, and the next one's if its edge is near; nobody waits for it."""
+        self._carry_out(self._routing.prepare(number, asyncio.get_running_loop().time()))
+
     async def first_bad(self, chunk: Sequence[Header], is_settled: Callable[[], bool]) -> int:
         """Index of the first wrong seal in a chunk; -1 if there is none or nobody asks any more.
 

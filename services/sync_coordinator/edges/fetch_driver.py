@@ -26,7 +26,7 @@ from services.sync_coordinator.core.fetcher_actions import (
 )
 from services.sync_coordinator.core.reply_router import Asker
 from services.sync_coordinator.core.rule_broken import RuleBroken
-from services.sync_coordinator.edges.block_import import BlockImport, SealChecks
+from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.block_traces import BlockTraces
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient, source_of, unix_us
 from services.sync_coordinator.edges.peer_asker import PeerAsker
@@ -44,7 +44,6 @@ class ImportParts:
 
     store: ChainStore
     rules: ChainRules
-    seals: SealChecks
     block_import: BlockImport
     traces: BlockTraces = field(default_factory=BlockTraces)
 
@@ -192,14 +191,14 @@ class FetchImport:
             self._parts.rules.check_header(header, parent, now=time.time())
             self._parts.rules.check_before_merge(header, parent_total_difficulty)
         with self.traces.step(Step.SEAL_CHECKED, header):
-            await self._parts.seals.check([header])
+            seal = await self._parts.block_import.check_seal(header)
         total_difficulty = parent_total_difficulty + header.difficulty
         # The relay must not wait for our import, nor our import for a slow broadcaster.
         propagation = self._broadcaster.propagate(block, total_difficulty, origins)
         relay = self._tasks.create_task(propagation, name=f"propagate-{header.number}")
         try:
             with self.traces.step(Step.IMPORTED, header):
-                await self._parts.block_import.import_blocks([block])
+                await self._parts.block_import.import_blocks([block], checked=seal)
         except RuleBroken as broken:
             # Its header is valid, so somebody worked for it; whoever relayed it could not know (as in geth).
             _log.warning("block not imported", number=header.number, why=str(broken))

@@ -47,11 +47,14 @@ class FullImport:
 
     has_bodies, has_new_headers = True, True
 
-    def __init__(self, store: ChainStore, receipts: Mapping[BlockHash, bytes] | None) -> None:
-        self._store, self._receipts = store, receipts
+    def __init__(
+        self, store: ChainStore, receipts: Mapping[BlockHash, bytes] | None, seal_checked: Header | None = None
+    ) -> None:
+        self._store, self._receipts, self._seal_checked = store, receipts, seal_checked
 
     def sealed_headers(self, checked: CheckedChunk) -> list[Header]:
-        return checked.sealed_headers()
+        headers = checked.sealed_headers()
+        return headers if self._seal_checked is None else [one for one in headers if one != self._seal_checked]
 
     def is_known(self, block_hash: BlockHash) -> bool:
         return has_full_block(self._store, block_hash)

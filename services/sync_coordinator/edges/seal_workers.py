@@ -36,6 +36,9 @@ class SealCheck(Protocol):
     def read_from(self, history: SealHistory) -> None:
         """Where ancestors are looked up. Caller's duty: before the first check."""
 
+    def prepare(self, number: int) -> None:
+        """Block `number` will be checked before long: what takes time is begun, off the event loop."""
+
     async def check(self, headers: Sequence[Header]) -> None:
         """Raises RuleBroken for the lowest block whose seal is wrong."""
 
@@ -73,6 +76,9 @@ class NoSeal:
     def read_from(self, history: SealHistory) -> None:
         """Nothing to do."""
 
+    def prepare(self, number: int) -> None:
+        """Nothing to do."""
+
     async def check(self, headers: Sequence[Header]) -> None:
         """Nothing to do."""
 
@@ -99,6 +105,10 @@ class SealWorkers:
 
     def read_from(self, history: SealHistory) -> None:
         """Nothing to do: a proof of work needs no ancestors."""
+
+    def prepare(self, number: int) -> None:
+        """Build the epoch's cache, which takes up to some seconds: the first block would wait for it."""
+        self._pool.prepare(number)
 
     def to_store(self, headers: Sequence[Header]) -> Sequence[SealState]:
         return ()

@@ -1,8 +1,8 @@
 import random
 
+from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.block_relay import (
     BlockRelay,
-    GatewayId,
     JoinedPeer,
     Propagation,
     RelayBlock,

@@ -1,7 +1,8 @@
 import pytest
 from blocksync.v1 import broadcast_pb2, common_pb2, coordinator_pb2
 
-from services.broadcaster.core.block_relay import GatewayId, JoinedPeer, RelayBlock, SendAnnounce, SendBlock
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.block_relay import JoinedPeer, RelayBlock, SendAnnounce, SendBlock
 from services.broadcaster.core.followed_chain import ChainSnapshot, Head
 from services.broadcaster.edges.contract import (
     joined_peer_from_proto,

@@ -9,11 +9,11 @@ import pytest
 
 from services.broadcaster.core.fates import DropCause, FateKind, Fates
 from services.broadcaster.core.peer_allowance import PeerAllowance
-from services.broadcaster.core.transaction import Address, TransactionHash
+from services.broadcaster.core.transaction import Address
 from services.broadcaster.core.used_nonces import UsedNonces
 from services.broadcaster.edges.local_journal import JOURNAL_NAME, SPARE_LINES, LocalJournal
 from services.shared.ethwire.hashing import keccak256
-from services.shared.ethwire.types import BlockHash, PeerId
+from services.shared.ethwire.types import BlockHash, PeerId, TransactionHash
 from tests.support.transactions import Draft
 
 ALICE, BOB = PeerId(b"A" * 64), PeerId(b"B" * 64)

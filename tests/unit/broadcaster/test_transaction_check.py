@@ -6,15 +6,16 @@ import pytest
 import rlp
 
 from services.broadcaster.core.fork_blocks import ForkBlocks
-from services.broadcaster.core.transaction import Kind, decode_transaction, hash_of, raw_of, wire_of
+from services.broadcaster.core.transaction import Kind, decode_transaction, raw_of, wire_of
 from services.broadcaster.core.transaction_check import (
     GROUP_ORDER,
-    MAX_TRANSACTION_BYTES,
     Refusal,
     Refused,
     check_transaction,
 )
+from services.shared.ethwire.bodies import transaction_hash
 from services.shared.ethwire.hashing import keccak256
+from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES
 from tests.support.transactions import CHAIN_ID, RULES, Draft, address_of
 
 LONDON = replace(RULES, has_london=True)
@@ -49,7 +50,7 @@ def refields(draft: Draft, **changes: int | bytes) -> bytes:
 def test_sender_is_recovered_whatever_the_form(draft):
     transaction, sender = check_transaction(draft.wire(), LONDON)
     assert sender == address_of(3)
-    assert transaction.hash == keccak256(draft.raw()) == hash_of(draft.wire())
+    assert transaction.hash == keccak256(draft.raw()) == transaction_hash(draft.wire())
     assert (transaction.nonce, transaction.fee_cap, transaction.gas_limit) == (0, 10**9, draft.gas_limit)
     assert transaction.kind == draft.kind
 

@@ -5,12 +5,12 @@ from itertools import pairwise
 
 import pytest
 
-from services.broadcaster.core.block_relay import GatewayId
-from services.broadcaster.core.known_sets import KnownSets
-from services.broadcaster.core.transaction import Transaction, TransactionHash
+from services.broadcaster.core.attached_peers import GatewayId
+from services.broadcaster.core.transaction import Transaction
 from services.broadcaster.core.transaction_relay import MESSAGE_BYTES, SendTransactions, TransactionRelay
 from services.broadcaster.core.transaction_sync import TransactionSync
-from services.shared.ethwire.types import PeerId
+from services.shared.ethwire.known_sets import KnownSets
+from services.shared.ethwire.types import PeerId, TransactionHash
 from tests.support.transactions import Draft
 
 EAST, WEST = GatewayId("east"), GatewayId("west")
@@ -233,3 +233,57 @@ def test_suspended_peer_that_connects_anew_begins_anew():
     assert relay.relay([made(1)]) == [SendTransactions(WEST, [ALICE], [made(1)])]
     relay.let_go(100.0)
     assert relay.peers == 1
+
+
+def test_peers_of_a_gateway_that_tells_what_they_know_are_sent_the_rest_when_it_has():
+    relay = relay_of((WEST, CAROL))
+    relay.attach_awaited(EAST, [ALICE, BOB])
+    assert [send.peers for send in relay.relay([made(1), made(2)])] == [[CAROL]]
+    assert (relay.owes, relay.syncing_peers) == (False, 2)
+    relay.know(EAST, [ALICE, None, BOB, CAROL, MALLORY], [(made(1).hash, 0b11011), (made(3).hash, 0b00101)])
+    assert relay.relay([made(3)]) == [SendTransactions(WEST, [CAROL], [made(3)])]
+    by_hash = {made(number).hash: made(number) for number in (1, 2, 3)}
+    relay.all_known(EAST, list(by_hash))
+    packs = {}
+    while (pack := relay.next_pack(by_hash.get)) is not None:
+        packs[pack.peers[0]] = pack.transactions
+    assert packs == {ALICE: [made(2)], BOB: [made(1), made(2)]}
+    assert relay.relay([made(4)]) == [
+        SendTransactions(WEST, [CAROL], [made(4)]),
+        SendTransactions(EAST, [ALICE, BOB], [made(4)]),
+    ]
+
+
+def test_gateway_that_is_lost_while_it_tells_is_awaited_again():
+    relay = relay_of()
+    relay.attach_awaited(EAST, [ALICE])
+    relay.know(EAST, [ALICE], [(made(1).hash, 1)])
+    relay.suspend(EAST, 0.0)
+    relay.all_known(EAST, [made(1).hash, made(2).hash])
+    assert (relay.owes, relay.syncing_peers) == (False, 0)
+    relay.attach_awaited(EAST, [ALICE])
+    assert relay.relay([made(1), made(2)]) == []
+    relay.know(EAST, [ALICE], [(made(2).hash, 1)])
+    relay.all_known(EAST, [made(1).hash, made(2).hash])
+    assert relay.next_pack({made(number).hash: made(number) for number in (1, 2)}.get) is None
+
+
+@pytest.mark.parametrize("gateway", [EAST, WEST])
+def test_peer_that_connects_anew_while_it_is_awaited_is_a_newcomer(gateway):
+    relay = relay_of()
+    relay.attach_awaited(EAST, [ALICE])
+    relay.know(EAST, [ALICE], [(made(1).hash, 1)])
+    relay.join(gateway, ALICE, [])
+    assert relay.relay([made(1)]) == [SendTransactions(gateway, [ALICE], [made(1)])]
+    relay.all_known(EAST, [made(2).hash])
+    assert not relay.owes
+
+
+def test_search_for_a_pack_ends_after_so_many_peers():
+    relay = relay_of((EAST, ALICE), (EAST, BOB), pending=(made(1),))
+    relay.mark_known(EAST, ALICE, [made(1).hash])
+    relay.mark_known(EAST, BOB, [made(1).hash])
+    assert relay.next_pack({made(1).hash: made(1)}.get, most_peers=1) is None
+    assert relay.owes
+    assert relay.next_pack({made(1).hash: made(1)}.get, most_peers=1) is None
+    assert not relay.owes

@@ -47,6 +47,14 @@ class Importing:
         headers, chosen = [block.header for block in batch], [block.header for block in sealed]
         return self._run(NOW, lambda block_import: [block_import.import_headers(headers, chosen)])[0]
 
+    def sealed_before(self, header: Header, block: Block) -> Any:
+        """The outcome for `block` with the word that the seal of `header` is valid."""
+
+        async def both(block_import: BlockImport) -> Any:
+            return await block_import.import_blocks([block], checked=await block_import.check_seal(header))
+
+        return self._run(NOW, lambda block_import: [both(block_import)])[0]
+
     def roll_back(self, headers: Sequence[Header]) -> list[Any]:
         return self._run(NOW, lambda block_import: [block_import.roll_back(headers)])
 
@@ -360,3 +368,24 @@ def test_store_that_lost_the_parent_of_what_is_taken_back_is_damaged_and_no_bug(
     lose(importing.store, Table.HEADERS, OURS[4])
     [failure] = importing.roll_back([block.header for block in OURS[5:10]])
     assert isinstance(failure, StoreFailed)
+
+
+@pytest.mark.parametrize("forged", ["its nonce", "its bytes"])
+def test_checked_seal_stands_for_no_other_header_even_under_its_hash(importing, forged):
+    good = OURS[0]
+    other = {
+        "its nonce": good.header._replace(nonce=b"\x01" * 8),
+        "its bytes": good.header._replace(header_rlp=good.header.header_rlp + b"\x00"),
+    }[forged]
+    importing.sealed_before(good.header, Block(other, good.body_rlp))
+    assert importing.seals.checked == [[good.header], [other]]
+
+
+def test_checked_seal_of_a_block_leaves_those_of_its_uncles_to_check(importing):
+    uncle = ruled_block(GENESIS, branch=1).header
+    importing.seals.bad = [uncle.hash]
+    importing.blocks(OURS[:1])
+    nephew = ruled_block(OURS[0].header, uncles=[uncle])
+    outcome = importing.sealed_before(nephew.header, nephew)
+    assert isinstance(outcome, RuleBroken)
+    assert outcome.rule == "uncles"

@@ -56,7 +56,7 @@ def submitting(tmp_path) -> Callable[[Callable[[BlockSubmissions, HeldImport], C
             block_import = BlockImport(store, RULES, seals)
             try:
                 async with asyncio.TaskGroup() as tasks:
-                    parts = ImportParts(store, RULES, seals, block_import)
+                    parts = ImportParts(store, RULES, block_import)
                     importing = HeldImport(parts, BroadcasterClient([]), tasks, lambda: False)
                     metrics = CoordinatorMetrics(CollectorRegistry())
                     await scenario(BlockSubmissions(importing, store, lambda: False, tasks, metrics), importing)
@@ -131,7 +131,7 @@ def test_block_is_refused_while_the_first_sync_is_not_done(tmp_path):
             async with asyncio.TaskGroup() as tasks:
                 metrics = CoordinatorMetrics(CollectorRegistry())
                 importing = FetchImport(
-                    ImportParts(store, RULES, ListedSeals(), BlockImport(store, RULES, ListedSeals())),
+                    ImportParts(store, RULES, BlockImport(store, RULES, ListedSeals())),
                     BroadcasterClient([]),
                     tasks,
                     lambda: True,

@@ -57,9 +57,7 @@ def publish(
         broadcaster = NotedCalls(store)
         try:
             async with asyncio.TaskGroup() as tasks:
-                importing = FetchImport(
-                    ImportParts(store, rules, checks, block_import), broadcaster, tasks, lambda: False
-                )
+                importing = FetchImport(ImportParts(store, rules, block_import), broadcaster, tasks, lambda: False)
                 try:
                     return await importing.import_block(block, ALICE), broadcaster
                 except RuleBroken as broken:
@@ -74,6 +72,12 @@ def test_block_is_propagated_before_and_announced_after_its_import(store):
     outcome, broadcaster = publish(store, FIRST)
     assert outcome is BlockOutcome.IMPORTED
     assert broadcaster.calls == [("propagate", FIRST_TOTAL, [ALICE], False), ("announce", 1, [ALICE], True)]
+
+
+def test_seal_is_checked_once(store):
+    seals = ListedSeals()
+    assert publish(store, FIRST, seals=seals)[0] is BlockOutcome.IMPORTED
+    assert [batch for batch in seals.checked if batch] == [[FIRST.header]]
 
 
 def test_block_whose_parent_is_unknown_is_told_to_nobody(store):

@@ -25,7 +25,7 @@ def test_header_is_left_to_the_sync_while_one_runs_that_may_take_its_parent_back
         block_import = BlockImport(store, RULES, ListedSeals())
         try:
             await block_import.import_headers([FIRST.header])
-            parts = ImportParts(store, RULES, ListedSeals(), block_import)
+            parts = ImportParts(store, RULES, block_import)
             outcome = await LightImport(parts, lambda: is_syncing).import_block(SECOND, ALICE)
             if is_syncing:
                 await block_import.roll_back([FIRST.header])

@@ -82,6 +82,16 @@ def test_burst_of_one_batch_does_not_count_as_a_pace():
         assert StartWorker(EPOCH[1], True) not in routing.on_question(number, 10.0)
 
 
+@pytest.mark.parametrize(
+    ("head", "epochs"),
+    [(0, [0]), (40_000, [1]), (60_000 - AHEAD_BLOCKS - 1, [1]), (60_000 - AHEAD_BLOCKS, [1, 2]), (60_000, [2])],
+)
+def test_worker_of_the_head_and_one_beyond_a_near_edge_are_started_before_any_question(head, epochs):
+    routing = SealRouting(None)
+    assert routing.prepare(head, 5.0) == [StartWorker(EPOCH[number], True) for number in epochs]
+    assert routing.on_question(head, 6.0) == []
+
+
 def test_last_epoch_that_can_be_judged_has_no_next():
     routing = SealRouting(None)
     routing.on_question((MAX_EPOCH + 1) * 30_000 - 1, 0.0)
@@ -159,6 +169,11 @@ class RoutingMachine(RuleBasedStateMachine):
         self.open.append(number)
         self.carry_out(self.routing.on_question(number, self.now))
         assert self.routing.epoch_of(number) in self.running
+
+    @rule(number=st.integers(0, 600_000))
+    def start_there(self, number: int) -> None:
+        if not self.running:
+            self.carry_out(self.routing.prepare(number, self.now))
 
     @rule()
     def answer(self) -> None:

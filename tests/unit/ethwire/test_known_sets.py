@@ -3,12 +3,13 @@ import tracemalloc
 
 import pytest
 
-from services.broadcaster.core.id_queue import COMPACT_AT, IdQueue
-from services.broadcaster.core.known_sets import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES, KnownSets
-from services.broadcaster.core.most_first import MostFirst
+from services.broadcaster.core.block_relay import BLOCK_HASHES_PER_PEER, DISTINCT_BLOCK_HASHES
+from services.shared.ethwire.id_queue import COMPACT_AT, IdQueue
+from services.shared.ethwire.known_sets import KnownSets
+from services.shared.ethwire.most_first import MostFirst
 from services.shared.ethwire.types import PeerId
 
-ALICE, BOB, MALLORY = PeerId(b"A" * 64), PeerId(b"B" * 64), PeerId(b"M" * 64)
+ALICE, BOB, CAROL, MALLORY = (PeerId(name * 64) for name in (b"A", b"B", b"C", b"M"))
 
 
 def hash_of(number: int) -> bytes:
@@ -163,3 +164,38 @@ def test_a_removed_place_is_used_again_from_zero():
     ranking.add(0)
     ranking.change(0, 1)
     assert ranking.highest() == 0
+
+
+@pytest.mark.parametrize("distinct", [12, 10**6])
+@pytest.mark.parametrize("seed", range(10))
+def test_marking_one_hash_for_several_peers_is_marking_each(seed, distinct):
+    rng = random.Random(seed)
+    peers = [PeerId(bytes([number]) * 64) for number in range(6)]
+    single, together = known_sets(*peers, per_peer=5), known_sets(*peers, per_peer=5, distinct=distinct)
+    for _ in range(300):
+        known_hash, chosen = hash_of(rng.randrange(25)), rng.sample(peers, rng.randrange(7))
+        if rng.random() < 0.5:
+            together.mark_peers([*chosen, MALLORY], known_hash)
+        else:
+            row = rng.sample([*peers, MALLORY, None], 8)
+            bits = sum(1 << place for place, peer in enumerate(row) if peer in chosen or peer in (None, MALLORY))
+            together.mark_rows(row, [(known_hash, bits)])
+            chosen = [peer for peer in row if peer in chosen]
+        assert all(together.knows(peer, known_hash) for peer in chosen)
+        for peer in chosen:
+            single.mark(peer, known_hash)
+            assert len(together.hashes_of(peer)) <= 5
+            assert distinct == 12 or together.hashes_of(peer) == single.hashes_of(peer)
+        assert together.distinct <= distinct
+
+
+def test_row_and_bits_name_who_knows_a_hash_and_no_one_who_came_again_since():
+    sets = known_sets(ALICE, BOB, CAROL)
+    sets.mark_peers([ALICE, CAROL], hash_of(1))
+    sets.mark(BOB, hash_of(2))
+    assert (sets.row(), sets.knowers_of(hash_of(1)), sets.knowers_of(hash_of(3))) == ([ALICE, BOB, CAROL], 0b101, 0)
+    assert sets.hashes() == [hash_of(1), hash_of(2)]
+    sets.retire_peer(ALICE)
+    sets.add_peer(ALICE)
+    assert sets.row() == [None, BOB, CAROL, ALICE]
+    assert sets.knowers_of(hash_of(1)) & 0b1110 == 0b100

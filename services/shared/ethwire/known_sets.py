@@ -3,18 +3,11 @@
 from __future__ import annotations
 
 import heapq
-from collections.abc import Sequence
-from typing import Final
+from collections.abc import Iterable, Sequence
 
-from services.broadcaster.core.id_queue import IdQueue
-from services.broadcaster.core.most_first import MostFirst
+from services.shared.ethwire.id_queue import IdQueue
+from services.shared.ethwire.most_first import MostFirst
 from services.shared.ethwire.types import PeerId
-
-BLOCK_HASHES_PER_PEER: Final = 1024
-"""Known block hashes kept for each peer, as every known client does: hours of blocks, for 4 KiB."""
-
-DISTINCT_BLOCK_HASHES: Final = 65_536
-"""Distinct block hashes over all peers, under 30 MB. Peers of one chain share theirs; only made-up hashes get here."""
 
 
 class _KnownPeer:
@@ -160,25 +153,77 @@ class KnownSets:
     def mark_lacking(self, known_hash: bytes) -> tuple[PeerId, ...]:
         """Mark every peer that lacks the hash; returns them in the order of `lacking`."""
         ident = self._ids.get(known_hash)
-        before = 0 if ident is None else self._knowers[ident]
-        lacking = self._everyone & ~before
+        lacking = self._everyone if ident is None else self._everyone & ~self._knowers[ident]
         if not lacking:
             return ()
         bits = f"{lacking:b}"[::-1]
         chosen = [known_peer for bit, known_peer in zip(bits, self._slots, strict=False) if bit == "1" and known_peer]
-        for known_peer in chosen:
-            if len(known_peer.queue) >= self._per_peer_limit:
-                self._forget_oldest(known_peer)
-        if ident is None:
-            ident = self._store(known_hash)
-        self._set_knowers(ident, self._knowers[ident] | lacking)
-        for known_peer in chosen:
-            known_peer.queue.push(ident)
+        self._mark_chosen(known_hash, chosen, lacking)
         return tuple([known_peer.peer for known_peer in chosen])
+
+    def mark_peers(self, peers: Iterable[PeerId], known_hash: bytes) -> None:
+        """Mark one hash for several peers, each named once; those that are not in the index are passed over."""
+        ident = self._ids.get(known_hash)
+        before = 0 if ident is None else self._knowers[ident]
+        chosen: list[_KnownPeer] = []
+        new = 0
+        for peer in peers:
+            known_peer = self._peers.get(peer)
+            if known_peer is not None and not before & known_peer.bit:
+                chosen.append(known_peer)
+                new |= known_peer.bit
+        if chosen:
+            self._mark_chosen(known_hash, chosen, new)
+
+    def mark_rows(self, row: Sequence[PeerId | None], known: Iterable[tuple[bytes, int]]) -> None:
+        """Mark hashes that each come with their knowers, a bit for each place of `row`, where each peer stands once.
+
+        Places of peers that are not in the index, or of nobody, are passed over.
+        """
+        members = [None if peer is None else self._peers.get(peer) for peer in row]
+        reached = 0
+        for member in members:
+            reached |= 0 if member is None else member.bit
+        for known_hash, knowers in known:
+            before = self.knowers_of(known_hash) & reached
+            bits = f"{knowers:b}"[::-1]
+            chosen = [member for bit, member in zip(bits, members, strict=False) if bit == "1" and member]
+            if before:
+                chosen = [member for member in chosen if not before & member.bit]
+            new = 0
+            for member in chosen:
+                new |= member.bit
+            if chosen:
+                self._mark_chosen(known_hash, chosen, new)
+
+    def row(self) -> list[PeerId | None]:
+        """The peers by their places in the index: bit n of `knowers_of` is the n-th. None where nobody is."""
+        return [slot.peer if slot and self._peers.get(slot.peer) is slot else None for slot in self._slots]
+
+    def knowers_of(self, known_hash: bytes) -> int:
+        """Who knows a hash, a bit for each place of `row`; 0 for one that is not held. Who left may still be in it."""
+        ident = self._ids.get(known_hash)
+        return 0 if ident is None else self._knowers[ident]
+
+    def hashes(self) -> list[bytes]:
+        """All that are held, the one first heard of first."""
+        return list(self._ids)
 
     def hashes_of(self, peer: PeerId) -> list[bytes]:
         """What the peer is known to know, oldest first."""
         return [self._hashes[ident] for ident in self._peers[peer].queue]
+
+    def _mark_chosen(self, known_hash: bytes, chosen: Sequence[_KnownPeer], new: int) -> None:
+        """`new` has the bits of the chosen, none of whom knows the hash."""
+        for known_peer in chosen:
+            if len(known_peer.queue) >= self._per_peer_limit:
+                self._forget_oldest(known_peer)
+        ident = self._ids.get(known_hash)
+        if ident is None:
+            ident = self._store(known_hash)
+        self._set_knowers(ident, self._knowers[ident] | new)
+        for known_peer in chosen:
+            known_peer.queue.push(ident)
 
     def _store(self, known_hash: bytes) -> int:
         while len(self._ids) >= self._distinct_limit:
