@@ -17,13 +17,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from services.shared.rpc import deadlines
 from services.shared.rpc.channel import open_channel
+from services.shared.rpc.deadlines import within
+from services.shared.rpc.error_interceptor import BUG_TEXT
 from services.shared.rpc.errors import STATUS_OF, LinkReplaced, UnknownBlock
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import UNIX_PATH_LIMIT, RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from tests.support.captured_log import captured_logs
 from trisync.client import CoordinatorError, OperatorClient
+from trisync.error_reason import reason_of
 
 pytestmark = pytest.mark.integration
 
@@ -93,8 +98,14 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
 @contextlib.asynccontextmanager
 async def serving(error: Exception) -> AsyncIterator[str]:
+    async with serving_with(FailingCoordinator(error)) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def serving_with(servicer: coordinator_pb2_grpc.CoordinatorServiceServicer) -> AsyncIterator[str]:
     server = RpcServer()
-    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, FailingCoordinator(error), SERVICE)
+    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, servicer, SERVICE)
     address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
     await server.start()
     await server.set_serving(True)
@@ -137,11 +148,64 @@ def test_error_inside_a_task_group_and_a_stream_has_its_status_too():
     asyncio.run(scenario())
 
 
-def test_bug_reaches_the_client_as_unknown():
+def test_bug_reaches_the_client_as_internal_without_what_went_wrong_and_is_logged_once():
+    async def read_stream(stub: Any) -> None:
+        async for _ in stub.WatchStatus(coordinator_pb2.WatchStatusRequest()):
+            pass
+
     async def scenario() -> None:
-        async with serving(ZeroDivisionError("oops")) as address:
-            code, _ = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), address)
-            assert code is grpc.StatusCode.UNKNOWN
+        bug = ZeroDivisionError("oops")
+        with captured_logs() as log:
+            async with serving(bug) as address:
+                ask = [lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), read_stream]
+                assert [await failure_of(call, address) for call in ask] == [(grpc.StatusCode.INTERNAL, BUG_TEXT)] * 2
+        methods = [f"/{SERVICE.full_name}/{name}" for name in ("GetBlock", "WatchStatus")]
+        assert [(line["method"], line["exc_info"]) for line in log.lines] == [(method, bug) for method in methods]
+
+    asyncio.run(scenario())
+
+
+def test_request_that_is_none_is_the_clients_fault_and_not_logged():
+    async def scenario() -> None:
+        with captured_logs() as log:
+            async with serving(UnknownBlock("no")) as address, open_channel(address) as channel:
+                for method in ("GetBlock", "WatchStatus"):
+                    make: Any = channel.unary_stream if method == "WatchStatus" else channel.unary_unary
+                    call = make(f"/{SERVICE.full_name}/{method}")(b"\xff\xff\xff")
+                    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+                    assert reason_of(await call.trailing_metadata()) == "INVALID_REQUEST"
+        log.check_no_traceback()
+
+    asyncio.run(scenario())
+
+
+class WaitingCoordinator(FailingCoordinator):
+    """Answers a question after a minute, and tells the time-out that a call of its own would have."""
+
+    def __init__(self) -> None:
+        super().__init__(UnknownBlock("no"))
+        self.within: list[float] = []
+
+    async def GetStatus(self, request, context):
+        self.within.append(within(100.0))
+        await asyncio.sleep(60)
+
+
+def test_unary_call_without_a_deadline_ends_at_the_servers_and_one_with_a_deadline_passes_it_on(monkeypatch):
+    async def scenario() -> None:
+        servicer = WaitingCoordinator()
+        async with serving_with(servicer) as address:
+            ask = lambda stub: stub.GetStatus(coordinator_pb2.GetStatusRequest())  # noqa: E731
+            code, details = await failure_of(ask, address)
+            assert (code, "not done within 0.3 s" in str(details)) == (grpc.StatusCode.DEADLINE_EXCEEDED, True)
+            hurried = lambda stub: stub.GetStatus(coordinator_pb2.GetStatusRequest(), timeout=0.2)  # noqa: E731
+            code, _ = await failure_of(hurried, address)
+            assert code is grpc.StatusCode.DEADLINE_EXCEEDED
+        first, second = servicer.within
+        assert 0.2 < second + 0.1 < first + 0.1 < 0.4
+
+    monkeypatch.setattr(deadlines, "LONGEST_CALL_S", 0.3)
+    asyncio.run(scenario())
 
     asyncio.run(scenario())
 

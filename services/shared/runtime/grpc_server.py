@@ -15,7 +15,7 @@ from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection
 
 from services.shared.rpc.channel import MESSAGE_LIMITS
-from services.shared.rpc.errors import ErrorInterceptor
+from services.shared.rpc.error_interceptor import ErrorInterceptor
 from services.shared.runtime.faults import StartRefused
 
 S = TypeVar("S")
