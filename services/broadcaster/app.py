@@ -64,7 +64,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
     chain_watch = ChainWatch(config.coordinator, parts.chain, desk, metrics, Backoff(rng))
 
-    server = _server(links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
+    server = _server(config, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -114,9 +114,11 @@ def _pool_parts(
     )
 
 
-def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer) -> RpcServer:
+def _server(
+    config: BroadcasterConfig, links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer
+) -> RpcServer:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
-    server = RpcServer()
+    server = RpcServer(options=config)
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
         GatewayServicer(links, ledger),

@@ -62,7 +62,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
     process_metrics = ProcessMetrics("peer_gateway", registry)
-    metrics_server, server = MetricsServer(registry), RpcServer()
+    metrics_server, server = MetricsServer(registry), RpcServer(options=config)
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]

@@ -176,6 +176,8 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         *("--seal-workers", str(options.seal_workers)),
         *listen,
         *("--broadcaster", broadcaster),
+        # The API of one machine's stack is there to be tried, with grpcurl too.
+        "--reflection",
         *("--maxpeers", str(options.maxpeers)),
         *("--min-sync-peers", str(options.min_sync_peers)),
         *("--force-sync-cycle", str(options.force_sync_cycle)),

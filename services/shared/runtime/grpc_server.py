@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
@@ -12,11 +12,12 @@ from typing import Final, TypeVar
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from services.shared.rpc.channel import MESSAGE_LIMITS
 from services.shared.rpc.error_interceptor import ErrorInterceptor
 from services.shared.runtime.faults import StartRefused
+from services.shared.runtime.process_options import ProcessOptions
+from services.shared.runtime.reflection import CHANNELZ_NAME, REFLECTION_NAMES, add_channelz, add_reflection
 
 S = TypeVar("S")
 
@@ -34,14 +35,40 @@ KEEPALIVE_OPTIONS: Final = (
 )
 
 
+CONNECTION_LIMITS: Final = (
+    # Streams and calls open on one connection. A gateway's has its two links, and one question for each of its peers.
+    ("grpc.max_concurrent_streams", 256),
+    # Ours carry a few hundred bytes of metadata. What is above is refused before it is looked at.
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # A file descriptor each. The rest waits at the door.
+    ("grpc.max_allowed_incoming_connections", 512),
+    # Nobody is disconnected for his age, for a gateway's links last; who leaves a connection unused is.
+    ("grpc.max_connection_idle_ms", 30 * 60 * 1000),
+    # A reader of a stream whose host has vanished is noticed within 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
 class RpcServer:
     """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
 
-    def __init__(self) -> None:
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS])
+    def __init__(
+        self, interceptors: Sequence[grpc.aio.ServerInterceptor] = (), options: ProcessOptions | None = None
+    ) -> None:
+        """The options say whether reflection and channelz are served; without them neither is."""
+        self._server = grpc.aio.server(
+            interceptors=[*interceptors, ErrorInterceptor()],
+            options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS, *CONNECTION_LIMITS],
+        )
         self._health = health.aio.HealthServicer()
         self._guard: asyncio.Task[None] | None = None
-        self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._names = [health.SERVICE_NAME]
+        self._reflects = options is not None and options.reflection
+        if options is not None and options.channelz:
+            add_channelz(self._server)
+            self._names.append(CHANNELZ_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def add(self, register: Callable[[S, grpc.aio.Server], None], servicer: S, descriptor: ServiceDescriptor) -> None:
@@ -61,7 +88,9 @@ class RpcServer:
             raise StartRefused(f"cannot listen on {address}: {problem}") from problem
 
     async def start(self) -> None:
-        reflection.enable_server_reflection(self._names, self._server)
+        if self._reflects:
+            add_reflection(self._server, self._names)
+            self._names += REFLECTION_NAMES
         await self.set_serving(False)
         await self._server.start()
         self._guard = asyncio.create_task(self._stop_at_loop_end(), name="rpc-server-guard")
