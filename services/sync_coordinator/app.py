@@ -35,6 +35,7 @@ from services.sync_coordinator.edges.chain_watch import ChainWatchServicer, Watc
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.dial_plans import DialPlans, NodeLists
+from services.sync_coordinator.edges.diversion import Diversion
 from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
@@ -79,8 +80,9 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
         metrics = CoordinatorMetrics(registry)
-        guard = CallGuard(CallLimits(config.client_calls_per_second), metrics)
-        server = RpcServer([guard], config)
+        diversion = Diversion(metrics)
+        guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused)
+        server = RpcServer([guard], config, diversion.open)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
@@ -90,6 +92,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()
+                tasks.create_task(diversion.run(), name="diversion")
                 await server.set_serving(True)
                 ready(
                     {

@@ -27,8 +27,6 @@ UNIX_PATH_LIMIT: Final = 100
 """Longest path of a unix socket in bytes; the kernel's limit is 104 to 108."""
 
 KEEPALIVE_OPTIONS: Final = (
-    # Two servers on one port would share its connections silently.
-    ("grpc.so_reuseport", 0),
     # Clients ping idle links every 20 s (`rpc.channel`); a server counts faster pings as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -55,13 +53,21 @@ class RpcServer:
     """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
 
     def __init__(
-        self, interceptors: Sequence[grpc.aio.ServerInterceptor] = (), options: ProcessOptions | None = None
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        options: ProcessOptions | None = None,
+        before_listening: Callable[[str], str] | None = None,
     ) -> None:
-        """The options say whether reflection and channelz are served; without them neither is."""
+        """The options say whether reflection and channelz are served; without them neither is.
+
+        `before_listening` is told each TCP address that can be had, may take its port to share it, and answers the
+        address with the port.
+        """
         self._server = grpc.aio.server(
             interceptors=[*interceptors, ErrorInterceptor()],
-            options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS, *CONNECTION_LIMITS],
+            options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS, *CONNECTION_LIMITS, *_port_options(before_listening)],
         )
+        self._before_listening = before_listening
         self._health = health.aio.HealthServicer()
         self._guard: asyncio.Task[None] | None = None
         self._names = [health.SERVICE_NAME]
@@ -82,6 +88,8 @@ class RpcServer:
             _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
         else:
             _check_port(address)
+            if self._before_listening is not None:
+                address = self._before_listening(address)
         try:
             return self._server.add_insecure_port(address)
         except RuntimeError as problem:
@@ -117,6 +125,11 @@ class RpcServer:
         finally:
             if self._guard is not None:
                 await self._server.stop(None)
+
+
+def _port_options(shared_by: object) -> tuple[tuple[str, int]]:
+    # Two servers on one port would share its connections silently, so a port is shared only where that is wanted.
+    return (("grpc.so_reuseport", 0 if shared_by is None else 1),)
 
 
 def split_address(address: str) -> tuple[str, int]:

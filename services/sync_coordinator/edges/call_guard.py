@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from typing import Any, Final, TypeAlias, cast
 
 import grpc
@@ -35,16 +35,20 @@ Context = grpc.aio.ServicerContext[Any, Any]
 
 
 class CallGuard(grpc.aio.ServerInterceptor):
-    """The first interceptor, so that nothing is done for a call that is refused."""
+    """The first interceptor, so that nothing is done for a call that is refused.
+
+    `on_excess` hears of each refused call: the client, and all its connections.
+    """
 
     def __init__(
         self,
         limits: CallLimits,
         metrics: CoordinatorMetrics,
-        methods: Mapping[str, OperatorMethod] | None = None,
+        on_excess: Callable[[str, Iterable[str]], None] | None = None,
     ) -> None:
         self._limits, self._metrics = limits, metrics
-        self._methods = operator_methods() if methods is None else methods
+        self._methods = operator_methods()
+        self._on_excess = on_excess
         self._clients: dict[str, str] = {}
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: Details) -> Handler:
@@ -68,6 +72,8 @@ class CallGuard(grpc.aio.ServerInterceptor):
         excess = self._limits.admit(client, kind, asyncio.get_running_loop().time())
         if excess is not None:
             self.count(kind, excess.reason)
+            if self._on_excess is not None:
+                self._on_excess(client, (known for known, whose in self._clients.items() if whose == client))
         return client, excess
 
     def done(self, client: str, kind: CallClass) -> None:
