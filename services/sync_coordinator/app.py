@@ -80,7 +80,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
         metrics = CoordinatorMetrics(registry)
-        diversion = Diversion(metrics)
+        diversion = Diversion(config.client_calls_per_second, metrics)
         guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused)
         server = RpcServer([guard], config, diversion.open)
         stack.push_async_callback(server.stop, STOP_GRACE_S)

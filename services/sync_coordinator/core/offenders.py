@@ -14,9 +14,6 @@ DIVERT_AFTER: Final = 100
 CALM_S: Final = 2.0
 """A diverted address is let back when it has been calm for so long; also what its clients are told to wait."""
 
-CALM_CALLS: Final = 40
-"""In that time, at most so many are calm."""
-
 MOST_WATCHED: Final = 1024
 """Addresses whose refusals are counted."""
 
@@ -27,7 +24,9 @@ MOST_DIVERTED: Final = 64
 class Offenders:
     """Whose new connections are led past gRPC, and for how long."""
 
-    def __init__(self) -> None:
+    def __init__(self, calm_per_second: float) -> None:
+        """So many calls a second are calm: as many as a client may make."""
+        self._calm_calls = calm_per_second * CALM_S
         self._refusals: OrderedDict[str, tuple[float, int]] = OrderedDict()
         self._diverted: dict[str, tuple[float, int]] = {}
 
@@ -62,7 +61,7 @@ class Offenders:
         for address, (began, count) in list(self._diverted.items()):
             if now - began < CALM_S:
                 continue
-            if count <= CALM_CALLS:
+            if count <= self._calm_calls:
                 del self._diverted[address]
                 calm.append(address)
             else:

@@ -48,9 +48,10 @@ _log = structlog.get_logger("diversion")
 class Diversion:
     """Order of calls: `open` each address before gRPC listens there, then `run`; `refused` for each refusal."""
 
-    def __init__(self, metrics: CoordinatorMetrics) -> None:
+    def __init__(self, calls_per_second: float, metrics: CoordinatorMetrics) -> None:
+        """`calls_per_second` is what a client may make."""
         self._metrics = metrics
-        self._offenders = Offenders()
+        self._offenders = Offenders(calls_per_second)
         self._listeners: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
         self._connections: set[_Refusing] = set()
