@@ -21,12 +21,15 @@ END_STREAM_AND_HEADERS: Final = 0x5
 WINDOW_STEP_BYTES: Final = 16_384
 """The sender's window, 64 KiB, is filled up again after so much."""
 
+MOST_FRAMES_AT_ONCE: Final = 2048
+"""In what is read at once. Empty frames cost us more than their sender."""
+
 LONGEST_SHORT_STRING: Final = 126
 """A string of HPACK whose length is one byte (RFC 7541, 5.1)."""
 
 
 class NotHttp2(Exception):
-    """What came is no HTTP/2; the connection is closed."""
+    """What came is no HTTP/2, or more of it than any client needs; the connection is closed."""
 
 
 def refusal_headers(status: int, message: str, details: bytes) -> bytes:
@@ -63,7 +66,7 @@ class RefusingConnection:
             del self._buffer[: len(PREFACE)]
             self._greeted = True
             out += frame(SETTINGS, 0, 0, b"")
-        calls, at = 0, 0
+        calls = frames = at = 0
         while len(self._buffer) - at >= FRAME_HEADER_BYTES:
             size = int.from_bytes(self._buffer[at : at + 3], "big")
             if size > MAX_FRAME_BYTES:
@@ -72,7 +75,9 @@ class RefusingConnection:
             if len(self._buffer) < end:
                 break
             calls += self._take(bytes(self._buffer[at:end]), out)
-            at = end
+            at, frames = end, frames + 1
+            if frames > MOST_FRAMES_AT_ONCE:
+                raise NotHttp2(f"more than {MOST_FRAMES_AT_ONCE} frames at once")
         del self._buffer[:at]
         if self._consumed >= WINDOW_STEP_BYTES:
             out += frame(WINDOW_UPDATE, 0, 0, self._consumed.to_bytes(4, "big"))

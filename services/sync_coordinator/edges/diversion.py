@@ -33,8 +33,11 @@ ATTACH_FILTER: Final = 51
 """SO_ATTACH_REUSEPORT_CBPF of Linux, which the socket module does not name."""
 
 BACKLOG: Final = 128
-MOST_CONNECTIONS: Final = 128
+MOST_CONNECTIONS: Final = 32
 """Of all diverted addresses; more are closed at once."""
+
+READ_PERIOD_S: Final = 0.02
+"""Each connection is read so often: what it sent meanwhile is refused together, which costs less."""
 
 RELEASE_PERIOD_S: Final = 0.5
 MOST_STRAYS: Final = 32
@@ -180,10 +183,16 @@ class _Refusing(asyncio.Protocol):
         self._transport.write(answer)
         if calls:
             self._diversion.called(self.address, calls)
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(READ_PERIOD_S, self._read_on)
 
     def pause_writing(self) -> None:
         # It sends and does not read.
         self.close()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
 
     def connection_lost(self, problem: Exception | None) -> None:
         self._diversion.closed(self)

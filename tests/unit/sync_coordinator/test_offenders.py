@@ -33,6 +33,7 @@ from services.sync_coordinator.core.refusing_http2 import (
     DATA,
     END_STREAM_AND_HEADERS,
     HEADERS,
+    MOST_FRAMES_AT_ONCE,
     PING,
     PREFACE,
     SETTINGS,
@@ -178,7 +179,14 @@ def test_pieces_of_any_size_are_answered_as_the_whole(sizes: list[int]):
     assert (sent, calls) == expected
 
 
-@pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\n", PREFACE + b"\xff\xff\xff" + bytes(6)])
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"GET / HTTP/1.1\r\n",
+        PREFACE + b"\xff\xff\xff" + bytes(6),
+        PREFACE + (MOST_FRAMES_AT_ONCE + 1) * frame(DATA, 0, 1, b""),
+    ],
+)
 def test_what_is_no_http2_ends_the_connection(content: bytes):
     with pytest.raises(NotHttp2):
         RefusingConnection(ANSWER).receive(content)
