@@ -2,7 +2,8 @@
 
 A call that gRPC for Python refuses costs nearly what an answered one does, a third of a millisecond. So a listener of
 our own shares each port with gRPC's, and a filter in the kernel gives it the connections of diverted addresses only;
-those that such an address has already are cut. It takes Linux, a literal address and no TLS; else nothing is diverted.
+those that such an address has already are cut. It takes Linux and a literal address; else nothing is diverted. Clients
+that are known by a certificate are not, and where others speak TLS they are hung up on.
 """
 
 from __future__ import annotations

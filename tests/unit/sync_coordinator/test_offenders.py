@@ -186,6 +186,7 @@ def test_pieces_of_any_size_are_answered_as_the_whole(sizes: list[int]):
         PREFACE + b"\xff\xff\xff" + bytes(6),
         PREFACE + (MOST_FRAMES_AT_ONCE + 1) * frame(DATA, 0, 1, b""),
     ],
+    ids=["http1", "size", "frames"],
 )
 def test_what_is_no_http2_ends_the_connection(content: bytes):
     with pytest.raises(NotHttp2):
