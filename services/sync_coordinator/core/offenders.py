@@ -8,7 +8,7 @@ from typing import Final
 
 WINDOW_S: Final = 1.0
 
-DIVERT_AFTER: Final = 100
+DIVERT_AFTER: Final = 40
 """Refusals in a window: a program that waits as long as it is told has a handful, one that hammers has hundreds."""
 
 CALM_S: Final = 2.0
