@@ -84,6 +84,7 @@ async def measure(case: Case, seconds: float) -> Load:
                 loaded = await share_of_core(pid, seconds)
     total = sum(flood.codes.values())
     shares = {code: count / total for code, count in flood.codes.items()}
+    print(f"{case.name}, {case.calls_per_second} calls/s: {dict(flood.codes)}", file=sys.stderr, flush=True)
     return Load(
         case,
         answered=round(shares.get("OK", 0), 4),

@@ -53,7 +53,8 @@ class Diversion:
     """Order of calls: `open` each address before gRPC listens there, then `run`; `refused` for each refusal."""
 
     def __init__(self, calls_per_second: float, metrics: CoordinatorMetrics) -> None:
-        """`calls_per_second` is what a client may make."""
+        """`calls_per_second` is what a client may make; 0 is without limit, and nobody is diverted then."""
+        self._diverts = sys.platform == "linux" and calls_per_second > 0
         self._metrics = metrics
         self._offenders = Offenders(calls_per_second)
         self._listeners: list[socket.socket] = []
@@ -67,7 +68,7 @@ class Diversion:
     def open(self, address: str) -> str:
         """Listen on `host:port` beside gRPC, which is to share the port; the address with the port that was bound."""
         host, port = split_address(address)
-        if sys.platform != "linux" or not _is_literal(host):
+        if not self._diverts or not _is_literal(host):
             return address
         listener = _bind(host, port)
         listener.listen(BACKLOG)
