@@ -9,6 +9,7 @@ from typing import Any, Final, NoReturn, cast
 import grpc
 import grpc.aio
 import structlog
+from google.protobuf.message import DecodeError
 
 from services.shared.rpc.deadlines import bounded
 from services.shared.rpc.error_details import DETAILS_KEY, encode_details
@@ -42,30 +43,49 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
             "_stream" if method.response_streaming else "_unary"
         )
         wrap = _answering_stream if method.response_streaming else _answering_once
-        behaviour, deserializer = getattr(method, arity), method.request_deserializer
-        if not method.request_streaming:
-            # gRPC logs a request that it cannot read as a defect of ours, with a traceback.
-            behaviour, deserializer = _reading(behaviour, deserializer), None
+        behaviour, deserialize = getattr(method, arity), method.request_deserializer
+        if not method.request_streaming and deserialize is not None:
+            behaviour, deserialize = _refusing_unreadable(behaviour), _forgiving(deserialize)
         make = getattr(grpc, f"{arity}_rpc_method_handler")
         name = handler_call_details.method
-        return make(wrap(behaviour, name), deserializer, method.response_serializer)
+        return make(wrap(behaviour, name), deserialize, method.response_serializer)
 
 
-def _reading(behaviour: Behaviour, deserialize: Callable[[bytes], Any] | None) -> Behaviour:
-    def call(raw: bytes, context: Any) -> Any:
-        return behaviour(raw if deserialize is None else _read(raw, deserialize), context)
+class UnreadableRequest:
+    """Stands for a request that is no message of its method, until the call is ended for it: gRPC would log it as a
+    defect of ours, with a traceback. Whatever field is asked of it is empty."""
+
+    def __init__(self, size_bytes: int) -> None:
+        self._size_bytes = size_bytes
+
+    def __getattr__(self, name: str) -> str:
+        return ""
+
+    def refusal(self) -> InvalidRequest:
+        return InvalidRequest(
+            f"the request cannot be read: its {self._size_bytes} bytes are not the message that this method takes",
+            value=f"{self._size_bytes} bytes",
+            rule="the request of this method in the contract",
+        )
+
+
+def _forgiving(deserialize: Callable[[bytes], Any]) -> Callable[[bytes], Any]:
+    def read(raw: bytes) -> Any:
+        try:
+            return deserialize(raw)
+        except DecodeError:
+            return UnreadableRequest(len(raw))
+
+    return read
+
+
+def _refusing_unreadable(behaviour: Behaviour) -> Behaviour:
+    def call(request: Any, context: Any) -> Any:
+        if isinstance(request, UnreadableRequest):
+            raise request.refusal()
+        return behaviour(request, context)
 
     return call
-
-
-def _read(raw: bytes, deserialize: Callable[[bytes], Any]) -> Any:
-    try:
-        return deserialize(raw)
-    except Exception as problem:
-        raise InvalidRequest(
-            f"the request cannot be read: its {len(raw)} bytes are not the message that this method takes",
-            rule="the request's message in the contract",
-        ) from problem
 
 
 def _answering_once(behaviour: Behaviour, name: str) -> Behaviour:
@@ -74,7 +94,7 @@ def _answering_once(behaviour: Behaviour, name: str) -> Behaviour:
             async with bounded(context):
                 return await behaviour(request, context)
         except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await _abort(context, error, name)
+            await abort_with(context, error, name)
 
     return call
 
@@ -90,12 +110,13 @@ def _answering_stream(behaviour: Behaviour, name: str) -> Behaviour:
             async for message in answer:
                 yield message
         except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await _abort(context, error, name)
+            await abort_with(context, error, name)
 
     return generate
 
 
-async def _abort(context: Any, error: Exception, name: str) -> NoReturn:
+async def abort_with(context: Any, error: Exception, name: str) -> NoReturn:
+    """End the call as the error says; a bug of the method `name` is logged and told as one."""
     reason = _reason(error)
     if isinstance(reason, grpc.aio.BaseError):
         # gRPC's own: the servicer has ended the call itself, or the client is gone.
