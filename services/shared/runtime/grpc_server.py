@@ -35,7 +35,7 @@ KEEPALIVE_OPTIONS: Final = (
 
 CONNECTION_LIMITS: Final = (
     # Streams and calls open on one connection. A gateway's has its two links, and one question for each of its peers.
-    ("grpc.max_concurrent_streams", 256),
+    ("grpc.max_concurrent_streams", 1024),
     # Ours carry a few hundred bytes of metadata. What is above is refused before it is looked at.
     ("grpc.max_metadata_size", 8 * 1024),
     ("grpc.absolute_max_metadata_size", 16 * 1024),
