@@ -42,7 +42,7 @@ async def test_five_hundred_calls_a_second_cost_a_tenth_of_a_core_and_the_sync_g
         assert pid is not None
         without = await share_of_core(pid, 1.0)
         async with flooding(addresses[1], CALLS_PER_SECOND) as flood:
-            under_load = await share_of_core(pid, 4.0)
+            under_load = await share_of_core(pid, 3.0)
             # Who comes by the socket of the stack is answered meanwhile, and the sync takes what it waited for.
             before = (await node.status()).head.number
             gate.limit = None
