@@ -13,7 +13,7 @@ import grpc
 import grpc.aio
 from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
 
-from trisync.client import CHANNEL_OPTIONS
+from trisync.client.channels import CHANNEL_OPTIONS
 
 PERIOD_S: Final = 0.002
 ANSWER_S: Final = 10.0
