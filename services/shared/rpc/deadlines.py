@@ -13,8 +13,8 @@ from typing import Any, Final, Protocol
 
 from services.shared.rpc.errors import RequestTimedOut
 
-LONGEST_CALL_S: Final = 30.0
-"""For a unary call, whatever its caller would wait: importing the largest block takes a few seconds."""
+LONGEST_CALL_S: Final = 60.0
+"""For a unary call, whatever its caller would wait: the seal of a submitted block may need an epoch's cache first."""
 
 ANSWER_MARGIN_S: Final = 0.05
 """A call on the way ends so much before the caller's deadline, so that its failure can still be told."""
