@@ -13,16 +13,20 @@ PROTOS := $(wildcard protos/blocksync/v1/*.proto)
 GENERATED := protos/blocksync/v1/coordinator_pb2_grpc.py
 # These measure time and processors, so they share the machine with nothing.
 LIVE_TESTS := tests/integration tests/interop
+BASELINE := protos/baseline.binpb
 PYTHON ?=
 
 PIP := $(BIN)/python -m pip --quiet --disable-pip-version-check --no-input
 LOCK_OPTIONS := --quiet --extra dev --strip-extras --generate-hashes --allow-unsafe \
 	--no-emit-index-url --no-emit-trusted-host --no-emit-find-links --no-header
 
+# The contracts' style, and that clients of the baseline still understand them.
+CHECK_CONTRACTS := $(BIN)/buf lint protos && $(BIN)/buf breaking protos --against $(BASELINE)
+
 # A variable set for the caller's Python must not reach ours.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup sync test test-compose lint format protos lock wheel bench clean
+.PHONY: help setup sync test test-compose lint format protos baseline rpc-docs lock wheel bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -37,6 +41,7 @@ test: $(STAMPS)/ready ## lint, formatting, types, and every test
 	@$(BIN)/ruff check --quiet .
 	@$(BIN)/ruff format --quiet --check .
 	@$(BIN)/mypy
+	@$(CHECK_CONTRACTS)
 	@echo "tests that open no port, on every processor …"
 	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests $(LIVE_TESTS:%=--ignore=%) -n auto --dist worksteal $(PYTEST_ARGS)
 	@echo "tests of live services and processes, one at a time …"
@@ -49,6 +54,7 @@ lint: $(STAMPS)/ready ## lint, formatting and types only
 	@$(BIN)/ruff check .
 	@$(BIN)/ruff format --check .
 	@$(BIN)/mypy
+	@$(CHECK_CONTRACTS)
 
 format: $(STAMPS)/ready ## rewrite the sources in the project's format
 	@$(BIN)/ruff check --fix-only --quiet .
@@ -56,6 +62,12 @@ format: $(STAMPS)/ready ## rewrite the sources in the project's format
 
 protos: $(STAMPS)/dependencies ## generate the gRPC code again
 	@$(BIN)/python protos/generate.py
+
+baseline: $(STAMPS)/ready ## accept the contracts as they are: what breaks them from now on is an error
+	@$(BIN)/buf build protos --exclude-source-info --output $(BASELINE)
+
+rpc-docs: $(STAMPS)/ready ## write docs/rpc.md anew from the contracts
+	@$(BIN)/python -m tools.rpc_docs
 
 lock: $(STAMPS)/python ## pin all dependencies again, with hashes
 	@$(PIP) install "pip-tools>=7.4"

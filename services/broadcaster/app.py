@@ -43,6 +43,7 @@ from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
 from services.shared.runtime.tracing import open_tracer
+from services.shared.trust.tls_files import TlsWatch
 
 STOP_GRACE_S: Final = 1.0
 """Time for running calls to end when we stop; the streams are told at once, the calls take milliseconds."""
@@ -68,8 +69,8 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     tls = open_tls(config)
     chain_watch = ChainWatch(Endpoint(config.coordinator, tls), parts.chain, desk, metrics, Backoff(rng))
 
-    server = RpcServer([AccessInterceptor(CallerCheck())], tls)
-    _add_services(server, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
+    ledger = LedgerKeeper(Ledger(), metrics)
+    server = _server(config, tls, links, ledger, TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -119,10 +120,15 @@ def _pool_parts(
     )
 
 
-def _add_services(
-    server: RpcServer, links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer
-) -> None:
+def _server(
+    config: BroadcasterConfig,
+    tls: TlsWatch | None,
+    links: GatewayLinks,
+    ledger: LedgerKeeper,
+    transactions: TransactionServicer,
+) -> RpcServer:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
+    server = RpcServer([AccessInterceptor(CallerCheck())], config, tls=tls)
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
         GatewayServicer(links, ledger),
@@ -141,6 +147,7 @@ def _add_services(
     server.add(
         broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
+    return server
 
 
 def _bound_address(address: str, port: int) -> str:

@@ -67,7 +67,8 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     metrics = GatewayMetrics(registry)
     process_metrics = ProcessMetrics("peer_gateway", registry)
     tls = open_tls(config)
-    metrics_server, server = MetricsServer(registry), RpcServer([AccessInterceptor(CallerCheck())], tls)
+    server = RpcServer([AccessInterceptor(CallerCheck())], config, tls=tls)
+    metrics_server = MetricsServer(registry)
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]

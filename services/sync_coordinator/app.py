@@ -19,6 +19,7 @@ from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
 from services.shared.runtime.tracing import Tracer, open_tracer
 from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
+from services.sync_coordinator.core.call_limits import CallLimits
 from services.sync_coordinator.core.challenges import Challenges, DaoFork
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.peer_set import PeerSet
@@ -31,11 +32,13 @@ from services.sync_coordinator.edges.block_submissions import BlockSubmissions
 from services.sync_coordinator.edges.block_traces import BlockTraces
 from services.sync_coordinator.edges.blocks_api import BlockServicer
 from services.sync_coordinator.edges.broadcaster_client import BroadcasterClient
+from services.sync_coordinator.edges.call_guard import CallGuard
 from services.sync_coordinator.edges.chain_reader import ChainReaderServicer
 from services.sync_coordinator.edges.chain_watch import ChainWatchServicer, WatchParts
 from services.sync_coordinator.edges.challenge_driver import ChallengeDriver
 from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.dial_plans import DialPlans, NodeLists
+from services.sync_coordinator.edges.diversion import Diversion
 from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImport, ImportParts, LightImport
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
@@ -80,13 +83,16 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         stack.push_async_callback(broadcaster.close)
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
-        server = RpcServer([AccessInterceptor(callers)], tls)
+        metrics = CoordinatorMetrics(registry)
+        diversion = Diversion(config.client_calls_per_second, metrics)
+        guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused)
+        server = RpcServer([guard, AccessInterceptor(callers)], config, diversion.open, tls)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
                 tasks.create_task(end_when_damaged(chain.store), name="store-damage")
-                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks, tracer)
+                links, node = assemble(config, chain, broadcaster, metrics, server, tasks, tracer)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 addresses += [
@@ -94,6 +100,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                     for address in config.token_listen
                 ]
                 await server.start()
+                tasks.create_task(diversion.run(), name="diversion")
                 await server.set_serving(True)
                 chain.seals.prepare(chain.store.heads().header.number + 1)
                 ready(

@@ -10,6 +10,7 @@ from services.shared.chainspec.enode import parse_enode
 from services.shared.runtime.faults import ConfigInvalid
 from services.shared.runtime.process_options import ProcessOptions
 from services.shared.trust.addresses import is_local
+from services.sync_coordinator.core.call_limits import READS_PER_SECOND
 
 
 @dataclass(frozen=True, kw_only=True, slots=True)
@@ -55,6 +56,8 @@ class CoordinatorConfig(ProcessOptions):
 
     token_listen: tuple[str, ...] = ()
     """gRPC addresses where operators connect by TLS without a certificate of their own, and show a token."""
+    client_calls_per_second: float = READS_PER_SECOND
+    """Questions a second that one client may ask over TCP, and all clients three times as many; 0: no limit."""
 
     static_peer: tuple[str, ...] = ()
     """enode URLs that are always kept connected, besides those of static-nodes.json."""
@@ -98,6 +101,8 @@ class CoordinatorConfig(ProcessOptions):
             raise ValueError("--seal-sample is for --syncmode light")
         if not 0 <= self.seal_workers <= 256:
             raise ValueError(f"--seal-workers {self.seal_workers} is not in 0..256")
+        if not 0 <= self.client_calls_per_second < float("inf"):
+            raise ValueError(f"--client-calls-per-second {self.client_calls_per_second} is not 0 or more")
         for url in (*self.static_peer, *self.trusted_peer):
             parse_enode(url)
         if not self.listen:

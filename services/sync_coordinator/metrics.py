@@ -91,6 +91,12 @@ class CoordinatorMetrics:
         self.served_bytes = Counter(
             "coordinator_served_bytes", "Bytes of replies to peers' questions.", ["kind"], registry=registry
         )
+        self.rpc_refused = Counter(
+            "coordinator_rpc_refused",
+            "Calls of operators refused because they were too many or too large, by class and limit.",
+            ["call_class", "limit"],
+            registry=registry,
+        )
         self.feed_streams = Gauge("coordinator_feed_streams", "Streams of blocks that are open.", registry=registry)
         self.feed_steps = Counter(
             "coordinator_feed_steps", "Steps sent by the feed of blocks: apply, undo.", ["step"], registry=registry

@@ -55,10 +55,30 @@ from services.sync_coordinator.core.feed_cursor import (
     encode_cursor,
 )
 from services.sync_coordinator.core.node_file import NodeFileBroken, parse_node_file
+from services.sync_coordinator.core.refusing_http2 import (
+    DATA,
+    HEADERS,
+    PREFACE,
+    SETTINGS,
+    NotHttp2,
+    RefusingConnection,
+    frame,
+    refusal_headers,
+)
 from tests.fuzz.target import Target
 from tests.support.chain_vectors import load_gz
 from tests.support.ruled_chain import GENESIS, ruled_block
 from tests.support.vectors import load_vectors
+
+
+def _refused_http2(received: bytes) -> None:
+    """In two pieces what it is in one, and an answer no longer than the calls explain."""
+    whole = RefusingConnection(refusal_headers(8, "no", b"")).receive(received)
+    http2 = RefusingConnection(refusal_headers(8, "no", b""))
+    half = len(received) // 2
+    (first, some), (second, more) = http2.receive(received[:half]), http2.receive(received[half:])
+    assert some + more == whole[1]
+    assert len(whole[0]) <= len(first + second) + 13 <= 4 * len(received) + 200 * (whole[1] + 1)
 
 
 def contract_targets() -> Iterator[Target]:
@@ -78,6 +98,10 @@ def contract_targets() -> Iterator[Target]:
     yield Target("node-key", node_key, (StartRefused, ConfigInvalid), [b"11" * 32, b"0a" * 32 + b"\n"])
     made = ruled_block(GENESIS)
     submitted = [join_block(made.header.header_rlp, made.body_rlp)]
+    calls = (
+        PREFACE + frame(SETTINGS, 0, 0, bytes(6)) + frame(HEADERS, 0x4, 1, bytes(20)) + frame(DATA, 0x1, 1, bytes(5))
+    )
+    yield Target("refused-http2", _refused_http2, (NotHttp2,), [calls])
     yield Target("submitted-block", _submitted_block, (BlockRefused, PeerFault), submitted)
     for kind, read, sample in _CONTRACTS:
         yield Target(

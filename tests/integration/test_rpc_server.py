@@ -17,13 +17,18 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
 from prometheus_client import CollectorRegistry
 
+from services.shared.rpc import deadlines
 from services.shared.rpc.channel import open_channel
+from services.shared.rpc.deadlines import within
+from services.shared.rpc.error_interceptor import BUG_TEXT
 from services.shared.rpc.errors import STATUS_OF, LinkReplaced, UnknownBlock
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import UNIX_PATH_LIMIT, RpcServer
 from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from tests.support.captured_log import captured_logs
 from trisync.client import CoordinatorError, OperatorClient
+from trisync.error_reason import reason_of
 
 pytestmark = pytest.mark.integration
 
@@ -93,8 +98,14 @@ class FailingCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
 @contextlib.asynccontextmanager
 async def serving(error: Exception) -> AsyncIterator[str]:
+    async with serving_with(FailingCoordinator(error)) as address:
+        yield address
+
+
+@contextlib.asynccontextmanager
+async def serving_with(servicer: coordinator_pb2_grpc.CoordinatorServiceServicer) -> AsyncIterator[str]:
     server = RpcServer()
-    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, FailingCoordinator(error), SERVICE)
+    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, servicer, SERVICE)
     address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
     await server.start()
     await server.set_serving(True)
@@ -137,11 +148,72 @@ def test_error_inside_a_task_group_and_a_stream_has_its_status_too():
     asyncio.run(scenario())
 
 
-def test_bug_reaches_the_client_as_unknown():
+def test_bug_reaches_the_client_as_internal_without_what_went_wrong_and_is_logged_once():
+    async def read_stream(stub: Any) -> None:
+        async for _ in stub.WatchStatus(coordinator_pb2.WatchStatusRequest()):
+            pass
+
     async def scenario() -> None:
-        async with serving(ZeroDivisionError("oops")) as address:
-            code, _ = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), address)
-            assert code is grpc.StatusCode.UNKNOWN
+        bug = ZeroDivisionError("oops")
+        with captured_logs() as log:
+            async with serving(bug) as address:
+                ask = [lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), read_stream]
+                assert [await failure_of(call, address) for call in ask] == [(grpc.StatusCode.INTERNAL, BUG_TEXT)] * 2
+        methods = [f"/{SERVICE.full_name}/{name}" for name in ("GetBlock", "WatchStatus")]
+        assert [(line["method"], line["exc_info"]) for line in log.lines] == [(method, bug) for method in methods]
+
+    asyncio.run(scenario())
+
+
+def test_request_that_is_none_is_the_clients_fault_and_not_logged():
+    async def scenario() -> None:
+        with captured_logs() as log:
+            async with serving(UnknownBlock("no")) as address, open_channel(address) as channel:
+                for method in ("GetBlock", "WatchStatus"):
+                    make: Any = channel.unary_stream if method == "WatchStatus" else channel.unary_unary
+                    call = make(f"/{SERVICE.full_name}/{method}")(b"\xff\xff\xff")
+                    assert await call.code() is grpc.StatusCode.INVALID_ARGUMENT
+                    assert reason_of(await call.trailing_metadata()) == "INVALID_REQUEST"
+        log.check_no_traceback()
+
+    asyncio.run(scenario())
+
+
+class WaitingCoordinator(FailingCoordinator):
+    """Answers one question after a minute; at another it looks how long a call of its own may take."""
+
+    def __init__(self) -> None:
+        super().__init__(UnknownBlock("no"))
+        self.within: list[float] = []
+
+    async def GetStatus(self, request, context):
+        await asyncio.sleep(60)
+
+    async def ListPeers(self, request, context):
+        self.within += [within(100.0), within(1.0)]
+        return coordinator_pb2.ListPeersResponse()
+
+
+def test_unary_call_without_a_deadline_ends_at_the_servers(monkeypatch):
+    async def scenario() -> None:
+        async with serving_with(WaitingCoordinator()) as address:
+            found = await failure_of(lambda stub: stub.GetStatus(coordinator_pb2.GetStatusRequest()), address)
+            text = "the call was not done within 0.3 s; try again, or give it more time"
+            assert found == (grpc.StatusCode.DEADLINE_EXCEEDED, text)
+
+    monkeypatch.setattr(deadlines, "LONGEST_CALL_S", 0.3)
+    asyncio.run(scenario())
+
+
+def test_deadline_of_a_call_is_passed_on_to_what_it_calls():
+    async def scenario() -> None:
+        servicer = WaitingCoordinator()
+        async with serving_with(servicer) as address, open_channel(address) as channel:
+            stub = coordinator_pb2_grpc.CoordinatorServiceStub(channel)
+            await stub.ListPeers(coordinator_pb2.ListPeersRequest(), timeout=15)
+            await stub.ListPeers(coordinator_pb2.ListPeersRequest())
+        hurried, its_own, patient, _ = servicer.within
+        assert 1.0 == its_own < hurried < 15.0 < patient < deadlines.LONGEST_CALL_S
 
     asyncio.run(scenario())
 
@@ -195,7 +267,7 @@ def test_server_that_is_slow_to_greet_is_waited_for():
     asyncio.run(scenario())
 
 
-def test_health_and_reflection_know_the_service():
+def test_health_knows_the_service_and_reflection_is_not_served_unless_asked_for():
     async def scenario() -> None:
         async with serving(UnknownBlock("no")) as address, open_channel(address) as channel:
             health = health_pb2_grpc.HealthStub(channel)
@@ -204,8 +276,7 @@ def test_health_and_reflection_know_the_service():
                 assert answer.status == health_pb2.HealthCheckResponse.SERVING
             asked = iter([reflection_pb2.ServerReflectionRequest(list_services="")])
             stream = reflection_pb2_grpc.ServerReflectionStub(channel).ServerReflectionInfo(asked)
-            listed = {one.name for one in (await stream.read()).list_services_response.service}
-            assert {SERVICE.full_name, "grpc.health.v1.Health"} <= listed
+            assert await stream.code() is grpc.StatusCode.UNIMPLEMENTED
 
     asyncio.run(scenario())
 

@@ -61,7 +61,7 @@ class SmallCoordinator(coordinator_pb2_grpc.CoordinatorServiceServicer):
 async def serving(
     tls: TlsWatch | None, tokens: TokenFile | None = None, *, ask_certificate: bool = True
 ) -> AsyncIterator[str]:
-    server = RpcServer([AccessInterceptor(CallerCheck(tokens))], tls)
+    server = RpcServer([AccessInterceptor(CallerCheck(tokens))], tls=tls)
     servicer = SmallCoordinator()  # type: ignore[abstract] # two methods are enough
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, servicer, SERVICE)
     address = f"127.0.0.1:{server.listen('127.0.0.1:0', ask_certificate=ask_certificate)}"

@@ -18,6 +18,7 @@ from services.sync_coordinator.edges.transaction_proxy import TransactionProxy
 from tests.integration.test_broadcaster import ALICE, BOB, attached, in_one_loop
 from tests.integration.test_transactions import PoolCoordinator, following
 from tests.support.transactions import Draft
+from trisync.error_reason import reason_of
 
 pytestmark = pytest.mark.integration
 
@@ -109,6 +110,7 @@ def test_call_is_refused_in_words_when_no_broadcaster_is_there(broadcasters, tol
                     await call
                 assert caught.value.code() is grpc.StatusCode.FAILED_PRECONDITION
                 assert told in str(caught.value.details())
+                assert reason_of(caught.value.trailing_metadata()) == "NO_BROADCASTER"
 
     in_one_loop(scenario)
 
@@ -120,6 +122,7 @@ def test_refusal_of_a_broadcaster_is_passed_on_as_it_is():
                 await calls.SubmitTransaction(submit(Draft(chain_id=9)))
             assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "signed for chain id 9" in str(caught.value.details())
+            assert reason_of(caught.value.trailing_metadata()) == "TRANSACTION_CHAIN_ID"
             with pytest.raises(grpc.aio.AioRpcError) as caught:
                 await calls.PoolContent(transactions_pb2.PoolContentRequest(page_token="1/nonsense"))
             assert "page_token 'nonsense' is refused" in str(caught.value.details())

@@ -189,6 +189,8 @@ def _coordinator(options: StackOptions, address: str, broadcaster: str) -> Servi
         *listen,
         *_shown(options),
         *("--broadcaster", broadcaster),
+        # The API of one machine's stack is there to be tried, with grpcurl too.
+        "--reflection",
         *("--maxpeers", str(options.maxpeers)),
         *("--min-sync-peers", str(options.min_sync_peers)),
         *("--force-sync-cycle", str(options.force_sync_cycle)),

@@ -8,6 +8,7 @@ from typing import Final, Protocol
 import grpc
 
 from trisync.credentials import Credentials
+from trisync.error_reason import reason_of
 
 
 class FailedCall(Protocol):
@@ -24,13 +25,22 @@ class CoordinatorError(Exception):
     """A call failed; the text says why, in one line, and what to do.
 
     `retryable` says whether the same call may succeed later: the coordinator is away, stops, or has too much to do.
-    `code` is gRPC's name for the kind of failure.
+    `code` is gRPC's name for the kind of failure, `reason` the server's for programs, such as `ENODE_INVALID`; it is
+    empty where no server answered.
     """
 
-    def __init__(self, message: str, *, retryable: bool, code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        retryable: bool,
+        code: grpc.StatusCode = grpc.StatusCode.UNAVAILABLE,
+        reason: str = "",
+    ) -> None:
         super().__init__(message)
         self.retryable = retryable
         self.code = code
+        self.reason = reason
 
 
 UNREACHABLE: Final = frozenset(
@@ -57,7 +67,7 @@ def error_of(address: str, call: FailedCall, credentials: Credentials) -> Coordi
         return CoordinatorError(f"no connection to the coordinator at {address}: {problem}", retryable=True, code=code)
     text = _explanation(address, code, call.details())
     retryable = code in UNREACHABLE or code is grpc.StatusCode.RESOURCE_EXHAUSTED
-    return CoordinatorError(text, retryable=retryable, code=code)
+    return CoordinatorError(text, retryable=retryable, code=code, reason=reason_of(call.trailing_metadata()))
 
 
 def _explanation(address: str, code: grpc.StatusCode, details: str | None) -> str:

@@ -55,7 +55,10 @@ class FateBoard:
         """The fate at once, and then whenever it changed. Raises LimitReached."""
         if self._open >= MAX_WATCHERS:
             raise LimitReached(
-                f"{self._open} transactions are watched, {MAX_WATCHERS} may be; end one, or try again later"
+                f"{self._open} transactions are watched, {MAX_WATCHERS} may be; end one, or try again later",
+                value=str(self._open),
+                rule=f"at most {MAX_WATCHERS}",
+                reason="TOO_MANY_STREAMS",
             )
         changed = asyncio.Event()
         self._open += 1

@@ -60,7 +60,11 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
     ) -> transactions_pb2.SubmitTransactionResponse:
         if len(request.raw) > MAX_TRANSACTION_BYTES:
             raise InvalidRequest(
-                f"the transaction has {len(request.raw)} bytes, {MAX_TRANSACTION_BYTES} may be; send less data"
+                f"the transaction has {len(request.raw)} bytes, {MAX_TRANSACTION_BYTES} may be; send less data",
+                field="raw",
+                value=f"{len(request.raw)} bytes",
+                rule=f"at most {MAX_TRANSACTION_BYTES} bytes",
+                reason="TRANSACTION_TOO_LARGE",
             )
         try:
             done = await self._desk.submit(wire_of(request.raw))
@@ -99,10 +103,20 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
     ) -> transactions_pb2.PoolContentResponse:
         limit = request.limit or DEFAULT_PAGE
         if limit > MOST_PER_PAGE:
-            raise InvalidRequest(f"limit {limit} is refused: at most {MOST_PER_PAGE} transactions are on a page")
+            raise InvalidRequest(
+                f"limit {limit} is refused: at most {MOST_PER_PAGE} transactions are on a page",
+                field="limit",
+                value=str(limit),
+                rule=f"at most {MOST_PER_PAGE}",
+            )
         sender = Address(request.sender) if request.sender else None
         if sender is not None and len(sender) != ADDRESS_BYTES:
-            raise InvalidRequest(f"a sender has {ADDRESS_BYTES} bytes, not {len(sender)}")
+            raise InvalidRequest(
+                f"a sender has {ADDRESS_BYTES} bytes, not {len(sender)}",
+                field="sender",
+                value=f"{len(sender)} bytes",
+                rule=f"{ADDRESS_BYTES} bytes",
+            )
         after = place_from_token(request.page_token) if request.page_token else None
         page = self._pool.shelves.page(after, limit + 1, sender)
         answer, size_bytes = transactions_pb2.PoolContentResponse(), 0
@@ -145,13 +159,14 @@ class TransactionServicer(transactions_pb2_grpc.TransactionServiceServicer):
 
 
 def _rpc_error(refused: Refused) -> Exception:
+    reason = f"TRANSACTION_{refused.refusal.name}"
     match refused.refusal:
         case Refusal.NOT_ACCEPTED:
-            return NotAllowedNow(str(refused))
+            return NotAllowedNow(str(refused), reason=reason)
         case Refusal.POOL_FULL:
-            return LimitReached(str(refused))
+            return LimitReached(str(refused), reason=reason)
         case _:
-            return InvalidRequest(f"the transaction is refused: {refused}")
+            return InvalidRequest(f"the transaction is refused: {refused}", field="raw", reason=reason)
 
 
 def _fate_to_proto(fate: Fate) -> transactions_pb2.WatchTransactionResponse:
@@ -174,6 +189,8 @@ def place_from_token(token: str) -> tuple[Address, int]:
         place = Address(b""), 0
     if len(place[0]) != ADDRESS_BYTES:
         raise InvalidRequest(
-            f"page_token {token[:64]!r} is refused: it is not one of an answer; give it as it was sent"
+            f"page_token {token[:64]!r} is refused: it is not one of an answer; give it as it was sent",
+            field="page_token",
+            value=token[:64],
         )
     return place

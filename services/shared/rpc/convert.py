@@ -40,13 +40,20 @@ def headers_query_from_proto(message: common_pb2.HeadersQuery) -> GetBlockHeader
 
 def block_hash_from_proto(value: bytes) -> BlockHash:
     if len(value) != HASH_BYTES:
-        raise InvalidRequest(f"a hash has {HASH_BYTES} bytes, not {len(value)}")
+        raise InvalidRequest(
+            f"a hash has {HASH_BYTES} bytes, not {len(value)}", value=f"{len(value)} bytes", rule=f"{HASH_BYTES} bytes"
+        )
     return BlockHash(value)
 
 
 def peer_id_from_proto(value: bytes) -> PeerId:
     if len(value) != NODE_ID_BYTES:
-        raise InvalidRequest(f"a node id has {NODE_ID_BYTES} bytes, not {len(value)}")
+        raise InvalidRequest(
+            f"a node id has {NODE_ID_BYTES} bytes, not {len(value)}",
+            field="node_id",
+            value=f"{len(value)} bytes",
+            rule=f"{NODE_ID_BYTES} bytes",
+        )
     return PeerId(value)
 
 
@@ -95,4 +102,4 @@ def offence_from_proto(value: int) -> Offence:
     try:
         return Offence(value)
     except ValueError:
-        raise InvalidRequest(f"{value} is not an offence") from None
+        raise InvalidRequest(f"{value} is not an offence", field="offence", value=str(value)) from None

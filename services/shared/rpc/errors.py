@@ -1,19 +1,27 @@
-"""Errors that cross gRPC, and the one table that gives each its status code."""
+"""Errors that cross gRPC, and the one table that gives each its status code and its reason."""
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from typing import Any, Final, NoReturn, cast
+from collections.abc import Mapping
+from typing import Final, NamedTuple
 
 import grpc
-import grpc.aio
 
+from services.shared.rpc.error_details import DETAILS_KEY, encode_details
 from services.shared.runtime.faults import CannotContinue
 
 
 class RpcError(Exception):
-    """An error its caller hears about by status code and text. Its children are keys of STATUS_OF."""
+    """An error its caller hears about by status code, text and details. Its children are keys of MEANING_OF.
+
+    `field` names the field of the request that is wrong, `value` and `rule` what stands there and what may.
+    `reason` is a narrower one than the table's, in UPPER_SNAKE. `retry_after_s` tells when trying again may help.
+    """
+
+    def __init__(self, text: str = "", *, field: str = "", value: str = "", rule: str = "", reason: str = "") -> None:
+        super().__init__(text)
+        self.field, self.value, self.rule, self.reason = field, value, rule, reason
+        self.retry_after_s: float | None = None
 
 
 class UnknownPeer(RpcError):
@@ -64,94 +72,65 @@ class LinkReplaced(RpcError):
     """A newer stream of the same gateway took this one's place."""
 
 
-STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
-    UnknownPeer: grpc.StatusCode.NOT_FOUND,
-    UnknownBlock: grpc.StatusCode.NOT_FOUND,
-    InvalidRequest: grpc.StatusCode.INVALID_ARGUMENT,
-    NotAllowedNow: grpc.StatusCode.FAILED_PRECONDITION,
-    LimitReached: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    NotReady: grpc.StatusCode.UNAVAILABLE,
-    RequestTimedOut: grpc.StatusCode.DEADLINE_EXCEEDED,
-    ReaderTooSlow: grpc.StatusCode.RESOURCE_EXHAUSTED,
-    StoreDamaged: grpc.StatusCode.DATA_LOSS,
-    CannotContinue: grpc.StatusCode.DATA_LOSS,
-    NotIdentified: grpc.StatusCode.UNAUTHENTICATED,
-    NotPermitted: grpc.StatusCode.PERMISSION_DENIED,
-    LinkReplaced: grpc.StatusCode.ABORTED,
+class Meaning(NamedTuple):
+    """What a client is told of a kind of error, beside the error's own text."""
+
+    status: grpc.StatusCode
+    reason: str
+    """In UPPER_SNAKE, for programs: it stays when texts are written anew."""
+    retry_after_s: float | None = None
+    """Where waiting alone may help: for so long."""
+
+
+MEANING_OF: Final[Mapping[type[Exception], Meaning]] = {
+    UnknownPeer: Meaning(grpc.StatusCode.NOT_FOUND, "UNKNOWN_PEER"),
+    UnknownBlock: Meaning(grpc.StatusCode.NOT_FOUND, "UNKNOWN_BLOCK"),
+    InvalidRequest: Meaning(grpc.StatusCode.INVALID_ARGUMENT, "INVALID_REQUEST"),
+    NotAllowedNow: Meaning(grpc.StatusCode.FAILED_PRECONDITION, "NOT_ALLOWED_NOW"),
+    LimitReached: Meaning(grpc.StatusCode.RESOURCE_EXHAUSTED, "LIMIT_REACHED", retry_after_s=1.0),
+    NotReady: Meaning(grpc.StatusCode.UNAVAILABLE, "NOT_READY", retry_after_s=1.0),
+    RequestTimedOut: Meaning(grpc.StatusCode.DEADLINE_EXCEEDED, "REQUEST_TIMED_OUT"),
+    ReaderTooSlow: Meaning(grpc.StatusCode.RESOURCE_EXHAUSTED, "READER_TOO_SLOW"),
+    StoreDamaged: Meaning(grpc.StatusCode.DATA_LOSS, "STORE_DAMAGED"),
+    CannotContinue: Meaning(grpc.StatusCode.DATA_LOSS, "CANNOT_CONTINUE"),
+    NotIdentified: Meaning(grpc.StatusCode.UNAUTHENTICATED, "NOT_IDENTIFIED"),
+    NotPermitted: Meaning(grpc.StatusCode.PERMISSION_DENIED, "NOT_PERMITTED"),
+    LinkReplaced: Meaning(grpc.StatusCode.ABORTED, "LINK_REPLACED"),
 }
+
+STATUS_OF: Final[Mapping[type[Exception], grpc.StatusCode]] = {
+    kind: meaning.status for kind, meaning in MEANING_OF.items()
+}
+
+
+def meaning_of(error: Exception) -> Meaning | None:
+    """What is told of an error, by itself or its nearest parent in the table; None for a bug."""
+    for kind in type(error).__mro__:
+        if kind in MEANING_OF:
+            return MEANING_OF[kind]
+    return None
 
 
 def status_of(error: Exception) -> grpc.StatusCode | None:
     """The status code of an error or of its nearest parent in the table; None for a bug."""
-    for kind in type(error).__mro__:
-        if kind in STATUS_OF:
-            return STATUS_OF[kind]
-    return None
+    meaning = meaning_of(error)
+    return None if meaning is None else meaning.status
 
 
-class ErrorInterceptor(grpc.aio.ServerInterceptor):
-    """Ends a call that raised a key of STATUS_OF with its status; lets bugs through."""
-
-    async def intercept_service(
-        self,
-        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
-        handler_call_details: grpc.HandlerCallDetails,
-    ) -> Any:
-        method = cast("Any", await continuation(handler_call_details))
-        if method is None:
-            return None
-        arity = ("stream" if method.request_streaming else "unary") + (
-            "_stream" if method.response_streaming else "_unary"
-        )
-        wrap = _answering_stream if method.response_streaming else _answering_once
-        make = getattr(grpc, f"{arity}_rpc_method_handler")
-        return make(wrap(getattr(method, arity)), method.request_deserializer, method.response_serializer)
-
-
-Behaviour = Callable[[Any, Any], Any]
-
-
-def _answering_once(behaviour: Behaviour) -> Behaviour:
-    async def call(request: Any, context: Any) -> Any:
-        try:
-            return await behaviour(request, context)
-        except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await abort_with(context, error)
-
-    return call
-
-
-def _answering_stream(behaviour: Behaviour) -> Behaviour:
-    async def generate(request: Any, context: Any) -> AsyncIterator[Any]:
-        try:
-            answer = behaviour(request, context)
-            if inspect.isawaitable(answer):
-                # A servicer that writes to the context itself yields nothing.
-                await answer
-                return
-            async for message in answer:
-                yield message
-        except Exception as error:  # noqa: BLE001 - aborts or raises it again
-            await abort_with(context, error)
-
-    return generate
-
-
-async def abort_with(context: Any, error: Exception) -> NoReturn:
-    """End the call with the status of a key of STATUS_OF; raise a bug again."""
-    reason = _reason(error)
-    status = status_of(reason)
-    if status is None:
-        raise error
-    await context.abort(status, str(reason))
-    raise error
-
-
-def _reason(error: Exception) -> Exception:
-    """The error itself, or the one with a status that a TaskGroup wrapped."""
-    if isinstance(error, ExceptionGroup):
-        for inner in error.exceptions:
-            found = _reason(inner)
-            if status_of(found) is not None:
-                return found
-    return error
+def trailer_of(error: Exception, meaning: Meaning) -> tuple[tuple[str, bytes], ...]:
+    """The trailing metadata that carries the details of an error."""
+    field = value = rule = reason = ""
+    retry_after_s = meaning.retry_after_s
+    if isinstance(error, RpcError):
+        field, value, rule, reason = error.field, error.value, error.rule, error.reason
+        retry_after_s = retry_after_s if error.retry_after_s is None else error.retry_after_s
+    facts = {"field": field, "value": value, "rule": rule}
+    details = encode_details(
+        meaning.status,
+        str(error),
+        reason=reason or meaning.reason,
+        facts=facts,
+        field=field,
+        retry_after_s=retry_after_s,
+    )
+    return ((DETAILS_KEY, details),)

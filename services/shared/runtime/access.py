@@ -10,7 +10,8 @@ from typing import Any, cast
 import grpc
 import grpc.aio
 
-from services.shared.rpc.errors import NotIdentified, NotPermitted, RpcError, abort_with
+from services.shared.rpc.error_interceptor import abort_with
+from services.shared.rpc.errors import NotIdentified, NotPermitted, RpcError
 from services.shared.runtime.audit import AUDITED, RefusalLines, answer_text, audit_log
 from services.shared.runtime.callers import Caller, CallerCheck, shown
 from services.shared.trust.roles import ACCESS, ADMINS
@@ -47,7 +48,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                 caller = self._permitted(name, context)
             except RpcError as refusal:
                 self._tell(name, request, refusal, context)
-                await abort_with(context, refusal)
+                await abort_with(context, refusal, name)
             if name not in AUDITED:
                 return await behaviour(request, context)
             return await self._audited(name, caller, behaviour, request, context)
@@ -60,7 +61,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
                 self._permitted(name, context)
             except RpcError as refusal:
                 self._tell(name, None, refusal, context)
-                await abort_with(context, refusal)
+                await abort_with(context, refusal, name)
             answer = behaviour(request, context)
             if inspect.isawaitable(answer):
                 # A servicer that writes to the context itself yields nothing.

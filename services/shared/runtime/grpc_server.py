@@ -12,12 +12,13 @@ from typing import Final, TypeVar
 import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
-from grpc_reflection.v1alpha import reflection
 
 from services.shared.rpc.channel import MESSAGE_LIMITS
-from services.shared.rpc.errors import ErrorInterceptor
+from services.shared.rpc.error_interceptor import ErrorInterceptor
 from services.shared.runtime.credentials import server_credentials
 from services.shared.runtime.faults import StartRefused
+from services.shared.runtime.process_options import ProcessOptions
+from services.shared.runtime.reflection import CHANNELZ_NAME, REFLECTION_NAMES, add_channelz, add_reflection
 from services.shared.trust.tls_files import TlsWatch
 
 S = TypeVar("S")
@@ -28,8 +29,6 @@ UNIX_PATH_LIMIT: Final = 100
 """Longest path of a unix socket in bytes; the kernel's limit is 104 to 108."""
 
 KEEPALIVE_OPTIONS: Final = (
-    # Two servers on one port would share its connections silently.
-    ("grpc.so_reuseport", 0),
     # Clients ping idle links every 20 s (`rpc.channel`); a server counts faster pings as abuse.
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.keepalive_permit_without_calls", 1),
@@ -38,18 +37,49 @@ KEEPALIVE_OPTIONS: Final = (
 )
 
 
+CONNECTION_LIMITS: Final = (
+    # Streams and calls open on one connection. A gateway's has its two links, and one question for each of its peers.
+    ("grpc.max_concurrent_streams", 1024),
+    # Ours carry a few hundred bytes of metadata. What is above is refused before it is looked at.
+    ("grpc.max_metadata_size", 8 * 1024),
+    ("grpc.absolute_max_metadata_size", 16 * 1024),
+    # A file descriptor each. The rest waits at the door.
+    ("grpc.max_allowed_incoming_connections", 512),
+    # Nobody is disconnected for his age, for a gateway's links last; who leaves a connection unused is.
+    ("grpc.max_connection_idle_ms", 30 * 60 * 1000),
+    # A reader of a stream whose host has vanished is noticed within 80 s.
+    ("grpc.keepalive_time_ms", 60_000),
+    ("grpc.keepalive_timeout_ms", 20_000),
+)
+
+
 class RpcServer:
     """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
 
-    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = (), tls: TlsWatch | None = None) -> None:
-        """The first interceptor is the outermost one, the error table is behind all. Unix sockets are without TLS."""
+    def __init__(
+        self,
+        interceptors: Sequence[grpc.aio.ServerInterceptor] = (),
+        options: ProcessOptions | None = None,
+        before_listening: Callable[[str], str] | None = None,
+        tls: TlsWatch | None = None,
+    ) -> None:
+        """The first interceptor is the outermost one, the error table is behind all. Unix sockets are without TLS.
+
+        The options say whether reflection and channelz are served; without them neither is. `before_listening` is told
+        each TCP address that can be had, may take its port to share it, and answers the address with the port.
+        """
         self._server = grpc.aio.server(
-            interceptors=[*interceptors, ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS]
+            interceptors=[*interceptors, ErrorInterceptor()],
+            options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS, *CONNECTION_LIMITS, *_port_options(before_listening)],
         )
-        self._tls = tls
+        self._before_listening, self._tls = before_listening, tls
         self._health = health.aio.HealthServicer()
         self._guard: asyncio.Task[None] | None = None
-        self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]
+        self._names = [health.SERVICE_NAME]
+        self._reflects = options is not None and options.reflection
+        if options is not None and options.channelz:
+            add_channelz(self._server)
+            self._names.append(CHANNELZ_NAME)
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
 
     def add(self, register: Callable[[S, grpc.aio.Server], None], servicer: S, descriptor: ServiceDescriptor) -> None:
@@ -66,6 +96,8 @@ class RpcServer:
             _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
         else:
             _check_port(address)
+            if self._before_listening is not None:
+                address = self._before_listening(address)
         try:
             if self._tls is None or address.startswith(UNIX_PREFIX):
                 return self._server.add_insecure_port(address)
@@ -74,7 +106,9 @@ class RpcServer:
             raise StartRefused(f"cannot listen on {address}: {problem}") from problem
 
     async def start(self) -> None:
-        reflection.enable_server_reflection(self._names, self._server)
+        if self._reflects:
+            add_reflection(self._server, self._names)
+            self._names += REFLECTION_NAMES
         await self.set_serving(False)
         await self._server.start()
         self._guard = asyncio.create_task(self._stop_at_loop_end(), name="rpc-server-guard")
@@ -101,6 +135,11 @@ class RpcServer:
         finally:
             if self._guard is not None:
                 await self._server.stop(None)
+
+
+def _port_options(shared_by: object) -> tuple[tuple[str, int]]:
+    # Two servers on one port would share its connections silently, so a port is shared only where that is wanted.
+    return (("grpc.so_reuseport", 0 if shared_by is None else 1),)
 
 
 def split_address(address: str) -> tuple[str, int]:

@@ -30,6 +30,12 @@ class ProcessOptions:
     log_json: bool = False
     """Write logs as JSON, one object a line."""
 
+    reflection: bool = False
+    """Tell gRPC clients what services there are and how they are called, as grpcurl needs."""
+
+    channelz: bool = False
+    """Tell gRPC clients about this process's channels, servers and sockets: addresses and counts."""
+
     stop_with_parent: bool = False
     """Stop when the process that started this one ends."""
 

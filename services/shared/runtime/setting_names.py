@@ -9,11 +9,13 @@ from typing import Final
 
 EVERY_SERVICE: Final = frozenset(
     {
+        "channelz",
         "insecure",
         "log-json",
         "log-level",
         "metrics-host",
         "metrics-port",
+        "reflection",
         "run-dir",
         "stop-with-parent",
         "tls-ca",
@@ -27,6 +29,7 @@ EVERY_SERVICE: Final = frozenset(
 COORDINATOR: Final = frozenset(
     {
         "broadcaster",
+        "client-calls-per-second",
         "datadir",
         "force-sync-cycle",
         "genesis",

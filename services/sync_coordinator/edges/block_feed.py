@@ -105,7 +105,10 @@ class BlockFeed:
         if self._open >= MAX_STREAMS:
             self._parts.metrics.feed_refused.inc()
             raise LimitReached(
-                f"{self._open} streams of blocks are open, {MAX_STREAMS} may be; end one, or try again later"
+                f"{self._open} streams of blocks are open, {MAX_STREAMS} may be; end one, or try again later",
+                value=str(self._open),
+                rule=f"at most {MAX_STREAMS}",
+                reason="TOO_MANY_STREAMS",
             )
         self._open += 1
         self._parts.metrics.feed_streams.set(self._open)
@@ -150,7 +153,9 @@ class BlockFeed:
             if is_wanted and self._parts.is_light:
                 raise InvalidRequest(
                     f"{name} is refused: this node runs in light mode, which stores headers only; "
-                    "leave it out, or ask a node in full mode"
+                    "leave it out, or ask a node in full mode",
+                    field=name,
+                    reason="LIGHT_MODE",
                 )
 
     def _state(self) -> _State:
@@ -179,7 +184,7 @@ class BlockFeed:
             try:
                 return position_after(chain, decode_cursor(order.start, self._parts.genesis))
             except CursorInvalid as fault:
-                raise InvalidRequest(str(fault)) from fault
+                raise InvalidRequest(str(fault), field="cursor", value=order.start, reason="CURSOR_INVALID") from fault
         if not order.follow and not chain.shown_headers(order.start, 1):
             heads = self._parts.store.heads()
             head = heads.header if self._parts.is_light else heads.full_block

@@ -43,7 +43,8 @@ class BlockServicer(blocks_pb2_grpc.BlockServiceServicer):
             submission = await self._submissions.submit(request.block_rlp)
         except BlockRefused as refusal:
             kind = InvalidRequest if refusal.cause.is_in_the_block else NotAllowedNow
-            raise kind(str(refusal)) from refusal
+            field = "block_rlp" if kind is InvalidRequest else ""
+            raise kind(str(refusal), field=field, reason=f"BLOCK_{refusal.cause.name}") from refusal
         except SubmissionFailed as failed:
             raise NotAllowedNow(str(failed)) from failed
         header = submission.header

@@ -55,7 +55,9 @@ class ChainApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
     ) -> coordinator_pb2.GetReceiptsResponse:
         if self._is_light:
             raise InvalidRequest(
-                "receipts are refused: this node runs in light mode, which stores headers only; ask a node in full mode"
+                "receipts are refused: this node runs in light mode, which stores headers only; "
+                "ask a node in full mode",
+                reason="LIGHT_MODE",
             )
         header = self._wanted(request)
         return coordinator_pb2.GetReceiptsResponse(
@@ -85,7 +87,9 @@ class ChainApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
             case "cursor":
                 start = request.cursor
             case _:
-                raise InvalidRequest("a stream of blocks starts from a number or a cursor; neither is given")
+                raise InvalidRequest(
+                    "a stream of blocks starts from a number or a cursor; neither is given", field="from"
+                )
         self._feed.take_place()
         # Not at the end of this generator: gRPC leaves one whose reader went away to the garbage collector.
         context.add_done_callback(lambda _: self._feed.leave_place())  # type: ignore[arg-type] # the stub names a class
@@ -102,7 +106,7 @@ class ChainApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
             case "block_hash":
                 block_hash = block_hash_from_proto(request.block_hash)
             case _:
-                raise InvalidRequest("a block is named by number or by hash; neither is given")
+                raise InvalidRequest("a block is named by number or by hash; neither is given", field="block")
         header = self._store.header(block_hash) if block_hash is not None else None
         if header is None:
             raise _unknown(request.number if block_hash is None else f"0x{block_hash.hex()}")
@@ -116,4 +120,4 @@ class ChainApi(coordinator_pb2_grpc.CoordinatorServiceServicer):
 
 
 def _unknown(wanted: int | str) -> UnknownBlock:
-    return UnknownBlock(f"block {wanted} is not stored")
+    return UnknownBlock(f"block {wanted} is not stored", value=str(wanted))

@@ -18,7 +18,7 @@ from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, Block, BlockHash, BlockReceipts, Body, PeerId, StateEntry
 from services.shared.rpc.convert import offence_from_proto, reason_from_proto
-from services.shared.rpc.errors import InvalidRequest
+from services.shared.rpc.errors import InvalidRequest, NotAllowedNow
 from services.shared.rpc.outbox import Outbox
 from services.sync_coordinator.core.disconnect_log import EndedConnection
 from services.sync_coordinator.core.peer_set import Peer
@@ -55,14 +55,13 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
     ) -> AsyncIterator[gateway_link_pb2.ControlResponse]:
         first = await anext(aiter(request_iterator), None)
         if first is None or first.WhichOneof("content") != "hello":
-            await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "the first Control message must be a GatewayHello")
-            return
+            raise NotAllowedNow("the first Control message must be a GatewayHello")
         hello = first.hello
         outbox: Outbox[gateway_link_pb2.ControlResponse] = Outbox(CONTROL_QUEUE_BYTES)
         try:
             restrict = NetRestrict.parse(hello.netrestrict) if hello.netrestrict else None
         except ValueError as problem:
-            await context.abort(grpc.StatusCode.INVALID_ARGUMENT, f"netrestrict: {problem}")
+            raise InvalidRequest(f"netrestrict: {problem}", field="netrestrict", value=hello.netrestrict) from problem
         link = GatewayLink(hello.gateway_id, PeerId(hello.node_id), hello.enode, outbox, restrict)
         former = self._links.end(link.gateway_id)
         if former is not None:

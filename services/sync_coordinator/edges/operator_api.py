@@ -163,7 +163,7 @@ def _by_us(side: coordinator_pb2.DisconnectSide.ValueType) -> bool | None:
         case coordinator_pb2.DISCONNECT_SIDE_THEM:
             return False
         case _:
-            raise InvalidRequest(f"{side} is not a side of a connection")
+            raise InvalidRequest(f"{side} is not a side of a connection", field="side", value=str(side))
 
 
 def _disconnect_entry(ended: EndedConnection) -> coordinator_pb2.DisconnectEntry:

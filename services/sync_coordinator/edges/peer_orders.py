@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import structlog
 from blocksync.v1 import coordinator_pb2
 
@@ -13,6 +15,8 @@ from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.edges.dial_plans import DialPlans
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
+
+ENODE_FORM: Final = "enode://<128 hex digits>@<host>:<port>"
 
 _log = structlog.get_logger("operator")
 
@@ -28,10 +32,15 @@ class PeerOrders:
         node = _read(url)
         if node.tcp_port == 0:
             raise InvalidRequest(
-                f"{url!r} cannot be dialled: its TCP port is 0; give the port that the node listens on"
+                f"{url!r} cannot be dialled: its TCP port is 0; give the port that the node listens on",
+                field="enode",
+                value=url,
+                rule="a TCP port above 0",
             )
         if node.node_id in self._peers.gateway_node_ids:
-            raise InvalidRequest(f"{url!r} is one of our own gateways; give the enode URL of another node")
+            raise InvalidRequest(
+                f"{url!r} is one of our own gateways; give the enode URL of another node", field="enode", value=url
+            )
         self._check_allowed(node)
         self._order(node, "static node added", trusted=False, listed=True)
         return coordinator_pb2.AddPeerResponse(
@@ -66,14 +75,18 @@ class PeerOrders:
             networks = " and ".join(sorted({str(link.restrict) for link in links}))
             raise InvalidRequest(
                 f"{node.host} is not dialled: --netrestrict of the gateways allows {networks} alone; start them with "
-                "another one, or give a node that is in there"
+                "another one, or give a node that is in there",
+                field="enode",
+                value=node.host,
+                rule=f"in {networks}",
+                reason="NETWORK_RESTRICTED",
             )
 
     def _order(self, node: Enode, what: str, *, trusted: bool, listed: bool) -> None:
         try:
             self._plans.order(node, trusted=trusted, listed=listed)
         except TooManyOrders as problem:
-            raise LimitReached(str(problem)) from problem
+            raise LimitReached(str(problem), reason="TOO_MANY_ORDERS") from problem
         if listed:
             # The operator's word counts more than our judgement.
             self._penalties.bans.lift(node.node_id)
@@ -84,4 +97,6 @@ def _read(url: str) -> Enode:
     try:
         return parse_enode(url)
     except EnodeInvalid as problem:
-        raise InvalidRequest(f"{problem}; give enode://<128 hex digits>@<host>:<port>") from problem
+        raise InvalidRequest(
+            f"{problem}; give {ENODE_FORM}", field="enode", value=url, rule=ENODE_FORM, reason="ENODE_INVALID"
+        ) from problem

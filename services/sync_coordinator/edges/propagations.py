@@ -10,6 +10,7 @@ import grpc.aio
 from blocksync.v1 import blocks_pb2, broadcast_pb2, broadcast_pb2_grpc
 
 from services.shared.ethwire.types import BlockHash
+from services.shared.rpc.deadlines import within
 from services.shared.rpc.errors import LimitReached, NotAllowedNow, ReaderTooSlow, UnknownBlock
 from services.shared.rpc.outbox import Outbox
 
@@ -45,7 +46,7 @@ class Propagations:
 
         async def read(ledger: broadcast_pb2_grpc.LedgerServiceAsyncStub) -> blocks_pb2.Propagation | None:
             try:
-                return (await ledger.ReadPropagation(request, timeout=READ_DEADLINE_S)).propagation
+                return (await ledger.ReadPropagation(request, timeout=within(READ_DEADLINE_S))).propagation
             except grpc.aio.AioRpcError as error:
                 if error.code() is not grpc.StatusCode.NOT_FOUND:
                     raise
@@ -61,7 +62,7 @@ class Propagations:
         request = broadcast_pb2.ReadPropagationsRequest(newest=count)
 
         async def read(ledger: broadcast_pb2_grpc.LedgerServiceAsyncStub) -> Sequence[blocks_pb2.Propagation]:
-            return (await ledger.ReadPropagations(request, timeout=READ_DEADLINE_S)).propagations
+            return (await ledger.ReadPropagations(request, timeout=within(READ_DEADLINE_S))).propagations
 
         by_hash: dict[bytes, list[blocks_pb2.Propagation]] = {}
         for propagations in await self._ask(read):
@@ -73,7 +74,12 @@ class Propagations:
     async def watch(self, newest: int, *, follow: bool) -> AsyncIterator[blocks_pb2.Propagation]:
         """The newest, then each block once its way has ended. Raises LimitReached, NotAllowedNow or ReaderTooSlow."""
         if len(self._watchers) >= MOST_WATCHERS:
-            raise LimitReached(f"{MOST_WATCHERS} streams of propagations are open, and no more are served; close one")
+            raise LimitReached(
+                f"{MOST_WATCHERS} streams of propagations are open, and no more are served; close one",
+                value=str(len(self._watchers)),
+                rule=f"at most {MOST_WATCHERS}",
+                reason="TOO_MANY_STREAMS",
+            )
         watcher: Outbox[BlockHash] = Outbox(WATCHER_QUEUE_BYTES)
         self._watchers.add(watcher)
         try:
@@ -102,7 +108,7 @@ class Propagations:
 
         async def read(ledger: broadcast_pb2_grpc.LedgerServiceAsyncStub) -> Sequence[broadcast_pb2.FirstPeer]:
             request = broadcast_pb2.ReadFirstPeersRequest()
-            return (await ledger.ReadFirstPeers(request, timeout=READ_DEADLINE_S)).peers
+            return (await ledger.ReadFirstPeers(request, timeout=within(READ_DEADLINE_S))).peers
 
         by_peer: dict[bytes, broadcast_pb2.FirstPeer] = {}
         for peers in await self._ask(read):
@@ -124,7 +130,7 @@ class Propagations:
             if not isinstance(answer, BaseException):
                 given.append(answer)
         if not given:
-            raise NotAllowedNow("no broadcaster answers; see that one runs")
+            raise NotAllowedNow("no broadcaster answers; see that one runs", reason="NO_BROADCASTER")
         return given
 
 

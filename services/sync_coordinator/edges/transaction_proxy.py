@@ -9,6 +9,8 @@ from typing import Any, Final, NoReturn, TypeAlias, TypeVar
 import grpc
 from blocksync.v1 import transactions_pb2, transactions_pb2_grpc
 
+from services.shared.rpc.deadlines import within
+from services.shared.rpc.error_details import DETAILS_KEY
 from services.shared.rpc.errors import NotAllowedNow
 
 CALL_DEADLINE_S: Final = 4.0
@@ -30,7 +32,7 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
         self, request: transactions_pb2.SubmitTransactionRequest, context: Context
     ) -> transactions_pb2.SubmitTransactionResponse:
         answers = await _all(
-            stub.SubmitTransaction(request, timeout=CALL_DEADLINE_S) for stub in self._reachable().values()
+            stub.SubmitTransaction(request, timeout=within(CALL_DEADLINE_S)) for stub in self._reachable().values()
         )
         good = [answer for answer in answers if not isinstance(answer, grpc.aio.AioRpcError)]
         if not good:
@@ -44,7 +46,7 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
         self, request: transactions_pb2.PoolStatusRequest, context: Context
     ) -> transactions_pb2.PoolStatusResponse:
         stubs = self._reachable()
-        answers = await _all(stub.PoolStatus(request, timeout=CALL_DEADLINE_S) for stub in stubs.values())
+        answers = await _all(stub.PoolStatus(request, timeout=within(CALL_DEADLINE_S)) for stub in stubs.values())
         merged = transactions_pb2.PoolStatusResponse()
         for address, answer in zip(stubs, answers, strict=True):
             if isinstance(answer, grpc.aio.AioRpcError):
@@ -68,7 +70,7 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
         asked.CopyFrom(request)
         asked.page_token = token
         try:
-            answer = await stubs[index].PoolContent(asked, timeout=CALL_DEADLINE_S)
+            answer = await stubs[index].PoolContent(asked, timeout=within(CALL_DEADLINE_S))
         except grpc.aio.AioRpcError as error:
             await _refuse(context, [error])
         if answer.next_page_token:
@@ -82,7 +84,7 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
     ) -> AsyncIterator[transactions_pb2.WatchTransactionResponse]:
         failures = []
         for stub in self._reachable().values():
-            call = stub.WatchTransaction(request)
+            call = stub.WatchTransaction(request, timeout=context.time_remaining())
             try:
                 async for answer in call:
                     yield answer
@@ -95,7 +97,8 @@ class TransactionProxy(transactions_pb2_grpc.TransactionServiceServicer):
     def _reachable(self) -> dict[str, Stub]:
         if not self._stubs:
             raise NotAllowedNow(
-                "this coordinator has no broadcaster, which keeps the pool; start one, and name it by --broadcaster"
+                "this coordinator has no broadcaster, which keeps the pool; start one, and name it by --broadcaster",
+                reason="NO_BROADCASTER",
             )
         return self._stubs
 
@@ -119,6 +122,10 @@ async def _refuse(context: Context, errors: Sequence[grpc.aio.AioRpcError]) -> N
         if error.code() not in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
     ]
     if not refusals:
-        raise NotAllowedNow("no broadcaster answers, which keeps the pool; see that it runs, and try again")
-    await context.abort(refusals[0].code(), refusals[0].details() or "")
+        raise NotAllowedNow(
+            "no broadcaster answers, which keeps the pool; see that it runs, and try again", reason="NO_BROADCASTER"
+        )
+    # What its details say of the value and the rule is as good from us.
+    told = [(key, value) for key, value in refusals[0].trailing_metadata() or () if key == DETAILS_KEY]
+    await context.abort(refusals[0].code(), refusals[0].details() or "", tuple(told))
     raise AssertionError("abort raises")

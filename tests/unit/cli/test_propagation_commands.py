@@ -55,8 +55,11 @@ def test_block_is_read_from_hex_on_the_command_line():
     assert read_block(f"0x{BLOCK_RLP.hex()}") == BLOCK_RLP
 
 
-def test_nothing_to_read_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
-    assert main(["submit-block", str(tmp_path / "none.rlp"), "--coordinator", "unix:/nowhere"]) == 1
+def test_nothing_to_read_is_one_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    monkeypatch.chdir(tmp_path)
+    assert main(["submit-block", "none.rlp", "--coordinator", "unix:/nowhere"]) == 1
     assert (
         "none.rlp: no such file or directory; give a file, - for stdin, or the block's hex" in capsys.readouterr().err
     )

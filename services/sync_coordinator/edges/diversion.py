@@ -1,0 +1,282 @@
+"""Leads connections of addresses that hammer the operator API past gRPC, to where a refusal costs a tenth.
+
+A call that gRPC for Python refuses costs nearly what an answered one does, a third of a millisecond. So a listener of
+our own shares each port with gRPC's, and a filter in the kernel gives it the connections of diverted addresses only;
+those that such an address has already are cut. It takes Linux and a literal address; else nothing is diverted. Clients
+that are known by a certificate are not, and where others speak TLS they are hung up on.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import os
+import socket
+import struct
+import sys
+from collections.abc import Iterable
+from ipaddress import IPv4Address, IPv6Address, ip_address
+from pathlib import Path
+from typing import Final, cast
+
+import grpc
+import structlog
+
+from services.shared.rpc.error_details import encode_details
+from services.shared.runtime.grpc_server import split_address
+from services.sync_coordinator.core.diversion_filter import Instruction, diversion_filter
+from services.sync_coordinator.core.offenders import CALM_S, Offenders
+from services.sync_coordinator.core.refusing_http2 import NotHttp2, RefusingConnection, refusal_headers
+from services.sync_coordinator.metrics import CoordinatorMetrics
+
+ATTACH_FILTER: Final = 51
+"""SO_ATTACH_REUSEPORT_CBPF of Linux, which the socket module does not name."""
+
+BACKLOG: Final = 128
+MOST_CONNECTIONS: Final = 32
+"""Of all diverted addresses; more are closed at once."""
+
+READ_PERIOD_S: Final = 0.02
+"""Each connection is read so often: what it sent meanwhile is refused together, which costs less."""
+
+RELEASE_PERIOD_S: Final = 0.5
+MOST_STRAYS: Final = 32
+"""Connections of addresses that are not diverted. More than chance explains mean that this kernel does not filter."""
+
+REFUSAL: Final = f"this address was refused too often; wait {CALM_S:g} seconds without calls"
+
+_log = structlog.get_logger("diversion")
+
+
+class Diversion:
+    """Order of calls: `open` each address before gRPC listens there, then `run`; `refused` for each refusal."""
+
+    def __init__(self, calls_per_second: float, metrics: CoordinatorMetrics) -> None:
+        """`calls_per_second` is what a client may make; 0 is without limit, and nobody is diverted then."""
+        self._diverts = sys.platform == "linux" and calls_per_second > 0
+        self._metrics = metrics
+        self._offenders = Offenders(calls_per_second)
+        self._listeners: list[socket.socket] = []
+        self._servers: list[asyncio.Server] = []
+        self._connections: set[_Refusing] = set()
+        self._strays = 0
+        status = grpc.StatusCode.RESOURCE_EXHAUSTED
+        details = encode_details(status, REFUSAL, reason="CLIENT_DIVERTED", facts={}, retry_after_s=CALM_S)
+        self._answer = refusal_headers(status.value[0], REFUSAL, details)
+
+    def open(self, address: str) -> str:
+        """Listen on `host:port` beside gRPC, which is to share the port; the address with the port that was bound."""
+        host, port = split_address(address)
+        if not self._diverts or not _is_literal(host):
+            return address
+        listener = _bind(host, port)
+        listener.listen(BACKLOG)
+        listener.setblocking(False)
+        self._listeners.append(listener)
+        self._filter()
+        return f"{address.rpartition(':')[0]}:{listener.getsockname()[1]}"
+
+    async def run(self) -> None:
+        """Refuse what is diverted, and let those back that have calmed down."""
+        self._filter()
+        loop = asyncio.get_running_loop()
+        try:
+            for listener in self._listeners:
+                self._servers.append(await loop.create_server(lambda: _Refusing(self), sock=listener))
+            while True:
+                await asyncio.sleep(RELEASE_PERIOD_S)
+                self._release(loop.time())
+        finally:
+            self.close()
+
+    def close(self) -> None:
+        for connection in list(self._connections):
+            connection.close()
+        for server in self._servers:
+            server.close()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners.clear()
+
+    def refused(self, client: str, peers: Iterable[str]) -> None:
+        """gRPC has refused a call of `client`, whose connections are `peers`, both as the guard names them."""
+        family, _, address = client.partition(":")
+        if not self._listeners or family not in ("ipv4", "ipv6"):
+            return
+        if self._offenders.refused(address, asyncio.get_running_loop().time()):
+            self._filter()
+            _log.warning("client diverted", address=address, why="it calls on, however often it is refused")
+            cut(peers)
+
+    # Of connections
+
+    def opened(self, connection: _Refusing, address: str) -> bool:
+        """Whether it may stay."""
+        if address not in self._offenders.diverted:
+            self._stray()
+            return False
+        if len(self._connections) >= MOST_CONNECTIONS:
+            return False
+        self._connections.add(connection)
+        return True
+
+    def closed(self, connection: _Refusing) -> None:
+        self._connections.discard(connection)
+
+    def called(self, address: str, calls: int) -> None:
+        self._offenders.called(address, calls)
+        self._metrics.rpc_refused.labels("any", "client_diverted").inc(calls)
+
+    @property
+    def answer(self) -> bytes:
+        return self._answer
+
+    def _release(self, now: float) -> None:
+        calm = set(self._offenders.release(now))
+        if not calm:
+            return
+        self._filter()
+        for connection in list(self._connections):
+            if connection.address in calm:
+                connection.close()
+        for address in calm:
+            _log.info("client diverted no more", address=address)
+
+    def _filter(self) -> None:
+        program = diversion_filter(map(_network, self._offenders.diverted))
+        try:
+            for listener in self._listeners:
+                attach(listener, program)
+        except OSError as problem:
+            _log.warning("clients are not diverted", why=problem.strerror or str(problem))
+            self.close()
+
+    def _stray(self) -> None:
+        self._strays += 1
+        if self._strays == MOST_STRAYS:
+            _log.warning("clients are not diverted any more", why="connections come here that the filter gives to gRPC")
+            self.close()
+
+
+class _Refusing(asyncio.Protocol):
+    """One diverted connection."""
+
+    def __init__(self, diversion: Diversion) -> None:
+        self._diversion = diversion
+        self._http2 = RefusingConnection(diversion.answer)
+        self._transport: asyncio.Transport | None = None
+        self.address = ""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        # uvloop has transports of its own.
+        self._transport = cast("asyncio.Transport", transport)
+        self.address = address_key(str(transport.get_extra_info("peername")[0]))
+        if not self._diversion.opened(self, self.address):
+            self._transport.abort()
+
+    def data_received(self, content: bytes) -> None:
+        assert self._transport is not None
+        try:
+            answer, calls = self._http2.receive(content)
+        except NotHttp2:
+            self._transport.abort()
+            return
+        self._transport.write(answer)
+        if calls:
+            self._diversion.called(self.address, calls)
+        self._transport.pause_reading()
+        asyncio.get_running_loop().call_later(READ_PERIOD_S, self._read_on)
+
+    def pause_writing(self) -> None:
+        # It sends and does not read.
+        self.close()
+
+    def _read_on(self) -> None:
+        if self._transport is not None and not self._transport.is_closing():
+            self._transport.resume_reading()
+
+    def connection_lost(self, problem: Exception | None) -> None:
+        self._diversion.closed(self)
+
+    def close(self) -> None:
+        if self._transport is not None:
+            self._transport.abort()
+
+
+def address_key(host: str) -> str:
+    """An address as clients are counted by: of IPv6 its first four words, as the guard has them."""
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address):
+        if address.ipv4_mapped is None:
+            return ":".join(f"{(int(address) >> shift) & 0xFFFF:x}" for shift in (112, 96, 80, 64))
+        address = address.ipv4_mapped
+    return str(address)
+
+
+def cut(peers: Iterable[str]) -> None:
+    """Close connections of this process by their far ends, as gRPC names them, such as `ipv4:192.0.2.1:5000`.
+
+    gRPC for Python closes none for us, so they are found among the open files.
+    """
+    wanted = {peer.replace("%5B", "[").replace("%5D", "]").partition(":")[2] for peer in peers}
+    for entry in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError, ValueError):
+            if not str(entry.readlink()).startswith("socket:"):
+                continue
+            with socket.socket(fileno=os.dup(int(entry.name))) as connection:
+                if connection.family in (socket.AF_INET, socket.AF_INET6) and _far_end(connection) in wanted:
+                    connection.shutdown(socket.SHUT_RDWR)
+
+
+def attach(listener: socket.socket, program: list[Instruction]) -> None:
+    """Let the program choose among the sockets that share this one's port."""
+    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in program))
+    listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code)))
+
+
+def _far_end(connection: socket.socket) -> str:
+    host, port = connection.getpeername()[:2]
+    address = ip_address(host.partition("%")[0])
+    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
+        address = address.ipv4_mapped
+    return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"
+
+
+def _network(key: str) -> IPv4Address | IPv6Address:
+    return IPv4Address(key) if "." in key else IPv6Address(f"{key}::")
+
+
+def _is_literal(host: str) -> bool:
+    try:
+        return not host or bool(ip_address(host))
+    except ValueError:
+        return False
+
+
+def _bind(host: str, port: int) -> socket.socket:
+    """As gRPC binds: a socket of both families where there is IPv6, for only equal sockets share a port."""
+    has_ipv6 = _has_ipv6()
+    listener = socket.socket(socket.AF_INET6 if has_ipv6 else socket.AF_INET)
+    try:
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        if has_ipv6:
+            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
+            host = "::" if not host or int(ip_address(host)) == 0 else host
+            host = f"::ffff:{host}" if "." in host else host
+        listener.bind((host or "0.0.0.0", port))  # noqa: S104 - the operator's address
+    except BaseException:
+        listener.close()
+        raise
+    return listener
+
+
+def _has_ipv6() -> bool:
+    """As gRPC finds out."""
+    try:
+        with socket.socket(socket.AF_INET6) as probe:
+            probe.bind(("::1", 0))
+    except OSError:
+        return False
+    return True
