@@ -38,7 +38,7 @@ from services.broadcaster.pool_metrics import PoolMetrics
 from services.shared.rpc.channel import Backoff
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
 from services.shared.runtime.tracing import open_tracer
 
 STOP_GRACE_S: Final = 1.0
@@ -50,7 +50,6 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     registry = CollectorRegistry()
     metrics = BroadcasterMetrics(registry)
     metrics.fan_out.state(config.fan_out)
-    process_metrics = ProcessMetrics("broadcaster", registry)
     metrics_server = MetricsServer(registry)
 
     tracer = open_tracer("broadcaster", config, registry)
@@ -58,7 +57,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     relay = BlockRelay(FanOut(config.fan_out), rng)
     # The links tell the pool of peers, and the pool has them send: the one that is built first finds the other later.
     links = GatewayLinks(relay, lambda: transaction_peers, metrics, config.gateway_queue_bytes, BlockTraces(tracer))
-    parts = _pool_parts(config, registry, rng, links)
+    parts = _pool_parts(config, metrics.pool, rng, links)
     desk = PoolDesk(parts)
     intake = TransactionIntake(parts, desk, links.accuse)
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
@@ -75,7 +74,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
                 tasks.create_task(chain_watch.run(), name="chain-watch"),
                 tasks.create_task(intake.run(), name="transaction-intake"),
                 tasks.create_task(desk.run(), name="pool"),
-                tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag"),
+                tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag"),
             ]
             ready({"grpc": addresses, "metrics": f"{config.metrics_host}:{metrics_port}"})
             await stop.wait()
@@ -91,9 +90,8 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
 
 
 def _pool_parts(
-    config: BroadcasterConfig, registry: CollectorRegistry, rng: random.Random, links: GatewayLinks
+    config: BroadcasterConfig, pool_metrics: PoolMetrics, rng: random.Random, links: GatewayLinks
 ) -> PoolParts:
-    pool_metrics = PoolMetrics(registry)
     try:
         if config.datadir is not None:
             config.datadir.mkdir(parents=True, exist_ok=True)

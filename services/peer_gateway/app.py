@@ -42,7 +42,7 @@ from services.shared.chainspec.enode import Enode, parse_enode
 from services.shared.chainspec.rendezvous import ranking
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
 from services.shared.runtime.tracing import Tracer, open_tracer
 
 STOP_GRACE_S: Final = 0.5
@@ -61,7 +61,6 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
 async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    process_metrics = ProcessMetrics("peer_gateway", registry)
     metrics_server, server = MetricsServer(registry), RpcServer()
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
@@ -82,7 +81,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
                 BroadcasterChannels(ranking(local.node_id, config.broadcaster)) as to_broadcasters,
                 asyncio.TaskGroup() as tasks,
             ):
-                lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
+                lag = tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag")
                 gateway = Gateway(config, local, (metrics, tracer), (to_coordinator, to_broadcasters), tasks)
                 await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()

@@ -12,7 +12,7 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.ethwire.types import BlockHash
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
 from services.shared.runtime.tracing import Tracer, open_tracer
 from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
@@ -65,6 +65,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
     A task that fails ends the service: the store has all that was committed, and a restart resumes there.
     """
     registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
     async with AsyncExitStack() as stack:
         chain = await stack.enter_async_context(open_chain(config))
         metrics_server = MetricsServer(registry)
@@ -80,9 +81,9 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
+                tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag")
                 tasks.create_task(end_when_damaged(chain.store), name="store-damage")
-                links, node = assemble(config, chain, broadcaster, CoordinatorMetrics(registry), server, tasks, tracer)
+                links, node = assemble(config, chain, broadcaster, metrics, server, tasks, tracer)
                 timers.callback(node.close)
                 addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
                 await server.start()

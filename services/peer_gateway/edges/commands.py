@@ -151,7 +151,7 @@ class BroadcasterOrders:
         if CONSEQUENCES[offence].drops:
             peer.disconnect(offence, command.explanation)
         else:
-            self._parts.metrics.offences.labels(offence.name.lower()).inc()
+            self._parts.metrics.offence(offence)
             self._log.debug("offence of a peer", node=node_id.hex()[:16], why=command.explanation)
 
     def _peers(self, node_ids: Iterable[bytes]) -> list[JoinedPeer]:
