@@ -39,6 +39,7 @@ from services.shared.rpc.channel import Backoff
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
 from services.shared.runtime.tracing import open_tracer
 
 STOP_GRACE_S: Final = 1.0
@@ -63,7 +64,8 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
     chain_watch = ChainWatch(config.coordinator, parts.chain, desk, metrics, Backoff(rng))
 
-    server = _server(links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
+    server = RpcServer(interceptors=[RpcMetricsInterceptor(metrics.rpc)])
+    _add_services(server, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -112,9 +114,10 @@ def _pool_parts(
     )
 
 
-def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer) -> RpcServer:
+def _add_services(
+    server: RpcServer, links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer
+) -> None:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
-    server = RpcServer()
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
         GatewayServicer(links, ledger),
@@ -133,7 +136,6 @@ def _server(links: GatewayLinks, ledger: LedgerKeeper, transactions: Transaction
     server.add(
         broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
-    return server
 
 
 def _bound_address(address: str, port: int) -> str:

@@ -43,6 +43,7 @@ from services.shared.chainspec.rendezvous import ranking
 from services.shared.rpc.channel import Backoff, open_channel
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
 from services.shared.runtime.tracing import Tracer, open_tracer
 
 STOP_GRACE_S: Final = 0.5
@@ -61,7 +62,8 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
 async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    metrics_server, server = MetricsServer(registry), RpcServer()
+    metrics_server = MetricsServer(registry)
+    server = RpcServer(interceptors=[RpcMetricsInterceptor(metrics.rpc)])
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import typing
 from collections.abc import Callable
-from typing import Final
+from typing import Final, Literal
 
 from blocksync.v1 import common_pb2
 from prometheus_client import CollectorRegistry, Gauge
@@ -107,10 +107,13 @@ class GatewayMetrics:
         declare, name = self.catalogue, Label.of("name", MESSAGE_NAMES)
         declare.group("Wire")
         self.bytes = declare.counters("peer_gateway_bytes_total", "Bytes that crossed peers' sockets.", DIRECTION)
-        self.messages = declare.counters("peer_gateway_messages_total", "eth messages, by name.", DIRECTION, name)
-        self.message_bytes = declare.counters(
+        self._messages = declare.counters(
+            "peer_gateway_messages_total", "eth messages read from or written to peers, by name.", DIRECTION, name
+        )
+        self._message_bytes = declare.counters(
             "peer_gateway_message_bytes_total", "Bytes of eth messages before compression, by name.", DIRECTION, name
         )
+        self.count_read, self.count_written = self._message_counter("in"), self._message_counter("out")
         self._faulty = declare.counters(
             "peer_gateway_faulty_messages_total",
             "Messages of peers that break a rule: undecodable, oversize, of an unknown code, out of place, a reply "
@@ -198,6 +201,24 @@ class GatewayMetrics:
         fault = FAULT_OF.get(offence)
         if fault is not None:
             self._faulty.labels(fault).inc()
+
+    def _message_counter(self, direction: Literal["in", "out"]) -> Callable[[int, int], None]:
+        """A function that counts a message, given its code and its size in bytes; a code without a name is none."""
+        counters = {
+            code: (self._messages.labels(direction, name), self._message_bytes.labels(direction, name))
+            for version in ETH_VERSIONS.values()
+            for code, codec in version.codecs.items()
+            if (name := codec.kind.__name__)
+        }
+
+        def count(code: int, size_bytes: int) -> None:
+            found = counters.get(code)
+            if found is not None:
+                messages, message_bytes = found
+                messages.inc()
+                message_bytes.inc(size_bytes)
+
+        return count
 
     def drop(self, kind: str, cause: str, count: int = 1) -> None:
         """Count something that was dropped; both words come from closed sets in the callers."""

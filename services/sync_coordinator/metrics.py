@@ -25,6 +25,7 @@ from services.sync_coordinator.core.reply_router import Asker
 from services.sync_coordinator.core.sync_actions import SyncPhase
 from services.sync_coordinator.core.sync_cycle import SyncVerdict
 from services.sync_coordinator.core.sync_faults import SyncFault
+from services.sync_coordinator.store.chain_store import MeasuredStore
 
 IMPORT_SECONDS_BUCKETS: Final = (0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0)
 
@@ -72,8 +73,7 @@ class CoordinatorMetrics:
         )
         self.best_known_block = declare.gauge(
             "ethereum_best_known_block_number",
-            "Highest block number that we know of: our head, what the running or last sync aims at, or a block that a "
-            "peer propagated and whose header was valid.",
+            "Highest block number that we know of: our newest header's, or what the running or last sync aims at.",
         )
         self.peer_count = declare.gauge("ethereum_peer_count", "Peers connected now, over all gateways.")
         self.peer_limit = declare.gauge("ethereum_peer_limit", "Most peers that may be connected, over all gateways.")
@@ -117,8 +117,8 @@ class CoordinatorMetrics:
         self.bans = declare.gauge("coordinator_bans", "Nodes that are banned now, for all gateways.")
         self.link_queue_bytes = declare.gauges(
             "coordinator_link_queue_bytes",
-            "Bytes that wait for gateways to read, over all gateways: control (orders and questions) and bulk.",
-            Label.of("queue", ("control", "bulk")),
+            "Bytes of orders and questions that wait for gateways to read, over all gateways.",
+            Label.of("queue", ("control",)),
         )
 
     def _declare_syncs(self) -> None:
@@ -143,7 +143,7 @@ class CoordinatorMetrics:
         self.forced_syncs = declare.counter(
             "coordinator_forced_syncs_total", "Syncs that started because the forced cycle came round."
         )
-        self.sync_seconds = declare.counters(
+        self.sync_seconds = declare.kept_counters(
             "coordinator_sync_seconds_total",
             "Seconds of running syncs: our event loop's time for preparing requests (prepare) and for taking replies "
             "(handle), and the time in which requests were open while our import had nothing to do (wait_for_peer). "
@@ -180,9 +180,10 @@ class CoordinatorMetrics:
         self.requests_in_flight = declare.gauges(
             "coordinator_requests_in_flight", "Requests that a peer owes us an answer for.", ITEM_KIND
         )
-        self.request_timeouts = declare.counters(
+        self.request_timeouts = declare.kept_counters(
             "coordinator_request_timeouts_total",
-            "Requests that whoever asked stopped waiting for; their replies, if they come, are stale.",
+            "Requests of syncs, and of the fetcher of new blocks, that took too long; their replies, if they come, "
+            "are stale.",
             ITEM_KIND,
         )
         self.replies = declare.counters(
@@ -205,9 +206,9 @@ class CoordinatorMetrics:
         declare.group("New blocks")
         self.fetcher = declare.kept_counters(
             "coordinator_fetcher_total",
-            "Announced hashes (announce) and whole blocks (broadcast) from peers: in (came), out (handed to the import "
-            "after it was fetched, or as it came), dropped (known, or too far from our head), dos (over what one peer "
-            "may have open).",
+            "Announced hashes (announce) and whole blocks (broadcast) from peers: in (came), out (queued for the "
+            "import, once fetched or as it came), dropped (known already, or too far from our head), dos (over what "
+            "one peer may have open).",
             Label.of("kind", ("announce", "broadcast")),
             Label.of("outcome", ("in", "out", "dropped", "dos")),
         )
@@ -263,3 +264,10 @@ class CoordinatorMetrics:
             "Time of one commit, from its first write until the disk has it.",
             COMMIT_BUCKETS,
         )
+
+    def watch_store(self, store: MeasuredStore) -> None:
+        """Read its size whenever metrics are collected, and the time of each commit."""
+        self.store_bytes.set_function(lambda: store.size().used_bytes)
+        self.store_limit.set_function(lambda: store.size().limit_bytes)
+        self.store_free_disk.set_function(lambda: store.size().free_disk_bytes)
+        store.on_commit(self.store_commit_seconds.observe)

@@ -70,8 +70,6 @@ class CoordinatorOrders:
         else:
             question = _request_from_proto(request)
             why = peer.ask(question, request.request_id, session)
-            if why is None:
-                self._parts.metrics.messages.labels("out", type(question).__name__).inc()
         if why is not None:
             lost = wire.RequestLost(request_id=request.request_id, explanation=why)
             self._parts.coordinator.tell(wire.ControlRequest(request_lost=lost))
@@ -168,7 +166,6 @@ class BroadcasterOrders:
         reached = []
         for peer in peers:
             if peer.send(urgency, outgoing):
-                self._parts.metrics.messages.labels("out", name).inc()
                 reached.append(peer)
             else:
                 self._parts.metrics.drop(name, "slow-peer")

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from services.peer_gateway.core.connection import Connection
-from services.peer_gateway.core.events import Disconnected, Event
+from services.peer_gateway.core.events import Disconnected, EthMessage, Event
 from services.peer_gateway.core.send_queue import Outgoing, PeerStuck, SendQueue, Urgency
 from services.peer_gateway.edges.read_turns import BIG_READ_BYTES, ReadTurns
 from services.peer_gateway.edges.write_turns import WriteTurns
@@ -70,6 +70,7 @@ class PeerSocket(asyncio.Protocol):
         self._timer_due = 0.0
         self._count_in = metrics.bytes.labels("in").inc
         self._count_out = metrics.bytes.labels("out").inc
+        self._count_read, self._count_written = metrics.count_read, metrics.count_written
         self._is_over = False
         self._owner_pauses = self._is_catching_up = False
         self._replied = asyncio.Event()
@@ -183,6 +184,7 @@ class PeerSocket(asyncio.Protocol):
         if message is None:
             return 0
         self._connection.send_message(message.code, message.payload)
+        self._count_written(message.code, len(message.payload))
         self._flush()
         if message.on_written is not None:
             message.on_written()
@@ -235,7 +237,9 @@ class PeerSocket(asyncio.Protocol):
             self._queue.clear()
         self._flush()
         for event in events:
-            if isinstance(event, Disconnected):
+            if isinstance(event, EthMessage):
+                self._count_read(event.code, len(event.payload))
+            elif isinstance(event, Disconnected):
                 self._close()
             self._owner.on_event(event)
         self._arm()

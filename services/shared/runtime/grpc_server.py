@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import closing
 from pathlib import Path
 from typing import Final, TypeVar
@@ -35,10 +35,15 @@ KEEPALIVE_OPTIONS: Final = (
 
 
 class RpcServer:
-    """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`."""
+    """Order of calls: `add` each servicer, `listen` on each address, `start`, `set_serving(True)`, `stop`.
 
-    def __init__(self) -> None:
-        self._server = grpc.aio.server(interceptors=[ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS])
+    Of the interceptors the first sees a call first; the one that turns errors into status codes comes after them.
+    """
+
+    def __init__(self, interceptors: Sequence[grpc.aio.ServerInterceptor] = ()) -> None:
+        self._server = grpc.aio.server(
+            interceptors=[*interceptors, ErrorInterceptor()], options=[*MESSAGE_LIMITS, *KEEPALIVE_OPTIONS]
+        )
         self._health = health.aio.HealthServicer()
         self._guard: asyncio.Task[None] | None = None
         self._names = [health.SERVICE_NAME, reflection.SERVICE_NAME]

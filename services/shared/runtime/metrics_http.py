@@ -41,8 +41,10 @@ class MetricsServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
+        """From now on nothing is read for a scrape any more: what it would read is about to be closed."""
         if self._server is not None:
             self._server.close()
+            self._server = None
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
@@ -50,8 +52,9 @@ class MetricsServer:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self.response(head))
-                    await writer.drain()
+                    if self._server is not None:
+                        writer.write(self.response(head))
+                        await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             # The scraper's own doing: it left, was too slow, or did not speak HTTP.
             return

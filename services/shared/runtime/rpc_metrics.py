@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
+import inspect
 import time
-from collections.abc import Iterable
-from typing import Final
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
+from contextlib import aclosing
+from typing import Any, Final, cast
 
+import grpc
+import grpc.aio
 from google.protobuf.descriptor import ServiceDescriptor
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
@@ -20,26 +25,10 @@ BUILT_IN: Final = (
 )
 """What every server answers besides its own services."""
 
-CODES: Final = (
-    "OK",
-    "CANCELLED",
-    "UNKNOWN",
-    "INVALID_ARGUMENT",
-    "DEADLINE_EXCEEDED",
-    "NOT_FOUND",
-    "ALREADY_EXISTS",
-    "PERMISSION_DENIED",
-    "RESOURCE_EXHAUSTED",
-    "FAILED_PRECONDITION",
-    "ABORTED",
-    "OUT_OF_RANGE",
-    "UNIMPLEMENTED",
-    "INTERNAL",
-    "UNAVAILABLE",
-    "DATA_LOSS",
-    "UNAUTHENTICATED",
-)
-"""The names of gRPC's status codes."""
+
+DEADLINE_SLACK_S: Final = 0.1
+"""A call that is given up with less time left than this was given up at its deadline: the client's clock, which
+started first, may tell us before ours does."""
 
 
 class RpcMetrics:
@@ -59,7 +48,7 @@ class RpcMetrics:
             f"{name}_rpc_calls_total",
             "Calls and streams answered, by method and gRPC status code, counted at their end.",
             methods,
-            Label.of("code", CODES),
+            Label.of("code", (code.name for code in grpc.StatusCode)),
         )
         self.seconds = catalogue.histograms(
             f"{name}_rpc_seconds",
@@ -73,8 +62,98 @@ class RpcMetrics:
         """The label for `/package.Service/Method`; what comes from a client is never a label by itself."""
         return self._method_of.get(path, OTHER)
 
-    def ended(self, method: str, code: str, began: float | None) -> None:
-        """`began`, of `time.perf_counter`, for calls that do not stream."""
-        self.calls.labels(method, code).inc()
-        if began is not None:
-            self.seconds.labels(method).observe(time.perf_counter() - began)
+    def began(self) -> None:
+        self.in_flight.inc()
+
+    def ended(self, method: str, code: grpc.StatusCode, took_s: float | None) -> None:
+        """`took_s` is None for what streams."""
+        self.in_flight.dec()
+        self.calls.labels(method, code.name).inc()
+        if took_s is not None:
+            self.seconds.labels(method).observe(took_s)
+
+
+class RpcMetricsInterceptor(grpc.aio.ServerInterceptor):
+    """Counts every call. It is the first of a server's interceptors, so that it sees what the others refuse."""
+
+    def __init__(self, metrics: RpcMetrics) -> None:
+        self._metrics = metrics
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[grpc.RpcMethodHandler[Any, Any] | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        found = cast("Any", await continuation(handler_call_details))
+        method = self._metrics.method(handler_call_details.method)
+        if found is None:
+            self._metrics.began()
+            self._metrics.ended(method, grpc.StatusCode.UNIMPLEMENTED, None)
+            return None
+        arity = ("stream" if found.request_streaming else "unary") + (
+            "_stream" if found.response_streaming else "_unary"
+        )
+        behaviour = getattr(found, arity)
+        if found.response_streaming:
+            counted = self._stream(method, behaviour)
+        else:
+            counted = self._once(method, behaviour, is_timed=not found.request_streaming)
+        make = getattr(grpc, f"{arity}_rpc_method_handler")
+        return make(counted, found.request_deserializer, found.response_serializer)
+
+    def _once(self, method: str, behaviour: Behaviour, *, is_timed: bool) -> Behaviour:
+        metrics = self._metrics
+
+        async def call(request: Any, context: Any) -> Any:
+            metrics.began()
+            began, error = time.perf_counter(), None
+            try:
+                return await behaviour(request, context)
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                took_s = time.perf_counter() - began
+                metrics.ended(method, _code(context, error), took_s if is_timed else None)
+
+        return call
+
+    def _stream(self, method: str, behaviour: Behaviour) -> Behaviour:
+        metrics = self._metrics
+
+        async def generate(request: Any, context: Any) -> AsyncIterator[Any]:
+            metrics.began()
+            error: BaseException | None = None
+            try:
+                answer = behaviour(request, context)
+                if inspect.isawaitable(answer):
+                    # A servicer that writes to the context itself yields nothing.
+                    await answer
+                    return
+                async with aclosing(answer):
+                    async for message in answer:
+                        yield message
+            except BaseException as raised:
+                error = raised
+                raise
+            finally:
+                metrics.ended(method, _code(context, error), None)
+
+        return generate
+
+
+Behaviour = Callable[[Any, Any], Any]
+
+
+def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:
+    """What the client was told, or would have been told if it had waited."""
+    told = context.code()
+    if isinstance(told, grpc.StatusCode) and told is not grpc.StatusCode.OK:
+        return told
+    if error is None:
+        return grpc.StatusCode.OK
+    if isinstance(error, asyncio.CancelledError | GeneratorExit):
+        left_s = context.time_remaining()
+        is_late = left_s is not None and left_s < DEADLINE_SLACK_S
+        return grpc.StatusCode.DEADLINE_EXCEEDED if is_late else grpc.StatusCode.CANCELLED
+    return grpc.StatusCode.UNKNOWN
