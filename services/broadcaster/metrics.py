@@ -107,7 +107,7 @@ class BroadcasterMetrics:
             buckets=STAGE_BUCKETS,
         )
         self.duplicate_blocks = declare.counter(
-            "broadcaster_duplicate_blocks_total", "Blocks and hashes of blocks that another peer had sent before."
+            "broadcaster_duplicate_blocks_total", "Times a block or its hash came after the first time."
         )
         self.ledger_blocks = declare.gauge("broadcaster_ledger_blocks", "Blocks whose spread is remembered.")
         self.decision_seconds = declare.histograms(

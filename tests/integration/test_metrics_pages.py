@@ -147,3 +147,11 @@ async def test_the_best_peers_lead_is_shown_while_too_few_peers_are_there() -> N
         await stack.until_peers(1)
         lead = await stack.coordinator.metric("coordinator_best_peer_total_difficulty_lead")
         assert lead == CHAIN.total_difficulties[-1] - CHAIN.total_difficulties[0]
+
+
+@in_one_loop
+async def test_a_sync_that_the_forced_cycle_starts_is_counted() -> None:
+    async with running_stack(min_sync_peers=2, force_sync_cycle=0.3) as stack:
+        await dial_in(stack.enode, "alice", CHAIN)
+        await stack.until_head(HEAD)
+        assert await stack.coordinator.metric("coordinator_forced_syncs_total") == 1
