@@ -108,12 +108,12 @@ class GatewayMetrics:
         declare.group("Wire")
         self.bytes = declare.counters("peer_gateway_bytes_total", "Bytes that crossed peers' sockets.", DIRECTION)
         self._messages = declare.counters(
-            "peer_gateway_messages_total", "eth messages read from or written to peers, by name.", DIRECTION, name
+            "peer_gateway_messages_total", "eth messages read from peers or queued for them, by name.", DIRECTION, name
         )
         self._message_bytes = declare.counters(
             "peer_gateway_message_bytes_total", "Bytes of eth messages before compression, by name.", DIRECTION, name
         )
-        self.count_read, self.count_written = self._message_counter("in"), self._message_counter("out")
+        self.count_read, self.count_queued = self._message_counter("in"), self._message_counter("out")
         self._faulty = declare.counters(
             "peer_gateway_faulty_messages_total",
             "Messages of peers that break a rule: undecodable, oversize, of an unknown code, out of place, a reply "

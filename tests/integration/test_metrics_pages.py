@@ -106,7 +106,7 @@ async def test_metrics_move_when_a_chain_is_synced_and_a_block_spreads() -> None
     for name in ("BlockHeaders", "BlockBodies", "NewBlock", "Status"):
         assert after[f"peer_gateway_messages_total{{direction=in,name={name}}}"] >= 1
         assert after[f"peer_gateway_message_bytes_total{{direction=in,name={name}}}"] > 50
-    # Status and one answer to alice; the block to four of six.
+    # One Status each, one answer to alice, and the block to four of six.
     assert after["peer_gateway_messages_total{direction=out,name=Status}"] == 7
     assert after["peer_gateway_messages_total{direction=out,name=NewBlock}"] == 4
     assert after["peer_gateway_messages_total{direction=out,name=BlockHeaders}"] >= 1

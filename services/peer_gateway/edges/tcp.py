@@ -70,7 +70,7 @@ class PeerSocket(asyncio.Protocol):
         self._timer_due = 0.0
         self._count_in = metrics.bytes.labels("in").inc
         self._count_out = metrics.bytes.labels("out").inc
-        self._count_read, self._count_written = metrics.count_read, metrics.count_written
+        self._count_read, self._count_queued = metrics.count_read, metrics.count_queued
         self._is_over = False
         self._owner_pauses = self._is_catching_up = False
         self._replied = asyncio.Event()
@@ -169,6 +169,7 @@ class PeerSocket(asyncio.Protocol):
         """
         if self._is_over or not self._queue.put(urgency, message):
             return False
+        self._count_queued(message.code, len(message.payload))
         if urgency is Urgency.OWN:
             self.write_next()
         elif self.wants_to_write:
@@ -184,7 +185,6 @@ class PeerSocket(asyncio.Protocol):
         if message is None:
             return 0
         self._connection.send_message(message.code, message.payload)
-        self._count_written(message.code, len(message.payload))
         self._flush()
         if message.on_written is not None:
             message.on_written()

@@ -61,7 +61,7 @@ def test_peers_are_counted_by_direction_client_and_version(shown):
 def test_messages_are_counted_with_their_bytes(shown):
     shown.metrics.count_read(MessageCode.NEW_BLOCK, 540)
     shown.metrics.count_read(MessageCode.NEW_BLOCK, 60)
-    shown.metrics.count_written(MessageCode.RECEIPTS, 9)
+    shown.metrics.count_queued(MessageCode.RECEIPTS, 9)
     assert shown("messages_total", direction="in", name="NewBlock") == 2
     assert shown("message_bytes_total", direction="in", name="NewBlock") == 600
     assert shown("message_bytes_total", direction="out", name="Receipts") == 9
