@@ -7,8 +7,11 @@ import re
 import pytest
 from prometheus_client import CollectorRegistry, generate_latest
 
+from services.broadcaster.metrics import RPC_SERVICES as BROADCASTER_SERVES
 from services.shared.runtime import metric_catalogue
 from services.shared.runtime.metric_catalogue import Catalogue, Label, MetricType, UndeclaredLabel
+from services.sync_coordinator.metrics import RPC_SERVICES as COORDINATOR_SERVES
+from tests.support.exported_metrics import ROOT
 from tools.metrics_reference import all_metrics
 
 KIND = Label.of("kind", ("block", "hash"))
@@ -99,3 +102,13 @@ def test_label_sets_are_closed_and_name_nobody(metric):
         assert label.name not in ("le", "job", "instance", "peer", "node", "node_id", "address", "gateway")
         assert label.values or metric.name.endswith("_build_info")
         assert len(set(label.values)) == len(label.values)
+
+
+@pytest.mark.parametrize(
+    ("service", "described"), [("sync_coordinator", COORDINATOR_SERVES), ("broadcaster", BROADCASTER_SERVES)]
+)
+def test_every_rpc_service_that_is_served_has_its_methods_among_the_labels(service, described):
+    sources = [path.read_text() for path in (ROOT / "services" / service).glob("**/*.py")]
+    served = {name for source in sources for name in re.findall(r"add_(\w+)Servicer_to_server", source)}
+    assert served
+    assert served <= {descriptor.name for descriptor in described}
