@@ -53,7 +53,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     metrics.fan_out.state(config.fan_out)
     metrics_server = MetricsServer(registry)
 
-    tracer = open_tracer("broadcaster", config, registry)
+    tracer = open_tracer("broadcaster", config, metrics.traces)
     rng = random.Random()
     relay = BlockRelay(FanOut(config.fan_out), rng)
     # The links tell the pool of peers, and the pool has them send: the one that is built first finds the other later.

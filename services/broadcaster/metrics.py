@@ -14,6 +14,7 @@ from services.broadcaster.pool_metrics import PoolMetrics
 from services.shared.runtime.metric_catalogue import Catalogue, Label
 from services.shared.runtime.process_metrics import ProcessMetrics
 from services.shared.runtime.rpc_metrics import RpcMetrics
+from services.shared.runtime.tracing import TraceMetrics
 
 DECISION_BUCKETS: Final = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1)
 
@@ -40,6 +41,7 @@ class BroadcasterMetrics:
         self._declare_chain()
         self.pool = PoolMetrics(self.catalogue)
         self.rpc = RpcMetrics(self.catalogue, RPC_SERVICES)
+        self.traces = TraceMetrics(self.catalogue)
         self.process = ProcessMetrics(self.catalogue)
 
     def _declare_gateways(self) -> None:

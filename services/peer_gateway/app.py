@@ -68,7 +68,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]
     local = LocalNode(key=key, client_name=client_name(), listen_port=config.advertised_port or bound_port)
-    tracer = open_tracer("peer_gateway", config, registry, _gateway_id(config, local))
+    tracer = open_tracer("peer_gateway", config, metrics.traces, _gateway_id(config, local))
     with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)

@@ -23,6 +23,7 @@ from services.shared.ethwire.offences import Offence
 from services.shared.runtime.metric_catalogue import Catalogue, Label
 from services.shared.runtime.process_metrics import ProcessMetrics
 from services.shared.runtime.rpc_metrics import RpcMetrics
+from services.shared.runtime.tracing import TraceMetrics
 
 MESSAGE_NAMES: Final = tuple(kind.__name__ for kind in typing.get_args(EthMessage))
 
@@ -59,6 +60,7 @@ class GatewayMetrics:
         self._declare_discovery()
         self._declare_links()
         self.rpc = RpcMetrics(self.catalogue, ())
+        self.traces = TraceMetrics(self.catalogue)
         self.process = ProcessMetrics(self.catalogue)
 
     def _declare_peers(self) -> None:

@@ -76,7 +76,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         metrics_server = MetricsServer(registry)
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         stack.push_async_callback(metrics_server.stop)
-        tracer = open_tracer("coordinator", config, registry)
+        tracer = open_tracer("coordinator", config, metrics.traces)
         stack.push_async_callback(tracer.close)
         broadcaster = BroadcasterClient(config.broadcaster)
         stack.push_async_callback(broadcaster.close)

@@ -18,6 +18,7 @@ from services.shared.ethwire.offences import Offence
 from services.shared.runtime.metric_catalogue import Catalogue, Label
 from services.shared.runtime.process_metrics import ProcessMetrics
 from services.shared.runtime.rpc_metrics import RpcMetrics
+from services.shared.runtime.tracing import TraceMetrics
 from services.sync_coordinator.core.block_submission import RefusalCause
 from services.sync_coordinator.core.fetcher_actions import BlockOutcome
 from services.sync_coordinator.core.peer_set import Admission
@@ -63,6 +64,7 @@ class CoordinatorMetrics:
         self._declare_serving()
         self._declare_store()
         self.rpc = RpcMetrics(self.catalogue, RPC_SERVICES)
+        self.traces = TraceMetrics(self.catalogue)
         self.process = ProcessMetrics(self.catalogue)
 
     def _declare_standard(self) -> None:
