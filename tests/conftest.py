@@ -10,6 +10,8 @@ import pytest
 
 # Before gRPC is loaded: tests start processes beside running services, and its handlers of a fork may abort those.
 os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
+# Before the services are loaded, and for those that tests start: an undeclared label value is an error.
+os.environ["TRISYNC_STRICT_METRICS"] = "1"
 
 REQUIRE_INTEROP: Final = "TRISYNC_REQUIRE_INTEROP"
 """Set to 1, as `.ci/run` does, a skipped interop test fails, and so does a run without any."""

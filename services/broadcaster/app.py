@@ -41,9 +41,9 @@ from services.shared.runtime.callers import CallerCheck
 from services.shared.runtime.credentials import open_tls
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
 from services.shared.runtime.tracing import open_tracer
-from services.shared.trust.tls_files import TlsWatch
 
 STOP_GRACE_S: Final = 1.0
 """Time for running calls to end when we stop; the streams are told at once, the calls take milliseconds."""
@@ -54,23 +54,23 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     registry = CollectorRegistry()
     metrics = BroadcasterMetrics(registry)
     metrics.fan_out.state(config.fan_out)
-    process_metrics = ProcessMetrics("broadcaster", registry)
     metrics_server = MetricsServer(registry)
 
-    tracer = open_tracer("broadcaster", config, registry)
+    tracer = open_tracer("broadcaster", config, metrics.traces)
     rng = random.Random()
     relay = BlockRelay(FanOut(config.fan_out), rng)
     # The links tell the pool of peers, and the pool has them send: the one that is built first finds the other later.
     links = GatewayLinks(relay, lambda: transaction_peers, metrics, config.gateway_queue_bytes, BlockTraces(tracer))
-    parts = _pool_parts(config, registry, rng, links)
+    parts = _pool_parts(config, metrics.pool, rng, links)
     desk = PoolDesk(parts)
     intake = TransactionIntake(parts, desk, links.accuse)
     transaction_peers = TransactionPeers(parts.relay, desk, intake)
     tls = open_tls(config)
     chain_watch = ChainWatch(Endpoint(config.coordinator, tls), parts.chain, desk, metrics, Backoff(rng))
 
-    ledger = LedgerKeeper(Ledger(), metrics)
-    server = _server(config, tls, links, ledger, TransactionServicer(parts, desk))
+    interceptors = [RpcMetricsInterceptor(metrics.rpc), AccessInterceptor(CallerCheck())]
+    server = RpcServer(interceptors, config, tls=tls)
+    _add_services(server, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
         addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -81,7 +81,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
                 tasks.create_task(chain_watch.run(), name="chain-watch"),
                 tasks.create_task(intake.run(), name="transaction-intake"),
                 tasks.create_task(desk.run(), name="pool"),
-                tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag"),
+                tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag"),
             ]
             ready({"grpc": addresses, "metrics": f"{config.metrics_host}:{metrics_port}"})
             await stop.wait()
@@ -97,9 +97,8 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
 
 
 def _pool_parts(
-    config: BroadcasterConfig, registry: CollectorRegistry, rng: random.Random, links: GatewayLinks
+    config: BroadcasterConfig, pool_metrics: PoolMetrics, rng: random.Random, links: GatewayLinks
 ) -> PoolParts:
-    pool_metrics = PoolMetrics(registry)
     try:
         if config.datadir is not None:
             config.datadir.mkdir(parents=True, exist_ok=True)
@@ -120,15 +119,10 @@ def _pool_parts(
     )
 
 
-def _server(
-    config: BroadcasterConfig,
-    tls: TlsWatch | None,
-    links: GatewayLinks,
-    ledger: LedgerKeeper,
-    transactions: TransactionServicer,
-) -> RpcServer:
+def _add_services(
+    server: RpcServer, links: GatewayLinks, ledger: LedgerKeeper, transactions: TransactionServicer
+) -> None:
     services = broadcast_pb2.DESCRIPTOR.services_by_name
-    server = RpcServer([AccessInterceptor(CallerCheck())], config, tls=tls)
     server.add(
         broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server,
         GatewayServicer(links, ledger),
@@ -147,7 +141,6 @@ def _server(
     server.add(
         broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
-    return server
 
 
 def _bound_address(address: str, port: int) -> str:

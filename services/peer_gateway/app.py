@@ -46,7 +46,8 @@ from services.shared.runtime.access import AccessInterceptor
 from services.shared.runtime.callers import CallerCheck
 from services.shared.runtime.credentials import open_tls
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
 from services.shared.runtime.tracing import Tracer, open_tracer
 
 STOP_GRACE_S: Final = 0.5
@@ -65,15 +66,14 @@ async def run(config: GatewayConfig, *, stop: asyncio.Event, ready: Callable[[Ma
 async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapping[str, object]], None]) -> None:
     registry = CollectorRegistry()
     metrics = GatewayMetrics(registry)
-    process_metrics = ProcessMetrics("peer_gateway", registry)
-    tls = open_tls(config)
-    server = RpcServer([AccessInterceptor(CallerCheck())], config, tls=tls)
-    metrics_server = MetricsServer(registry)
+    metrics_server, tls = MetricsServer(registry), open_tls(config)
+    interceptors = [RpcMetricsInterceptor(metrics.rpc), AccessInterceptor(CallerCheck())]
+    server = RpcServer(interceptors, config, tls=tls)
     key = load_node_key(config.nodekey, config.datadir)
     ports = bind(config.host, config.port, with_udp=not config.nodiscover)
     bound_port = ports.tcp.getsockname()[1]
     local = LocalNode(key=key, client_name=client_name(), listen_port=config.advertised_port or bound_port)
-    tracer = open_tracer("peer_gateway", config, registry, _gateway_id(config, local))
+    tracer = open_tracer("peer_gateway", config, metrics.traces, _gateway_id(config, local))
     with closing(ports):
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
@@ -88,7 +88,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
                 BroadcasterChannels(ranking(local.node_id, config.broadcaster), tls) as to_broadcasters,
                 asyncio.TaskGroup() as tasks,
             ):
-                lag = tasks.create_task(process_metrics.watch_loop_lag(), name="loop-lag")
+                lag = tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag")
                 gateway = Gateway(config, local, (metrics, tracer), (to_coordinator, to_broadcasters), tasks)
                 await gateway.run(ports, server, stop, lambda facts: ready({**facts, **addresses}))
                 lag.cancel()

@@ -15,7 +15,8 @@ from services.shared.runtime.access import AccessInterceptor
 from services.shared.runtime.callers import CallerCheck
 from services.shared.runtime.credentials import open_tls, open_tokens
 from services.shared.runtime.grpc_server import RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
 from services.shared.runtime.tracing import Tracer, open_tracer
 from services.sync_coordinator.config import CoordinatorConfig, parse_whitelist
 from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
@@ -43,13 +44,16 @@ from services.sync_coordinator.edges.fetch_driver import FetchDriver, FetchImpor
 from services.sync_coordinator.edges.gateway_link import GatewayLinkServicer
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
 from services.sync_coordinator.edges.node_files import read_node_files, watch_node_files
+from services.sync_coordinator.edges.node_gauges import NodeGauges
 from services.sync_coordinator.edges.operator_api import CoordinatorServicer, OperatorParts
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.peer_orders import PeerOrders
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
 from services.sync_coordinator.edges.propagations import Propagations
+from services.sync_coordinator.edges.request_watch import RequestWatch, timeouts
 from services.sync_coordinator.edges.rpc_services import add_services
 from services.sync_coordinator.edges.status_board import NodeIdentity, StatusBoard
+from services.sync_coordinator.edges.sync_activity import SyncActivity
 from services.sync_coordinator.edges.sync_driver import SyncDriver, SyncParts
 from services.sync_coordinator.edges.sync_explainer import SyncExplainer
 from services.sync_coordinator.edges.transaction_proxy import TransactionProxy
@@ -71,26 +75,28 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
     A task that fails ends the service: the store has all that was committed, and a restart resumes there.
     """
     registry = CollectorRegistry()
+    metrics = CoordinatorMetrics(registry)
     async with AsyncExitStack() as stack:
         chain = await stack.enter_async_context(open_chain(config))
+        metrics.watch_store(chain.store)
         metrics_server = MetricsServer(registry)
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         stack.push_async_callback(metrics_server.stop)
-        tracer = open_tracer("coordinator", config, registry)
+        tracer = open_tracer("coordinator", config, metrics.traces)
         stack.push_async_callback(tracer.close)
         tls, callers = open_tls(config), CallerCheck(open_tokens(config.operator_tokens))
         broadcaster = BroadcasterClient(config.broadcaster, tls=tls)
         stack.push_async_callback(broadcaster.close)
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
-        metrics = CoordinatorMetrics(registry)
         diversion = Diversion(config.client_calls_per_second, metrics)
         guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused)
-        server = RpcServer([guard, AccessInterceptor(callers)], config, diversion.open, tls)
+        interceptors = [RpcMetricsInterceptor(metrics.rpc), guard, AccessInterceptor(callers)]
+        server = RpcServer(interceptors, config, diversion.open, tls)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(ProcessMetrics("coordinator", registry).watch_loop_lag(), name="loop-lag")
+                tasks.create_task(metrics.process.watch_loop_lag(), name="loop-lag")
                 tasks.create_task(end_when_damaged(chain.store), name="store-damage")
                 links, node = assemble(config, chain, broadcaster, metrics, server, tasks, tracer)
                 timers.callback(node.close)
@@ -141,7 +147,8 @@ def assemble(
     block_import = BlockImport(store, chain.rules, chain.seals, on_commit=lambda update: node.committed(update))  # noqa: PLW0108 - node is bound later
     peers, links, router, changes = PeerSet(config.maxpeers), GatewayLinks(), ReplyRouter(), ChangeSignal()
     penalties = PenaltyDesk(metrics)
-    asker = PeerAsker(peers, links, router, penalties, metrics)
+    watch, activity = RequestWatch(metrics), SyncActivity()
+    asker = PeerAsker(peers, links, router, penalties, watch)
     dao_fork = None if spec.dao_fork_block is None else DaoFork(spec.dao_fork_block, spec.dao_fork_support)
     whitelist = {number: BlockHash(value) for number, value in parse_whitelist(config.whitelist).items()}
     cycle = SyncCycle(
@@ -161,6 +168,7 @@ def assemble(
             block_import=block_import,
             metrics=metrics,
             rng=rng,
+            activity=activity,
             seal_sample=config.seal_sample,
         ),
         tasks,
@@ -190,6 +198,9 @@ def assemble(
         spec=spec,
     )
     board = StatusBoard(identity, store, peers, links, driver, metrics)
+    gauges = NodeGauges(mode, store, peers, links, driver)
+    gauges.show(metrics)
+    metrics.request_timeouts.follow(lambda: timeouts(driver.download_peers, fetcher.tally))
     chain_watch = ChainWatchServicer(WatchParts(board=board, store=store, reader=chain.feed_reader))
     feed = BlockFeed(
         FeedParts(
@@ -218,12 +229,14 @@ def assemble(
             links=links,
             router=router,
             asker=asker,
+            watch=watch,
             penalties=penalties,
             challenges=challenges,
             driver=driver,
             fetch=FetchDriver(fetcher, asker, importing, tasks, metrics),
             broadcaster=broadcaster,
             board=board,
+            gauges=gauges,
             changes=changes,
             chain_watch=chain_watch,
             metrics=metrics,
@@ -232,7 +245,7 @@ def assemble(
     )
     add_services(
         server,
-        GatewayLinkServicer(links, node),
+        GatewayLinkServicer(links, node, activity),
         ChainReaderServicer(store, metrics),
         CoordinatorServicer(
             OperatorParts(

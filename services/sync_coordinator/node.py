@@ -28,8 +28,10 @@ from services.sync_coordinator.edges.change_signal import ChangeSignal
 from services.sync_coordinator.edges.dial_plans import DialPlans
 from services.sync_coordinator.edges.fetch_driver import FetchDriver
 from services.sync_coordinator.edges.gateway_links import GatewayLink, GatewayLinks
+from services.sync_coordinator.edges.node_gauges import NodeGauges
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
+from services.sync_coordinator.edges.request_watch import RequestKind, RequestWatch
 from services.sync_coordinator.edges.status_board import StatusBoard
 from services.sync_coordinator.edges.sync_driver import SyncDriver
 from services.sync_coordinator.edges.wakeup import Wakeup
@@ -51,12 +53,14 @@ class NodeParts:
     links: GatewayLinks
     router: ReplyRouter
     asker: PeerAsker
+    watch: RequestWatch
     penalties: PenaltyDesk
     challenges: ChallengeDriver
     driver: SyncDriver
     fetch: FetchDriver
     broadcaster: BroadcasterClient
     board: StatusBoard
+    gauges: NodeGauges
     changes: ChangeSignal
     chain_watch: ChainWatchServicer
     metrics: CoordinatorMetrics
@@ -155,7 +159,7 @@ class SyncNode:
         self._parts.driver.on_peer_joined(peer)
 
     def _forget_peer(self, node_id: PeerId) -> None:
-        self._parts.router.peer_left(node_id)
+        self._parts.watch.lost(self._parts.router.peer_left(node_id))
         self._parts.penalties.forget(node_id)
         self._parts.challenges.on_peer_left(node_id)
         self._parts.fetch.on_peer_left(node_id)
@@ -165,7 +169,7 @@ class SyncNode:
 
     def headers_arrived(self, request_id: int, peer: PeerId, headers: Sequence[Header]) -> None:
         asker = self._parts.router.take(request_id, peer)
-        self._count_reply("headers", asker, len(headers))
+        self._count_reply(request_id, "headers", asker, len(headers))
         entry = self._parts.peers.get(peer)
         if entry is not None:
             entry.headers_delivered += len(headers)
@@ -179,7 +183,7 @@ class SyncNode:
 
     def bodies_arrived(self, request_id: int, peer: PeerId, bodies: Sequence[Body]) -> None:
         asker = self._parts.router.take(request_id, peer)
-        self._count_reply("bodies", asker, len(bodies))
+        self._count_reply(request_id, "bodies", asker, len(bodies))
         entry = self._parts.peers.get(peer)
         if entry is not None:
             entry.bodies_delivered += len(bodies)
@@ -191,13 +195,13 @@ class SyncNode:
 
     def receipts_arrived(self, request_id: int, peer: PeerId, receipts: Sequence[BlockReceipts]) -> None:
         asker = self._parts.router.take(request_id, peer)
-        self._count_reply("receipts", asker, len(receipts))
+        self._count_reply(request_id, "receipts", asker, len(receipts))
         if asker is Asker.DOWNLOADER:
             self._parts.driver.on_receipts(request_id, receipts)
 
     def node_data_arrived(self, request_id: int, peer: PeerId, entries: Sequence[StateEntry]) -> None:
         asker = self._parts.router.take(request_id, peer)
-        self._count_reply("node_data", asker, len(entries))
+        self._count_reply(request_id, "node_data", asker, len(entries))
         if asker is Asker.DOWNLOADER:
             self._parts.driver.on_node_data(request_id, entries)
 
@@ -207,6 +211,7 @@ class SyncNode:
             self.request_lost(request_id)
 
     def request_lost(self, request_id: int) -> None:
+        self._parts.watch.lost([request_id])
         match self._parts.router.lost(request_id):
             case Asker.CHALLENGE:
                 self._parts.challenges.on_request_lost(request_id)
@@ -215,7 +220,8 @@ class SyncNode:
             case Asker.DOWNLOADER:
                 self._parts.driver.on_request_lost(request_id)
 
-    def _count_reply(self, kind: str, asker: Asker | None, items: int) -> None:
+    def _count_reply(self, request_id: int, kind: RequestKind, asker: Asker | None, items: int) -> None:
+        self._parts.watch.answered(request_id)
         self._parts.metrics.replies.labels(kind, asker.value if asker is not None else "stale").inc()
         self._parts.metrics.items.labels(kind).inc(items)
 
@@ -255,9 +261,11 @@ class SyncNode:
     def committed(self, update: ChainUpdate) -> None:
         """After every commit: tell broadcasters, gateways and operators, and let waiting blocks in."""
         self._parts.driver.on_commit(update)
+        self._parts.gauges.committed()
         if update.reorg is not None:
-            self._parts.metrics.reorgs.inc()
             reorg = update.reorg
+            self._parts.metrics.reorgs.inc()
+            self._parts.metrics.reorg_depth.observe(reorg.depth)
             _log.warning("reorg", depth=reorg.depth, old=reorg.old_head.number, new=reorg.new_head.number)
         if update.bodies and not self._parts.driver.is_running:
             self._parts.board.block_came_alone()

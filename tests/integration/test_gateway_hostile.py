@@ -157,9 +157,20 @@ MISDEEDS: dict[str, tuple[Callable[[ScriptedPeer], None], DisconnectReason]] = {
 }
 
 
-@pytest.mark.parametrize(("misdeed", "reason"), MISDEEDS.values(), ids=MISDEEDS.keys())
+FAULTS = {
+    "second-status": "out_of_place",
+    "oversized-frame": "oversize",
+    "snappy-bomb": "oversize",
+    "unused-code": "unknown_code",
+    "code-out-of-range": "unknown_code",
+}
+"""What they are counted as; the others are undecodable."""
+
+
+@pytest.mark.parametrize("name", MISDEEDS)
 @in_loop
-async def test_misdeed_of_a_joined_peer_ends_it_with_one_log_line(misdeed, reason):
+async def test_misdeed_of_a_joined_peer_ends_it_with_one_log_line(name):
+    misdeed, reason = MISDEEDS[name]
     with capture_logs() as logs:
         async with gateway_under_test() as gateway:
             mallory = await gateway.joined("mallory")
@@ -167,6 +178,7 @@ async def test_misdeed_of_a_joined_peer_ends_it_with_one_log_line(misdeed, reaso
             assert await mallory.refusal() == reason
             left = await gateway.coordinator.control.next("peer_left")
             assert (left.reason, left.by_us) == (reason_to_proto(reason), True)
+            assert await gateway.metric("faulty_messages_total", fault=FAULTS.get(name, "undecodable")) == 1
             await assert_still_works(gateway)
     assert events_about(mallory, logs) == ["peer joined", "peer left"]
     assert not any("exc_info" in line for line in logs)
@@ -184,6 +196,7 @@ async def test_unasked_replies_are_counted_and_harm_nobody():
         mallory.send(GetBlockHeaders(0, 1, 0, False))
         assert len((await mallory.receive(BlockHeaders)).headers_rlp) == 1
         assert await gateway.metric("dropped_total", kind="reply", cause="unasked") == 5
+        assert await gateway.metric("faulty_messages_total", fault="unasked") == 5
         assert set(gateway.coordinator.bulk.names) <= {"hello"}
 
 

@@ -25,7 +25,9 @@ from services.shared.rpc.errors import STATUS_OF, LinkReplaced, UnknownBlock
 from services.shared.rpc.outbox import Outbox
 from services.shared.runtime.faults import StartRefused
 from services.shared.runtime.grpc_server import UNIX_PATH_LIMIT, RpcServer
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics
+from services.shared.runtime.metric_catalogue import Catalogue
+from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.process_metrics import ProcessMetrics
 from tests.support.captured_log import captured_logs
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.error_reason import reason_of
@@ -335,7 +337,7 @@ def test_metrics_are_served_over_http_and_garbage_is_hung_up_on():
 
     async def scenario() -> None:
         registry = CollectorRegistry()
-        ProcessMetrics("coordinator", registry)
+        ProcessMetrics(Catalogue("coordinator", registry))
         server = MetricsServer(registry)
         port = await server.start("127.0.0.1", 0)
         assert b"coordinator_private_memory_bytes" in await ask(port, b"GET /metrics HTTP/1.1\r\nHost: x\r\n\r\n")

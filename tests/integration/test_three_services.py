@@ -125,6 +125,7 @@ async def test_heavier_branch_is_taken_when_it_comes_later() -> None:
         assert (ours.head.block_hash, left.canonical) == (other.headers[650].hash, False)
         assert left.body_rlp == CHAIN.bodies_rlp[650]
         assert await stack.coordinator.metric("coordinator_reorgs_total") == 1
+        assert await stack.coordinator.metric("coordinator_reorg_depth_blocks_sum") == 51
 
 
 @pytest.mark.parametrize(("is_sampled", "most"), [(False, 700), (True, 7 + 9)])

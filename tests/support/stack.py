@@ -86,9 +86,13 @@ class Service:
             async with asyncio.timeout(DEADLINE_S):
                 await task
 
+    async def metrics_page(self) -> str:
+        """The answer to a scrape, with its head."""
+        return await _read_page(str(self.facts["metrics"]))
+
     async def metric(self, sample: str) -> float:
         """The value of one sample, such as `coordinator_peers`; 0 while there is none."""
-        page = await _read_page(str(self.facts["metrics"]))
+        page = await self.metrics_page()
         found = re.search(rf"^{re.escape(sample)} (\S+)$", page, re.MULTILINE)
         return float(found.group(1)) if found else 0.0
 

@@ -57,6 +57,12 @@ class BlockRecord:
         arrivals = self.whole_arrivals + self.hash_arrivals
         return arrivals if self.source is BlockSource.SUBMITTED else max(0, arrivals - 1)
 
+    @property
+    def forwarded_after_us(self) -> int | None:
+        """From a peer's first word of it until it was sent on; None where that was not, or clocks contradict."""
+        known = 0 < self.first_seen_us <= self.propagated_us
+        return self.propagated_us - self.first_seen_us if known else None
+
     def stages_us(self) -> Iterator[tuple[str, int]]:
         """How long each ended stage took. One that ends before it began, by clocks that differ, is left out."""
         for name, start, end in (
@@ -112,20 +118,27 @@ class Ledger:
         """Most first; of equals the one that was so last."""
         return sorted(self._firsts.values(), key=lambda one: (one.first, one.last_first_us), reverse=True)
 
-    def on_arrival(self, peer: PeerId, block_hashes: Sequence[BlockHash], seen_us: int, *, whole: bool) -> None:
-        """A peer sent a whole block, or hashes. Of too many at once only the latest are looked at."""
+    def on_arrival(self, peer: PeerId, block_hashes: Sequence[BlockHash], seen_us: int, *, whole: bool) -> int:
+        """A peer sent a whole block, or hashes. Of too many at once only the latest are looked at.
+
+        Returns how many were heard of before.
+        """
+        duplicates = 0
         for block_hash in block_hashes[-self._heard_per_peer :]:
             record = self._records.get(block_hash)
             if record is None:
                 record = self._hear(peer, block_hash)
+            before = record.duplicates
             if whole:
                 record.whole_arrivals += 1
             else:
                 record.hash_arrivals += 1
+            duplicates += record.duplicates - before
             if not record.first_seen_us or seen_us < record.first_seen_us:
                 self._count_first(record, -1)
                 record.first_seen_us, record.first_seen_from, record.first_seen_whole = seen_us, peer, whole
                 self._count_first(record, 1)
+        return duplicates
 
     def on_propagated(
         self, block: Announce, source: BlockSource, header_valid_us: int, *, counts: tuple[int, int], now_us: int

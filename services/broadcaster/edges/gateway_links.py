@@ -92,6 +92,7 @@ class GatewayLinks:
         self._links: dict[GatewayId, GatewayLink] = {}
         self._log = get_log("gateways")
         metrics.watch_peers(lambda: relay.gateways, lambda: relay.peers, lambda: relay.distinct_blocks)
+        metrics.gateway_queue.set_function(lambda: sum(link.outbox.bytes_queued for link in self._links.values()))
 
     def attach(self, gateway: GatewayId, peers: Sequence[JoinedPeer], *, will_tell: bool = False) -> GatewayLink:
         """`will_tell`: what its peers know of transactions follows, with `know`."""
@@ -188,12 +189,14 @@ class GatewayLinks:
         """Send a block to its fan-out; returns to how many peers, and how many lacked it."""
         decision = self._traces.deciding(Step.FAN_OUT, Announce(block.block_hash, block.number))
         span_id = b"" if decision is None else decision.span_id
+        peers = self._relay.peers
         with self._metrics.decision_seconds.labels("propagate").time():
             propagation = self._relay.propagate(block, origins, place)
             sent = sum([self._carry_out(send, span_id) for send in propagation.sends])
         if decision is not None:
             decision.over(sent=sent, lacking=propagation.lacking)
         self._metrics.blocks.labels("propagate").inc()
+        self._metrics.skipped_known.inc(peers - propagation.lacking)
         return sent, propagation.lacking
 
     def announce(self, announce: Announce, origins: Iterable[PeerId]) -> int:

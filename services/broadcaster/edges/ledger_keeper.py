@@ -24,7 +24,8 @@ class LedgerKeeper:
 
     def arrived(self, peer: PeerId, block_hashes: Sequence[BlockHash], seen_us: int, *, whole: bool) -> None:
         """A peer sent or announced blocks; a gateway that does not say when is taken to have said it now."""
-        self.ledger.on_arrival(peer, block_hashes, seen_us or self._clock(), whole=whole)
+        duplicates = self.ledger.on_arrival(peer, block_hashes, seen_us or self._clock(), whole=whole)
+        self._metrics.duplicate_blocks.inc(duplicates)
 
     def peer_left(self, peer: PeerId) -> None:
         self.ledger.on_peer_left(peer)
@@ -40,3 +41,5 @@ class LedgerKeeper:
         if record is not None:
             for stage, took_us in record.stages_us():
                 self._metrics.block_stage_seconds.labels(stage).observe(took_us / 1e6)
+            if record.source is BlockSource.PEER and record.forwarded_after_us is not None:
+                self._metrics.first_seen_to_forwarded.observe(record.forwarded_after_us / 1e6)

@@ -71,8 +71,6 @@ class CoordinatorOrders:
         else:
             question = _request_from_proto(request)
             why = peer.ask(question, request.request_id, session)
-            if why is None:
-                self._parts.metrics.messages.labels("out", type(question).__name__).inc()
         if why is not None:
             lost = wire.RequestLost(request_id=request.request_id, explanation=why)
             self._parts.coordinator.tell(wire.ControlRequest(request_lost=lost))
@@ -154,7 +152,7 @@ class BroadcasterOrders:
         if CONSEQUENCES[offence].drops:
             peer.disconnect(offence, command.explanation)
         else:
-            self._parts.metrics.offences.labels(offence.name.lower()).inc()
+            self._parts.metrics.offence(offence)
             self._log.debug("offence of a peer", node=node_id.hex()[:16], why=command.explanation)
 
     def _peers(self, node_ids: Iterable[bytes]) -> list[JoinedPeer]:
@@ -171,7 +169,6 @@ class BroadcasterOrders:
         reached = []
         for peer in peers:
             if peer.send(urgency, outgoing):
-                self._parts.metrics.messages.labels("out", name).inc()
                 reached.append(peer)
             else:
                 self._parts.metrics.drop(name, "slow-peer")

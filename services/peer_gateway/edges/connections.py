@@ -41,6 +41,7 @@ class Connections:
         self._throttle = InboundThrottle()
         self._pending: PendingPlaces[PeerSession] = PendingPlaces(parts.config.pending_peers)
         self._is_closing = False
+        parts.metrics.watch_send_queues(lambda: sum(session.socket.unsent_bytes for session in self._running))
 
     def accept(self) -> PeerSocket:
         """The protocol of the next inbound connection."""

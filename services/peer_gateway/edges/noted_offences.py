@@ -12,13 +12,13 @@ class NotedOffences:
     """One peer's. Of each offence the first only is logged: there may be a thousand a second."""
 
     def __init__(self, node_id: PeerId, metrics: GatewayMetrics) -> None:
-        self._counter = metrics.offences
+        self._metrics = metrics
         self._told: set[Offence] = set()
         self._log = get_log("peer", node=node_id.hex()[:16])
 
     def add(self, offence: Offence, event: str, **fields: object) -> None:
         assert not CONSEQUENCES[offence].drops, f"{offence.name} ends the connection"
-        self._counter.labels(offence.name.lower()).inc()
+        self._metrics.offence(offence)
         if offence not in self._told:
             self._told.add(offence)
             log_at(self._log, CONSEQUENCES[offence].level.value, event, **fields)

@@ -60,7 +60,6 @@ class PeerMessages:
             await self._on_message(self._eth.receive(code, payload))
 
     async def _on_message(self, message: EthMessage) -> None:
-        self._parts.metrics.messages.labels("in", type(message).__name__).inc()
         match message:
             case BlockHeaders() | BlockBodies() | Receipts() | NodeData():
                 await self._replies.on_reply(message, self._unread_s)

@@ -238,7 +238,7 @@ class PeerSession:
         parts, details = self._parts, self._details
         self._stage, self._joined_at = Stage.JOINED, asyncio.get_running_loop().time()
         parts.roster.add(node_id, self)
-        parts.metrics.peers.labels(str(details.eth_version)).inc()
+        parts.metrics.peers_like(details).inc()
         parts.coordinator.tell(wire.ControlRequest(peer_joined=wire.PeerJoined(peer=details)))
         parts.broadcaster.peer_joined(broadcast_peer(self))
         self._log.info(
@@ -257,12 +257,12 @@ class PeerSession:
         parts, end = self._parts, self._end
         side = "us" if end.by_us else "them"
         parts.metrics.disconnects.labels("none" if end.reason is None else end.reason.name.lower(), side).inc()
-        parts.metrics.offences.labels(end.offence.name.lower()).inc()
+        parts.metrics.offence(end.offence)
         self._place.give_back(end)
         self._report()
         if self._stage is Stage.JOINED and self._node_id is not None:
             parts.roster.remove(self._node_id, end)
-            parts.metrics.peers.labels(str(self._details.eth_version)).dec()
+            parts.metrics.peers_like(self._details).dec()
             parts.broadcaster.peer_left(self._node_id)
             self._log.info("peer left", by=side, why=end.detail, peers=len(parts.roster))
         else:

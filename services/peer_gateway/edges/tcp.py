@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from typing import Final, Protocol, cast
 
 from services.peer_gateway.core.connection import Connection
-from services.peer_gateway.core.events import Disconnected, Event
+from services.peer_gateway.core.events import Disconnected, EthMessage, Event
 from services.peer_gateway.core.send_queue import Outgoing, PeerStuck, SendQueue, Urgency
 from services.peer_gateway.edges.read_turns import BIG_READ_BYTES, ReadTurns
 from services.peer_gateway.edges.write_turns import WriteTurns
@@ -70,6 +70,7 @@ class PeerSocket(asyncio.Protocol):
         self._timer_due = 0.0
         self._count_in = metrics.bytes.labels("in").inc
         self._count_out = metrics.bytes.labels("out").inc
+        self._count_read, self._count_queued = metrics.count_read, metrics.count_queued
         self._is_over = False
         self._owner_pauses = self._is_catching_up = False
         self._replied = asyncio.Event()
@@ -168,6 +169,7 @@ class PeerSocket(asyncio.Protocol):
         """
         if self._is_over or not self._queue.put(urgency, message):
             return False
+        self._count_queued(message.code, len(message.payload))
         if urgency is Urgency.OWN:
             self.write_next()
         elif self.wants_to_write:
@@ -235,7 +237,9 @@ class PeerSocket(asyncio.Protocol):
             self._queue.clear()
         self._flush()
         for event in events:
-            if isinstance(event, Disconnected):
+            if isinstance(event, EthMessage):
+                self._count_read(event.code, len(event.payload))
+            elif isinstance(event, Disconnected):
                 self._close()
             self._owner.on_event(event)
         self._arm()

@@ -1,1 +1,1 @@
-"""How a process lives: configuration, logs, the gRPC server, /metrics, readiness, shutdown."""
+"""How a process lives: configuration, logs, the gRPC server, metrics and their catalogue, readiness, shutdown."""

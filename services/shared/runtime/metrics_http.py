@@ -1,18 +1,13 @@
-"""Serves /metrics from the service's own event loop, and measures the process itself."""
+"""Serves /metrics from the service's own event loop."""
 
 from __future__ import annotations
 
 import asyncio
 import os
-import resource
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Final
 
-from prometheus_client import CollectorRegistry, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
-from prometheus_client.registry import Collector
 
 from services.shared.runtime.faults import StartRefused
 
@@ -24,11 +19,6 @@ REQUEST_LIMIT_BYTES: Final = 8192
 
 MAX_CONNECTIONS: Final = 16
 """Scrapes at once; more are refused, so that a stuck scraper cannot use up our files."""
-
-LAG_PERIOD_S: Final = 0.25
-"""How often the event loop's lag is sampled."""
-
-LAG_BUCKETS: Final = (0.001, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5)
 
 
 class MetricsServer:
@@ -51,8 +41,10 @@ class MetricsServer:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self) -> None:
+        """From now on nothing is read for a scrape any more: what it would read is about to be closed."""
         if self._server is not None:
             self._server.close()
+            self._server = None
 
     async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self._connections += 1
@@ -60,8 +52,9 @@ class MetricsServer:
             if self._connections <= MAX_CONNECTIONS:
                 async with asyncio.timeout(REQUEST_TIMEOUT_S):
                     head = await reader.readuntil(b"\r\n\r\n")
-                    writer.write(self.response(head))
-                    await writer.drain()
+                    if self._server is not None:
+                        writer.write(self.response(head))
+                        await writer.drain()
         except (TimeoutError, ConnectionError, asyncio.IncompleteReadError, asyncio.LimitOverrunError):
             # The scraper's own doing: it left, was too slow, or did not speak HTTP.
             return
@@ -81,50 +74,3 @@ class MetricsServer:
 def _http(status: str, content_type: str, body: bytes) -> bytes:
     lines = [f"HTTP/1.1 {status}", f"Content-Type: {content_type}", f"Content-Length: {len(body)}"]
     return "\r\n".join([*lines, "Connection: close", "", ""]).encode() + body
-
-
-class ProcessMetrics:
-    """What every service tells of its own process: private memory, CPU seconds, event-loop lag."""
-
-    def __init__(self, service: str, registry: CollectorRegistry) -> None:
-        registry.register(_ProcessCollector(service))
-        self._lag = Histogram(
-            f"{service}_event_loop_lag_seconds",
-            "How late the event loop runs what is due.",
-            buckets=LAG_BUCKETS,
-            registry=registry,
-        )
-
-    async def watch_loop_lag(self) -> None:
-        """Run as a task for the life of the service; cancel it to end."""
-        loop = asyncio.get_running_loop()
-        while True:
-            due = loop.time() + LAG_PERIOD_S
-            await asyncio.sleep(LAG_PERIOD_S)
-            self._lag.observe(max(0.0, loop.time() - due))
-
-
-class _ProcessCollector(Collector):
-    def __init__(self, service: str) -> None:
-        self._service = service
-
-    def collect(self) -> Iterator[Metric]:
-        yield GaugeMetricFamily(
-            f"{self._service}_private_memory_bytes",
-            "Private memory in use, without mapped files.",
-            value=private_memory_bytes(),
-        )
-        used = resource.getrusage(resource.RUSAGE_SELF)
-        yield CounterMetricFamily(f"{self._service}_cpu_seconds", "CPU time used.", value=used.ru_utime + used.ru_stime)
-
-
-def private_memory_bytes(pid: int | str = "self") -> int:
-    """Anonymous memory of a process. Where /proc is missing, the peak size of this process stands in."""
-    try:
-        lines = Path(f"/proc/{pid}/status").read_text().splitlines()
-    except OSError:
-        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-    for line in lines:
-        if line.startswith("RssAnon:"):
-            return int(line.split()[1]) * 1024
-    return 0

@@ -16,10 +16,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Final, NewType, Protocol
 
-from prometheus_client import CollectorRegistry, Counter
-
 from services.shared.ethwire.types import BlockHash
 from services.shared.runtime.faults import ConfigInvalid
+from services.shared.runtime.metric_catalogue import Catalogue, Label
 from services.shared.runtime.process_options import ProcessOptions
 
 SpanId = NewType("SpanId", bytes)
@@ -99,18 +98,18 @@ def span_id_from_proto(value: bytes) -> SpanId | None:
 
 
 class TraceMetrics:
-    """What becomes of the spans; only there when tracing is on."""
+    """What becomes of the spans; nothing, while tracing is off."""
 
-    def __init__(self, service: str, registry: CollectorRegistry) -> None:
-        self.spans = Counter(
-            f"{service}_trace_spans",
+    def __init__(self, catalogue: Catalogue) -> None:
+        catalogue.group("Traces")
+        self.spans = catalogue.counters(
+            f"{catalogue.service}_trace_spans_total",
             "Spans of traces, by outcome: exported; or lost, when the collector was away or too slow.",
-            ["outcome"],
-            registry=registry,
+            Label.of("outcome", ("exported", "lost")),
         )
 
 
-def open_tracer(service: str, options: ProcessOptions, registry: CollectorRegistry, instance: str = "") -> Tracer:
+def open_tracer(service: str, options: ProcessOptions, metrics: TraceMetrics, instance: str = "") -> Tracer:
     """The tracer of one service; `instance` tells it from its siblings.
 
     Raises ConfigInvalid when traces are wanted and OpenTelemetry is not installed.
@@ -126,6 +125,4 @@ def open_tracer(service: str, options: ProcessOptions, registry: CollectorRegist
             f"--trace-endpoint {options.trace_endpoint} needs OpenTelemetry, which is not installed: "
             "pip install 'trisync[traces]'"
         ) from missing
-    return OtlpTracer(
-        (service, instance), options.trace_endpoint, options.trace_sample, TraceMetrics(service, registry)
-    )
+    return OtlpTracer((service, instance), options.trace_endpoint, options.trace_sample, metrics)

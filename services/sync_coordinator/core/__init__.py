@@ -5,7 +5,8 @@ nodes, `dial_plan`, `challenges`, `reply_router`, `ban_list`, `disconnect_log`, 
 when, `sync_mode` in which mode; `downloader` is one sync, made of `ancestor_search`, `sync_start` and `chain_download`:
 `header_download` (`skeleton`, `linked_headers`), `block_download` (`content_fetch`, `part_queue`, `part_fetch`,
 `block_assembly`), `pivot_state` (`pivot`, `state_download`), `import_batches` and `master_promise`, at the pace of
-`capacity` and `round_trip`. New blocks: `announce_fetcher` and `block_queue`. Judging: `chain_rules` (`difficulty`,
-`base_fee`, `uncles`, `fork_eras`), `fork_choice`; seals: `ethash_seal` (`ethash_epochs`, `ethash_cache`),
-`clique_snapshot`, `seal_sampling`, and `seal_routing` among workers. Peers' questions: `chain_serving`.
+`capacity` and `round_trip`. New blocks: `announce_fetcher` (`fetcher_tally`), `block_queue`. Judging: `chain_rules`
+(`difficulty`, `base_fee`, `uncles`, `fork_eras`), `fork_choice`; seals: `ethash_seal` (`ethash_epochs`,
+`ethash_cache`), `clique_snapshot`, `seal_sampling`, and `seal_routing` among workers. Peers' questions:
+`chain_serving`.
 """

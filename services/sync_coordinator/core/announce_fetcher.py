@@ -26,6 +26,7 @@ from services.sync_coordinator.core.fetcher_actions import (
     FetchHeader,
     ImportFetched,
 )
+from services.sync_coordinator.core.fetcher_tally import FetcherTally
 
 ARRIVE_TIMEOUT_S: Final = 0.5
 """How long an announced block may still arrive by propagation before we ask for it."""
@@ -87,22 +88,22 @@ class AnnounceFetcher:
         self._open_announces: dict[PeerId, set[BlockHash]] = {}
         self.blocks = BlockQueue(head_number, has_block)
         self.refused_announces = 0
+        self.tally = FetcherTally()
 
     # Input from peers
 
     def on_announce(self, peer: PeerId, announce: Announce, now: float) -> list[FetcherAction]:
         """A peer says that a block exists that is unknown to us."""
         block_hash, number = announce
-        if not self.blocks.is_near_head(number) or self._has_block(block_hash):
-            return []
-        if block_hash in self.blocks or self._stage_after_announced(block_hash) is not None:
-            return []
+        self.tally.add("announce", "in")
         entry = self._announced.get(block_hash)
-        if entry is not None and peer in entry.announcers:
+        if not self._is_wanted(block_hash, number) or (entry is not None and peer in entry.announcers):
+            self.tally.add("announce", "dropped")
             return []
         open_announces = self._open_announces.setdefault(peer, set())
         if len(open_announces) >= ANNOUNCES_PER_PEER:
             self.refused_announces += 1
+            self.tally.add("announce", "dos")
             return []
         open_announces.add(block_hash)
         if entry is None:
@@ -113,7 +114,10 @@ class AnnounceFetcher:
     def on_block(self, peer: PeerId, block: Block, now: float) -> list[FetcherAction]:
         """A peer propagated a whole block, whose body matches its header."""
         del now
-        self.blocks.put(peer, block)
+        over_limit = self.blocks.over_limit
+        self.tally.add("broadcast", "in")
+        is_queued = self.blocks.put(peer, block)
+        self.tally.add("broadcast", "out" if is_queued else "dos" if self.blocks.over_limit > over_limit else "dropped")
         if block.header.hash in self.blocks:
             self._forget_fetch(block.header.hash)
         return self._import_ready()
@@ -135,7 +139,7 @@ class AnnounceFetcher:
         is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
         if is_empty or not self._with_bodies:
             self._close(asked.peer, block_hash)
-            self.blocks.put(asked.peer, Block(header, EMPTY_BODY_RLP))
+            self._queue_fetched(asked.peer, Block(header, EMPTY_BODY_RLP))
             return self._import_ready()
         self._fetched[block_hash] = _Asked(asked.peer, asked.number, now, header=header)
         return []
@@ -152,7 +156,7 @@ class AnnounceFetcher:
                     asked = self._completing.pop(block_hash)
                     open_hashes.remove(block_hash)
                     self._close(asked.peer, block_hash)
-                    self.blocks.put(asked.peer, Block(header, body.body_rlp))
+                    self._queue_fetched(asked.peer, Block(header, body.body_rlp))
                     break
         for block_hash in open_hashes:
             self._close(self._completing.pop(block_hash).peer, block_hash)
@@ -208,9 +212,8 @@ class AnnounceFetcher:
         return min(due, default=None)
 
     def on_wakeup(self, now: float) -> list[FetcherAction]:
-        for stage in (self._fetching, self._completing):
-            for block_hash in _due(stage, FETCH_TIMEOUT_S, now):
-                self._close(stage.pop(block_hash).peer, block_hash)
+        self.tally.header_timeouts += self._expire(self._fetching, now)
+        self.tally.body_timeouts += self._expire(self._completing, now)
         self.blocks.retry_held(now)
         return self._ask_headers(now) + self._ask_bodies(now) + self._import_ready()
 
@@ -251,6 +254,24 @@ class AnnounceFetcher:
                 self._completing[block_hash] = asked
             actions.append(FetchBodies(request_id, peer, hashes))
         return actions
+
+    def _expire(self, stage: dict[BlockHash, _Asked], now: float) -> int:
+        """Forget what was asked too long ago; returns how many requests that were."""
+        requests: set[int] = set()
+        for block_hash in _due(stage, FETCH_TIMEOUT_S, now):
+            asked = stage.pop(block_hash)
+            self._close(asked.peer, block_hash)
+            requests.add(asked.request_id)
+        return len(requests)
+
+    def _queue_fetched(self, peer: PeerId, block: Block) -> None:
+        self.tally.add("announce", "out" if self.blocks.put(peer, block) else "dropped")
+
+    def _is_wanted(self, block_hash: BlockHash, number: int) -> bool:
+        """Whether an announced block is near our head, and neither here nor asked for."""
+        if not self.blocks.is_near_head(number) or self._has_block(block_hash):
+            return False
+        return block_hash not in self.blocks and self._stage_after_announced(block_hash) is None
 
     def _import_ready(self) -> list[FetcherAction]:
         return [ImportFetched(block, peer) for block, peer in self.blocks.take_ready()]

@@ -55,19 +55,20 @@ class BlockQueue:
     def is_near_head(self, number: int) -> bool:
         return -DISTANCE_BELOW_HEAD <= number - self._head_number() <= DISTANCE_ABOVE_HEAD
 
-    def put(self, peer: PeerId, block: Block) -> None:
-        """Queue a block, unless it is here already, too far from our head, or over the peer's limit."""
+    def put(self, peer: PeerId, block: Block) -> bool:
+        """Queue a block; False when it is here already, too far from our head, or over the peer's limit."""
         block_hash, number = block.header.hash, block.header.number
         if block_hash in self or self._has_block(block_hash):
-            return
+            return False
         is_near = self.is_near_head(number)
         if not is_near or self.open_blocks[peer] >= BLOCKS_PER_PEER:
             self.refused += 1
             self.over_limit += is_near
-            return
+            return False
         self.open_blocks[peer] += 1
         self._queued.add(block_hash)
         heapq.heappush(self._queue, (number, next(self._sequence), block, peer))
+        return True
 
     def take_ready(self) -> list[tuple[Block, PeerId]]:
         """What our head has come close to, in number order; what it left behind is forgotten.

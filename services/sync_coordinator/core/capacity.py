@@ -77,6 +77,8 @@ class DownloadPeers:
     def __init__(self, config: DownloaderConfig) -> None:
         self._peers: dict[PeerId, PeerCapacity] = {}
         self._paused_until: dict[PeerId, float] = {}
+        self.timeouts = dict.fromkeys(PartKind, 0)
+        """Requests of all syncs that took too long, by kind."""
         self.round_trip = RoundTripEstimate(
             rtt_min_s=config.rtt_min_s, rtt_max_s=config.rtt_max_s, timeout_max_s=config.request_timeout_max_s
         )
@@ -136,6 +138,10 @@ class DownloadPeers:
         """When `on_time` has something to do; None before its first call."""
         due = self.round_trip.next_tuning
         return due if due is None else min([due, *self._paused_until.values()])
+
+    def capacity(self, kind: PartKind) -> float:
+        """Parts a second that all peers together were measured to deliver in the running or last sync."""
+        return sum([known.throughput[kind] for known in self._peers.values()])
 
     def fastest_first(self, kind: PartKind, rng: random.Random) -> list[PeerCapacity]:
         """All peers that serve `kind` and are not paused, by their throughput of it; equal ones in random order."""

@@ -12,6 +12,7 @@ from typing import Final, NamedTuple
 
 from services.shared.ethwire.types import BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.ancestor_search import AncestorSearch, HeaderQuestion
+from services.sync_coordinator.core.capacity import PartKind
 from services.sync_coordinator.core.chain_download import ChainDownload
 from services.sync_coordinator.core.sync_actions import (
     DropPeer,
@@ -154,6 +155,7 @@ class Downloader:
             return []
         with self._step(now):
             if self._question is not None and now >= self._question_due(self._question):
+                self._run.peers.timeouts[PartKind.HEADERS] += 1
                 raise SyncFailed(SyncFault.TIMEOUT, f"no answer in phase {self._phase.value}")
             for peer in self._download.expire(now) if self._download is not None else ():
                 self._drop(peer, SyncFault.TIMEOUT, "too slow for the smallest request")
@@ -198,13 +200,18 @@ class Downloader:
             blocks_waiting=download.blocks.assembly.waiting if download else 0,
             waiting_bytes=download.blocks.assembly.size_bytes if download else 0,
             throttled=download.is_throttled if download else False,
-            open_requests=(self._question is not None) + (download.open_requests if download else 0),
+            open_requests=self.open_requests,
             timeouts=download.timeouts if download else 0,
             stale_replies=self._stale_replies,
             started_at=self._started_at,
             last_import_at=download.result_lane.last_import_at if download else None,
             fault=self._fault,
         )
+
+    @property
+    def open_requests(self) -> int:
+        """Requests that peers have not answered yet."""
+        return (self._question is not None) + (self._download.open_requests if self._download else 0)
 
     def lacking(self, peer: PeerId) -> int:
         """Parts of this sync that the peer was found not to have."""
@@ -227,6 +234,7 @@ class Downloader:
                 self._end(failure.fault, failure.detail)
 
     def _advance(self, now: float) -> None:
+        self._run.on_prepare()
         download = self._download
         if download is not None:
             self._actions.extend(download.advance(now))

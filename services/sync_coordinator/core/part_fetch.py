@@ -76,6 +76,7 @@ class PartFetch(Generic[Part]):
         if oldest is None or now < oldest + self._peers.round_trip.timeout_s:
             return 0, []
         expired = self.queue.expire(max(oldest, now - self._peers.round_trip.timeout_s))
+        self._peers.timeouts[self._kind] += len(expired)
         too_slow: dict[PeerId, None] = {}
         for reservation in expired:
             peer = self._peers.get(reservation.peer)

@@ -83,7 +83,7 @@ class PeerSet:
     """
 
     def __init__(self, max_peers: int) -> None:
-        self._max_peers = max_peers
+        self.max_peers = max_peers
         self._peers: dict[PeerId, Peer] = {}
         self._admitted: dict[PeerId, Place] = {}
         self._gateways: dict[str, PeerId] = {}
@@ -120,7 +120,7 @@ class PeerSet:
     @property
     def dial_quota(self) -> int:
         """Peers that all gateways together may have dialled of their own accord: none where none discovers."""
-        return self._max_peers // DIAL_RATIO if self._discovering else 0
+        return self.max_peers // DIAL_RATIO if self._discovering else 0
 
     def outbound_of(self) -> Mapping[str, int]:
         """What each discovering gateway has of that quota."""
@@ -250,10 +250,10 @@ class PeerSet:
     def _is_full_for(self, applicant: Applicant) -> bool:
         """SPEC section 1: all places, inbound ones, and those of the dial quota."""
         quota = self.dial_quota
-        if len(self._peers) + len(self._admitted) >= self._max_peers:
+        if len(self._peers) + len(self._admitted) >= self.max_peers:
             return True
         if applicant.inbound:
-            return self._inbound.total >= self._max_peers - quota
+            return self._inbound.total >= self.max_peers - quota
         return applicant.is_dynamic and self._dialled.total >= quota
 
     def _remove(self, peer: Peer) -> Peer:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import enum
 import itertools
 from collections import defaultdict
+from collections.abc import Collection
 
 from services.shared.ethwire.types import PeerId
 
@@ -56,9 +57,12 @@ class ReplyRouter:
         self._forget(request_id, entry[1])
         return entry[0]
 
-    def peer_left(self, peer: PeerId) -> None:
-        for request_id in self._by_peer.pop(peer, ()):
+    def peer_left(self, peer: PeerId) -> Collection[int]:
+        """Forget what the peer held; returns which requests that were."""
+        held = self._by_peer.pop(peer, set())
+        for request_id in held:
             del self._open[request_id]
+        return held
 
     def _forget(self, request_id: int, peer: PeerId) -> None:
         del self._open[request_id]

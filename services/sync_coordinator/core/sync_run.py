@@ -27,6 +27,8 @@ class SyncRun:
     rng: random.Random
     next_request_id: Callable[[], int]
     """Gives numbers never given before, for requests and batches."""
+    on_prepare: Callable[[], None] = lambda: None
+    """Called when the input was taken in and the search for what to ask next begins, for whoever measures that."""
 
     @property
     def mode(self) -> SyncMode:

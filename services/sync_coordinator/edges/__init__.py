@@ -6,5 +6,6 @@ and `challenge_driver` carry out what downloader, fetcher and challenges decide;
 `peer_orders`. Blocks enter through `block_import` (its `import_kinds`), a sync's by `sync_importing`; it
 has seals checked by `seal_workers`: ethash by an `epoch_pool`, clique by `clique_seals` and a `seal_pool`, of
 `seal_process`es. `broadcaster_client` has blocks relayed. Served: `operator_api`,
-`chain_reader`, `chain_watch`; `status_board` gathers what they show.
+`chain_reader`, `chain_watch`; `status_board` gathers what they show. Measured: `request_watch`, `sync_activity`,
+`node_gauges`.
 """

@@ -67,6 +67,7 @@ class FetchDriver:
         self._metrics = metrics
         self._loop = asyncio.get_running_loop()
         self._wakeup = Wakeup(self._on_wakeup)
+        metrics.fetcher.follow(lambda: fetcher.tally.counts)
 
     def close(self) -> None:
         """Stop the timer: the store is about to be closed."""

@@ -25,6 +25,7 @@ from services.sync_coordinator.core.peer_set import Peer
 from services.sync_coordinator.core.read_once import ReadOnce
 from services.sync_coordinator.edges.gateway_events import GatewayEvents
 from services.sync_coordinator.edges.gateway_links import CONTROL_QUEUE_BYTES, GatewayLink, GatewayLinks
+from services.sync_coordinator.edges.sync_activity import SyncActivity
 
 _Item = TypeVar("_Item")
 _log = structlog.get_logger("gateway-link")
@@ -45,9 +46,10 @@ class BodyMismatch(PeerFault):
 class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
     """Translates; every decision is made behind `events`."""
 
-    def __init__(self, links: GatewayLinks, events: GatewayEvents) -> None:
+    def __init__(self, links: GatewayLinks, events: GatewayEvents, activity: SyncActivity | None = None) -> None:
         self._links = links
         self._events = events
+        self._activity = activity or SyncActivity()
         self._read_disconnects = ReadOnce()
 
     async def Control(
@@ -122,14 +124,9 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         parts = ReplyParts()
         async for message in request_iterator:
             match message.WhichOneof("content"):
-                case "headers":
-                    self._take_headers(message.headers, parts)
-                case "bodies":
-                    self._take_bodies(message.bodies, parts)
-                case "receipts":
-                    self._take_receipts(message.receipts, parts)
-                case "node_data":
-                    self._take_node_data(message.node_data, parts)
+                case "headers" | "bodies" | "receipts" | "node_data" as kind:
+                    with self._activity.handling():
+                        self._take_reply(kind, message, parts)
                 case "block":
                     self._take_block(message.block)
                 case "announces":
@@ -142,6 +139,17 @@ class GatewayLinkServicer(gateway_link_pb2_grpc.GatewayLinkServiceServicer):
         # A generator without a message: nothing flows back but the end of the stream.
         for message_back in list[gateway_link_pb2.BulkResponse]():
             yield message_back
+
+    def _take_reply(self, kind: str, message: gateway_link_pb2.BulkRequest, parts: ReplyParts) -> None:
+        match kind:
+            case "headers":
+                self._take_headers(message.headers, parts)
+            case "bodies":
+                self._take_bodies(message.bodies, parts)
+            case "receipts":
+                self._take_receipts(message.receipts, parts)
+            case "node_data":
+                self._take_node_data(message.node_data, parts)
 
     def _take_headers(self, reply: gateway_link_pb2.HeadersReply, parts: ReplyParts) -> None:
         peer = PeerId(reply.node_id)

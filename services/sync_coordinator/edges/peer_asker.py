@@ -4,15 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from typing import assert_never
 
 from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import BlockHash, PeerId
 from services.sync_coordinator.core.peer_set import PeerSet
 from services.sync_coordinator.core.reply_router import Asker, ReplyRouter
+from services.sync_coordinator.core.sync_actions import (
+    RequestBodies,
+    RequestHeaders,
+    RequestNodeData,
+    RequestReceipts,
+    SyncRequest,
+)
 from services.sync_coordinator.edges.gateway_links import GatewayLinks
 from services.sync_coordinator.edges.penalty_desk import PenaltyDesk
-from services.sync_coordinator.metrics import CoordinatorMetrics
+from services.sync_coordinator.edges.request_watch import RequestWatch
 
 
 class PeerAsker:
@@ -24,13 +32,28 @@ class PeerAsker:
         links: GatewayLinks,
         router: ReplyRouter,
         penalties: PenaltyDesk,
-        metrics: CoordinatorMetrics,
+        watch: RequestWatch,
     ) -> None:
         self._peers = peers
         self._penalties = penalties
         self._links = links
         self._router = router
-        self._metrics = metrics
+        self._watch = watch
+
+    def ask(self, asker: Asker, request: SyncRequest) -> bool:
+        """Ask for what the downloader wants; False when the peer is gone, as in `ask_headers`."""
+        request_id, peer = request.request_id, request.peer
+        match request:
+            case RequestHeaders(_, _, origin, amount, skip, reverse):
+                return self.ask_headers(asker, request_id, peer, GetBlockHeaders(origin, amount, skip, reverse))
+            case RequestBodies(_, _, hashes):
+                return self.ask_bodies(asker, request_id, peer, hashes)
+            case RequestReceipts(_, _, hashes):
+                return self.ask_receipts(asker, request_id, peer, hashes)
+            case RequestNodeData(_, _, entry_hashes):
+                return self.ask_node_data(asker, request_id, peer, entry_hashes)
+            case _:
+                assert_never(request)
 
     def ask_headers(self, asker: Asker, request_id: int, node_id: PeerId, query: GetBlockHeaders) -> bool:
         """False when the peer is gone: then no reply and no loss will be reported for `request_id`."""
@@ -38,7 +61,7 @@ class PeerAsker:
         if peer is None or not self._links.request_headers(peer.gateway_id, node_id, request_id, query):
             return False
         self._router.asked(request_id, asker, node_id)
-        self._metrics.requests.labels("headers").inc()
+        self._watch.asked(request_id, "headers")
         return True
 
     def ask_bodies(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[BlockHash]) -> bool:
@@ -47,7 +70,7 @@ class PeerAsker:
         if peer is None or not self._links.request_bodies(peer.gateway_id, node_id, request_id, hashes):
             return False
         self._router.asked(request_id, asker, node_id)
-        self._metrics.requests.labels("bodies").inc()
+        self._watch.asked(request_id, "bodies")
         return True
 
     def ask_receipts(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[BlockHash]) -> bool:
@@ -56,7 +79,7 @@ class PeerAsker:
         if peer is None or not self._links.request_receipts(peer.gateway_id, node_id, request_id, hashes):
             return False
         self._router.asked(request_id, asker, node_id)
-        self._metrics.requests.labels("receipts").inc()
+        self._watch.asked(request_id, "receipts")
         return True
 
     def ask_node_data(self, asker: Asker, request_id: int, node_id: PeerId, hashes: Sequence[bytes]) -> bool:
@@ -65,7 +88,7 @@ class PeerAsker:
         if peer is None or not self._links.request_node_data(peer.gateway_id, node_id, request_id, hashes):
             return False
         self._router.asked(request_id, asker, node_id)
-        self._metrics.requests.labels("node_data").inc()
+        self._watch.asked(request_id, "node_data")
         return True
 
     def drop(self, node_id: PeerId, offence: Offence, explanation: str) -> None:

@@ -158,9 +158,9 @@ class StatusBoard:
         self._metrics.head_number.labels("header").set(heads.header.number)
         self._metrics.head_number.labels("fast_block").set(heads.fast_block.number)
         self._metrics.head_number.labels("full_block").set(heads.full_block.number)
-        self._metrics.peers.set(len(self._peers))
-        self._metrics.gateways.set(sum(1 for _ in self._links))
         progress = self._driver.progress()
+        phase = progress.phase if progress is not None and self._driver.is_running else SyncPhase.IDLE
+        self._metrics.sync_phase.state(phase.value)
         if progress is not None:
             self._metrics.best_peer_number_known.set(progress.highest_block)
             self._metrics.state_entries.labels("pulled").set(progress.pulled_states)

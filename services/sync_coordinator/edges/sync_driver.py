@@ -11,7 +11,6 @@ from typing import assert_never
 
 import structlog
 
-from services.shared.ethwire.messages import GetBlockHeaders
 from services.shared.ethwire.types import BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.capacity import DownloadPeers
 from services.sync_coordinator.core.downloader import Downloader
@@ -37,7 +36,6 @@ from services.sync_coordinator.core.sync_actions import (
     SyncMode,
     SyncOutcome,
     SyncProgress,
-    SyncRequest,
     SyncTarget,
 )
 from services.sync_coordinator.core.sync_cycle import Situation, SyncCause, SyncCycle, SyncDecision, SyncVerdict
@@ -46,6 +44,7 @@ from services.sync_coordinator.core.sync_mode import mode_to_run
 from services.sync_coordinator.core.sync_run import SyncRun, followed_head
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.peer_asker import PeerAsker
+from services.sync_coordinator.edges.sync_activity import SyncActivity
 from services.sync_coordinator.edges.sync_importing import KIND_OF, SyncImporting, failure_of
 from services.sync_coordinator.edges.sync_totals import SyncTotals
 from services.sync_coordinator.edges.wakeup import Wakeup
@@ -69,6 +68,7 @@ class SyncParts:
     block_import: BlockImport
     metrics: CoordinatorMetrics
     rng: random.Random
+    activity: SyncActivity
     seal_sample: bool = False
     """Whether light mode leaves most seals out."""
 
@@ -91,7 +91,7 @@ class SyncDriver:
         self._on_progress = on_progress
         self._on_ended = on_ended
         self._loop = asyncio.get_running_loop()
-        self._download_peers = DownloadPeers(parts.config)
+        self.download_peers = DownloadPeers(parts.config)
         self._downloader: Downloader | None = None
         self._run_wakeup = Wakeup(self._wake_downloader)
         self._cycle_wakeup = Wakeup(self._wake_cycle)
@@ -99,9 +99,10 @@ class SyncDriver:
         self._importing = SyncImporting(parts.block_import, parts.metrics, parts.rng, seal_sample=parts.seal_sample)
         self._mode = self.next_mode
         self._started_at = 0.0
-        self._blocks_before = 0
+        self._blocks_before = self._imports = 0
         self.totals = SyncTotals()
         self.last_progress: SyncProgress | None = None
+        parts.metrics.sync_seconds.follow(parts.activity.read)
         _warn_of_mode(parts.mode, self._mode)
 
     def close(self) -> None:
@@ -158,6 +159,8 @@ class SyncDriver:
         decision = parts.cycle.decide(cause, self.situation(candidate))
         parts.metrics.sync_verdicts.labels(decision.verdict.name.lower()).inc()
         if decision.verdict is SyncVerdict.START and decision.master is not None:
+            if cause is SyncCause.FORCED:
+                parts.metrics.forced_syncs.inc()
             self._start(decision.master, cause)
         return decision
 
@@ -180,7 +183,7 @@ class SyncDriver:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_peer_joined(peer.node_id, peer.eth_version, self._loop.time()))
         else:
-            self._download_peers.join(peer.node_id, peer.eth_version)
+            self.download_peers.join(peer.node_id, peer.eth_version)
         is_kept = peer.static or peer.trusted
         cause = SyncCause.STATIC_PEER_JOINED if is_kept else SyncCause.PEER_JOINED
         self.consider(cause, peer if is_kept else self._parts.peers.best())
@@ -193,7 +196,7 @@ class SyncDriver:
         if self._downloader is not None:
             self._carry_out(self._downloader.on_peer_left(node_id, self._loop.time()))
         else:
-            self._download_peers.leave(node_id)
+            self.download_peers.leave(node_id)
 
     def on_headers(self, request_id: int, headers: Sequence[Header]) -> None:
         if self._downloader is not None:
@@ -230,10 +233,12 @@ class SyncDriver:
             config=parts.config,
             target=target,
             chain=parts.store,
-            peers=self._download_peers,
+            peers=self.download_peers,
             rng=parts.rng,
             next_request_id=parts.router.next_id,
+            on_prepare=parts.activity.prepare_from_here,
         )
+        parts.activity.sync_began()
         self._downloader = Downloader(run, self.last_progress)
         self._started_at = self._loop.time()
         self._blocks_before = self.totals.blocks
@@ -256,9 +261,10 @@ class SyncDriver:
         while todo:
             match todo.popleft():
                 case RequestHeaders() | RequestBodies() | RequestReceipts() | RequestNodeData() as request:
-                    if not self._ask(request):
+                    if not self._parts.asker.ask(Asker.DOWNLOADER, request):
                         todo.extend(run.on_request_failed(request.request_id, self._loop.time()))
                 case ImportHeaders() | ImportBlocks() | ImportFastBlocks() | CommitPivot() | StoreState() as batch:
+                    self._imports += 1
                     self._tasks.create_task(self._import(run, batch), name=f"import-{KIND_OF[type(batch)]}")
                 case DropPeer(peer, fault, detail):
                     why = f"{fault.value}: {detail}" if detail else fault.value
@@ -270,26 +276,12 @@ class SyncDriver:
                 case unexpected:
                     assert_never(unexpected)
         self._run_wakeup.at(run.next_wakeup())
+        self._parts.activity.rest(waits=run.open_requests > 0 and not self._imports)
         self._on_progress()
-
-    def _ask(self, request: SyncRequest) -> bool:
-        """False when the peer is gone."""
-        asker, request_id, peer = self._parts.asker, request.request_id, request.peer
-        match request:
-            case RequestHeaders(_, _, origin, amount, skip, reverse):
-                query = GetBlockHeaders(origin, amount, skip, reverse)
-                return asker.ask_headers(Asker.DOWNLOADER, request_id, peer, query)
-            case RequestBodies(_, _, hashes):
-                return asker.ask_bodies(Asker.DOWNLOADER, request_id, peer, hashes)
-            case RequestReceipts(_, _, hashes):
-                return asker.ask_receipts(Asker.DOWNLOADER, request_id, peer, hashes)
-            case RequestNodeData(_, _, entry_hashes):
-                return asker.ask_node_data(Asker.DOWNLOADER, request_id, peer, entry_hashes)
-            case _:
-                assert_never(request)
 
     async def _import(self, run: Downloader, batch: SyncImport) -> None:
         failure = await self._importing.take(batch)
+        self._imports -= 1
         now = self._loop.time()
         if failure is None:
             self._carry_out(run.on_imported(batch.batch_id, now))
@@ -298,6 +290,7 @@ class SyncDriver:
 
     async def _end(self, outcome: SyncOutcome, roll_back: Sequence[Header]) -> None:
         self._run_wakeup.at(None)
+        self._parts.activity.sync_ended()
         failure = await failure_of(self._parts.block_import.roll_back(roll_back))
         if failure is not None:
             _log.error("headers not rolled back", why=failure.reason)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Protocol
+from collections.abc import Callable, Sequence
+from typing import NamedTuple, Protocol
 
 from services.shared.ethwire.types import BlockHash
 from services.shared.runtime.faults import CannotContinue
@@ -86,4 +86,27 @@ class ChainStore(ChainView, Protocol):
 
         Whoever watches the store for damage is told too.
         """
+        ...
+
+
+class StoreSize(NamedTuple):
+    """How large a store is, and how much larger it may become."""
+
+    used_bytes: int
+    """Of its file, pages that wait to be used again included."""
+    limit_bytes: int
+    """Address space that is mapped; it doubles when the file fills it."""
+    free_disk_bytes: int
+    """What a process without privileges may still write to the file system."""
+
+
+class MeasuredStore(Protocol):
+    """A store whose size and commits can be watched."""
+
+    def size(self) -> StoreSize:
+        """What is used of the disk and of the address space. Any thread may ask until the store is closed."""
+        ...
+
+    def on_commit(self, report: Callable[[float], object]) -> None:
+        """Calls `report` after each commit, in its thread, with the seconds that it took."""
         ...

@@ -7,6 +7,8 @@ old pages alive. The map starts small and doubles when it is full.
 
 from __future__ import annotations
 
+import os
+import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -18,7 +20,7 @@ from services.shared.ethwire.faults import MalformedRlp
 from services.shared.ethwire.headers import decode_header
 from services.shared.ethwire.types import BlockHash, Header
 from services.sync_coordinator.core.fork_choice import ChainUpdate, HeadKind, Heads
-from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused
+from services.sync_coordinator.store.chain_store import StoreFailed, StoreRefused, StoreSize
 from services.sync_coordinator.store.data_file import damaged
 from services.sync_coordinator.store.environment import (
     FIRST_MAP_BYTES,
@@ -57,6 +59,7 @@ class LmdbChainStore:
         self._reading = Reading(path, env)
         self._heads = self._read_heads()
         self._commits = 0
+        self._on_commit: Callable[[float], object] = lambda _: None
 
     @classmethod
     def open(
@@ -102,6 +105,22 @@ class LmdbChainStore:
 
     def damaged(self, problem: str) -> StoreFailed:
         return self._reading.damaged(problem)
+
+    def on_commit(self, report: Callable[[float], object]) -> None:
+        """Calls `report` after each commit, in its thread, with the seconds that it took."""
+        self._on_commit = report
+
+    def size(self) -> StoreSize:
+        """What is used of the disk and of the address space. Any thread may ask until the store is closed."""
+        with self._reading.lock:
+            env = self._env.info()
+            page_bytes = self._env.stat()["psize"]
+        disk = os.statvfs(self._path)
+        return StoreSize(
+            used_bytes=(env["last_pgno"] + 1) * page_bytes,
+            limit_bytes=env["map_size"],
+            free_disk_bytes=disk.f_bavail * disk.f_frsize,
+        )
 
     def header(self, block_hash: BlockHash) -> Header | None:
         header_rlp = self._read(Table.HEADERS, block_hash)
@@ -187,6 +206,7 @@ class LmdbChainStore:
 
     def commit(self, update: ChainUpdate) -> None:
         """Writes all of `update` and waits for the disk. Raises StoreFailed with nothing changed."""
+        began = time.perf_counter()
         try:
             if self._commits % READER_CHECK_COMMITS == 0:
                 self._env.reader_check()
@@ -202,6 +222,7 @@ class LmdbChainStore:
         except lmdb.Error as error:
             raise self._reading.failed(error) from error
         self._heads = update.heads
+        self._on_commit(time.perf_counter() - began)
 
     @contextmanager
     def snapshot(self) -> Iterator[Snapshot]:

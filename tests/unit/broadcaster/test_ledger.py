@@ -114,3 +114,22 @@ def test_a_stage_is_left_out_when_clocks_contradict_each_other():
     relay(ledger, block(3), at=1000)
     [record] = ledger.newest(1)
     assert "seen_to_valid" not in dict(record.stages_us())
+
+
+def test_arrivals_after_the_first_are_told_as_duplicates():
+    ledger = Ledger()
+    hashes = [block(7).block_hash, block(8).block_hash]
+    assert ledger.on_arrival(ALICE, hashes, 900, whole=False) == 0
+    assert ledger.on_arrival(BOB, hashes[:1], 950, whole=True) == 1
+    relay(ledger, block(9), source=BlockSource.SUBMITTED)
+    assert ledger.on_arrival(BOB, [block(9).block_hash], 2000, whole=True) == 1, "it was ours first"
+
+
+def test_a_block_is_forwarded_after_its_first_sight():
+    ledger = Ledger()
+    ledger.on_arrival(ALICE, [block(7).block_hash], 900, whole=True)
+    ledger.on_arrival(ALICE, [block(8).block_hash], 5000, whole=True)
+    for number in (7, 8, 9):
+        relay(ledger, block(number))
+    after = [record.forwarded_after_us for record in ledger.newest(3)]
+    assert after == [101, None, None], "no time where clocks contradict, or nobody told of it before"

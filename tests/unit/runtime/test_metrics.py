@@ -2,12 +2,14 @@ from __future__ import annotations
 
 from prometheus_client import CollectorRegistry, generate_latest
 
-from services.shared.runtime.metrics_http import MetricsServer, ProcessMetrics, private_memory_bytes
+from services.shared.runtime.metric_catalogue import Catalogue
+from services.shared.runtime.metrics_http import MetricsServer
+from services.shared.runtime.process_metrics import ProcessMetrics, private_memory_bytes
 
 
 def registry() -> CollectorRegistry:
     found = CollectorRegistry()
-    ProcessMetrics("broadcaster", found)
+    ProcessMetrics(Catalogue("broadcaster", found))
     return found
 
 

@@ -13,6 +13,7 @@ from prometheus_client import CollectorRegistry
 from services.shared.ethwire.types import BlockHash
 from services.shared.runtime import otlp_tracer
 from services.shared.runtime.faults import ConfigInvalid
+from services.shared.runtime.metric_catalogue import Catalogue
 from services.shared.runtime.otlp_tracer import SPANS_WAITING, OtlpTracer
 from services.shared.runtime.process_options import ProcessOptions
 from services.shared.runtime.tracing import Span, Step, TraceMetrics, open_tracer, span_id_from_proto, step_id
@@ -24,10 +25,16 @@ import sys
 from prometheus_client import CollectorRegistry
 import services.broadcaster.__main__, services.peer_gateway.__main__, services.sync_coordinator.__main__
 from services.shared.runtime.process_options import ProcessOptions
-from services.shared.runtime.tracing import open_tracer
-assert not open_tracer("test", ProcessOptions(), CollectorRegistry()).is_on
+from services.shared.runtime.metric_catalogue import Catalogue
+from services.shared.runtime.tracing import TraceMetrics, open_tracer
+metrics = TraceMetrics(Catalogue("test", CollectorRegistry()))
+assert not open_tracer("test", ProcessOptions(), metrics).is_on
 assert not [name for name in sys.modules if name.startswith("opentelemetry")]
 """
+
+
+def trace_metrics() -> TraceMetrics:
+    return TraceMetrics(Catalogue("test", CollectorRegistry()))
 
 
 def hash_ending(last: int) -> BlockHash:
@@ -59,7 +66,9 @@ def test_start_is_refused_with_the_name_of_the_extra_when_it_is_not_installed(mo
     monkeypatch.delitem(sys.modules, "services.shared.runtime.otlp_tracer")
     monkeypatch.setitem(sys.modules, "opentelemetry.exporter.otlp.proto.grpc.trace_exporter", None)
     with pytest.raises(ConfigInvalid, match=r"not installed: pip install 'trisync\[traces\]'"):
-        open_tracer("test", ProcessOptions(trace_endpoint=ENDPOINT), CollectorRegistry())
+        open_tracer(
+            "test", ProcessOptions(trace_endpoint=ENDPOINT), TraceMetrics(Catalogue("test", CollectorRegistry()))
+        )
 
 
 @pytest.mark.parametrize(
@@ -78,20 +87,20 @@ def test_sample_that_is_no_part_is_refused(sample: float):
 
 def test_sampling_goes_by_the_hash_so_that_all_services_agree():
     registry, kept = CollectorRegistry(), InMemorySpanExporter()
-    tracer = OtlpTracer(("test", ""), ENDPOINT, 0.25, TraceMetrics("test", registry), kept)
+    tracer = OtlpTracer(("test", ""), ENDPOINT, 0.25, TraceMetrics(Catalogue("test", registry)), kept)
     hashes = [hash_ending(part << 61) for part in range(8)]
     for block_hash in hashes:
         tracer.record(span_of(block_hash))
     tracer.end()
     attributes = [span.attributes or {} for span in kept.get_finished_spans()]
     assert [found["block.hash"] for found in attributes] == [f"0x{block_hash.hex()}" for block_hash in hashes[:2]]
-    assert outcomes(registry) == {"exported": 2, "lost": None}
+    assert outcomes(registry) == {"exported": 2, "lost": 0}
 
 
 def test_spans_over_the_limit_are_lost_and_counted(monkeypatch: pytest.MonkeyPatch):
     monkeypatch.setattr(otlp_tracer, "SEND_EVERY_S", 60)
     registry, kept = CollectorRegistry(), InMemorySpanExporter()
-    tracer = OtlpTracer(("test", ""), ENDPOINT, 1.0, TraceMetrics("test", registry), kept)
+    tracer = OtlpTracer(("test", ""), ENDPOINT, 1.0, TraceMetrics(Catalogue("test", registry)), kept)
     for number in range(SPANS_WAITING + 3):
         tracer.record(span_of(hash_ending(number)))
     tracer.end()

@@ -108,6 +108,48 @@ def test_sequential_announcements_are_imported():
     assert follower.imported == list(range(START + 1, START + 40))
 
 
+def tally(follower: Follower, source: str) -> list[float]:
+    """In, out, dropped, over a limit."""
+    return [follower.fetcher.tally.counts[source, fate] for fate in ("in", "out", "dropped", "dos")]
+
+
+def test_announces_are_counted_by_what_became_of_them():
+    follower = Follower()
+    follower.announce(ALICE, START + 1)
+    follower.announce(BOB, START + 1)
+    follower.announce(ALICE, START + 1)
+    follower.announce(ALICE, START)
+    follower.announce(ALICE, START + DISTANCE_ABOVE_HEAD + 1)
+    follower.run(1.0)
+    assert tally(follower, "announce") == [5, 1, 3, 0]
+    for number in range(ANNOUNCES_PER_PEER + 2):
+        unknown = Announce(BlockHash(number.to_bytes(32)), START + 2)
+        follower.carry_out(follower.fetcher.on_announce(MALLORY, unknown, follower.now))
+    assert tally(follower, "announce") == [5 + ANNOUNCES_PER_PEER + 2, 1, 3, 2]
+
+
+def test_whole_blocks_are_counted_by_what_became_of_them():
+    follower = Follower(imports_at_once=False)
+    follower.give_block(ALICE, START + 1)
+    follower.give_block(BOB, START + 1)
+    follower.give_block(BOB, START + DISTANCE_ABOVE_HEAD + 1)
+    assert tally(follower, "broadcast") == [3, 1, 2, 0]
+    for branch in range(BLOCKS_PER_PEER + 1):
+        block = made_chain(START + 3, branch=branch + 2).block(START + 3)
+        follower.carry_out(follower.fetcher.on_block(MALLORY, block, follower.now))
+    assert tally(follower, "broadcast") == [3 + BLOCKS_PER_PEER + 1, 1 + BLOCKS_PER_PEER, 2, 1]
+
+
+def test_requests_that_take_too_long_are_counted_by_kind():
+    follower = Follower(answers_headers=False)
+    follower.announce(ALICE, START + 1)
+    follower.run(10.0)
+    follower.answers_headers, follower.answers_bodies = True, False
+    follower.announce(ALICE, START + 1)
+    follower.run(10.0)
+    assert (follower.fetcher.tally.header_timeouts, follower.fetcher.tally.body_timeouts) == (1, 1)
+
+
 def test_concurrent_announcements_are_imported_once():
     follower = Follower()
     for number in range(START + 1, START + 30):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from services.sync_coordinator.core.capacity import DownloadPeers
+from services.sync_coordinator.core.capacity import DownloadPeers, PartKind
 from services.sync_coordinator.core.downloader import Downloader
 from services.sync_coordinator.core.downloader_config import DownloaderConfig
 from services.sync_coordinator.core.sync_actions import (
@@ -39,7 +39,9 @@ class Conversation:
     tail: RequestHeaders
     downloader: Any
 
-    def __init__(self, mode=SyncMode.FULL, *, eth_version=63, peers=(ALICE,), promised=None, **config):
+    def __init__(
+        self, mode=SyncMode.FULL, *, eth_version=63, peers=(ALICE,), promised=None, on_prepare=lambda: None, **config
+    ):
         self.config = DownloaderConfig(**config)
         self.chain = MemoryChain()
         self.peers = DownloadPeers(self.config)
@@ -54,6 +56,7 @@ class Conversation:
                 peers=self.peers,
                 rng=random.Random(1),
                 next_request_id=itertools.count(1).__next__,
+                on_prepare=on_prepare,
             )
         )
 
@@ -164,6 +167,25 @@ def test_master_is_dropped_when_its_answer_is_late():
     assert ended([end]) is SyncFault.TIMEOUT
     assert talk.downloader.on_headers(1, [CHAIN.head], 7.1) == []
     assert talk.downloader.next_wakeup() is None
+
+
+def test_a_question_to_the_master_that_timed_out_is_counted():
+    talk = Conversation()
+    talk.downloader.start(0.0)
+    assert talk.downloader.open_requests == 1
+    due = talk.downloader.next_wakeup()
+    while talk.downloader.open_requests:
+        talk.downloader.on_wakeup(due)
+        due = talk.downloader.next_wakeup()
+    assert talk.peers.timeouts[PartKind.HEADERS] == 1
+
+
+def test_the_search_for_what_to_ask_next_is_told_when_it_begins():
+    told: list[int] = []
+    talk: Conversation = Conversation(on_prepare=lambda: told.append(talk.downloader.progress().headers_fetched))
+    talk.to_import()
+    assert told[0] == 0
+    assert told[-1] == 8, "after the input was taken in"
 
 
 def test_unknown_reply_is_counted_and_changes_nothing():

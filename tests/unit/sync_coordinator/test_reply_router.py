@@ -39,7 +39,7 @@ def test_nothing_is_kept_of_a_peer_that_left():
     for request_id in range(1, 4):
         router.asked(request_id, Asker.DOWNLOADER, ALICE)
     router.asked(9, Asker.DOWNLOADER, MALLORY)
-    router.peer_left(ALICE)
+    assert sorted(router.peer_left(ALICE)) == [1, 2, 3]
     assert len(router) == 1
     assert router.take(2, ALICE) is None
     assert router.take(9, MALLORY) is Asker.DOWNLOADER

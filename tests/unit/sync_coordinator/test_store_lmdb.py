@@ -40,6 +40,21 @@ def test_new_store_holds_the_genesis_block(store):
     assert store.canonical_hash(1) is None
 
 
+def test_size_and_commits_are_told(tmp_path):
+    store = LmdbChainStore.open(tmp_path / "chain", GENESIS)
+    took: list[float] = []
+    store.on_commit(took.append)
+    before = store.size()
+    add_blocks(store, LIGHT)
+    after = store.size()
+    store.close()
+    assert len(took) == 1
+    assert 0 < took[0] < 60
+    assert 0 < before.used_bytes < after.used_bytes <= after.limit_bytes
+    assert after.used_bytes == (tmp_path / "chain" / "data.mdb").stat().st_size
+    assert after.free_disk_bytes > 0
+
+
 def test_everything_is_read_back_when_the_store_is_opened_again(tmp_path):
     store = LmdbChainStore.open(tmp_path / "chain", GENESIS)
     add_blocks(store, LIGHT, receipts={LIGHT.headers[3].hash: b"\xc1\xc0"})
