@@ -1,0 +1,1 @@
+"""The Grafana dashboards, described in few words: `make dashboards` writes their JSON."""
