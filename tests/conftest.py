@@ -14,9 +14,11 @@ os.environ["GRPC_ENABLE_FORK_SUPPORT"] = "0"
 os.environ["TRISYNC_STRICT_METRICS"] = "1"
 
 REQUIRE_INTEROP: Final = "TRISYNC_REQUIRE_INTEROP"
-"""Set to 1, as `.ci/run` does, a skipped interop test fails, and so does a run without any."""
+"""Set to 1, as `.ci/run` does, a skipped test of REQUIRED_MARKERS fails, and so does a run without any interop test."""
 
-OUTSIDE_MARKERS: Final = ("interop", "real_peer", "compose")
+REQUIRED_MARKERS: Final = ("interop", "prometheus")
+
+OUTSIDE_MARKERS: Final = (*REQUIRED_MARKERS, "real_peer", "compose")
 
 SKIPPED_KEY: Final = pytest.StashKey[dict[str, dict[str, int]]]()
 """Marker -> reason -> number of tests skipped for it."""
@@ -46,9 +48,10 @@ def pytest_runtest_makereport(
             if item.get_closest_marker(marker):
                 reasons = item.config.stash[SKIPPED_KEY].setdefault(marker, {})
                 reasons[reason] = reasons.get(reason, 0) + 1
-        if item.get_closest_marker("interop") and interop_is_required():
+        required = [marker for marker in REQUIRED_MARKERS if item.get_closest_marker(marker)]
+        if required and interop_is_required():
             report.outcome = "failed"
-            report.longrepr = f"{REQUIRE_INTEROP}=1 and this interop test was skipped: {reason}"
+            report.longrepr = f"{REQUIRE_INTEROP}=1 and this {required[0]} test was skipped: {reason}"
     return report
 
 

@@ -27,10 +27,14 @@ def test_in_its_fixture(node): ...
 def test_in_its_body():
     pytest.skip("no npm here")
 
+@pytest.mark.prometheus
+def test_of_rules():
+    pytest.skip("no promtool here")
+
 def test_plain(): ...
 """
 
-CONFIGURATION = "[pytest]\nmarkers = interop: talks to npm\n"
+CONFIGURATION = "[pytest]\nmarkers =\n  interop: talks to npm\n  prometheus: needs promtool\n"
 
 
 def run_pytest(directory: Path, test: str, require: str) -> subprocess.CompletedProcess[str]:
@@ -44,17 +48,19 @@ def run_pytest(directory: Path, test: str, require: str) -> subprocess.Completed
 def test_skipped_interop_tests_are_said_loudly_before_the_closing_line(tmp_path: Path):
     ended = run_pytest(tmp_path, SKIPPING, require="0")
     assert ended.returncode == 0
-    assert "!! interop tests did NOT run !!" in ended.stdout
-    for reason in ("1 skipped: no Node here", "1 skipped: no npm here"):
-        assert reason in ended.stdout
-    assert "1 passed, 2 skipped" in ended.stdout.splitlines()[-1]
+    for marker in ("interop", "prometheus"):
+        assert f"!! {marker} tests did NOT run !!" in ended.stdout
+    for reason in ("no Node here", "no npm here", "no promtool here"):
+        assert f"1 skipped: {reason}" in ended.stdout
+    assert "1 passed, 3 skipped" in ended.stdout.splitlines()[-1]
 
 
 def test_skipped_interop_tests_fail_where_they_are_required(tmp_path: Path):
     ended = run_pytest(tmp_path, SKIPPING, require="1")
     assert ended.returncode == 1
     assert "this interop test was skipped: no npm here" in ended.stdout
-    assert "1 failed, 1 passed, 1 error" in ended.stdout.splitlines()[-1]
+    assert "this prometheus test was skipped: no promtool here" in ended.stdout
+    assert "2 failed, 1 passed, 1 error" in ended.stdout.splitlines()[-1]
 
 
 def test_run_without_interop_tests_fails_where_they_are_required(tmp_path: Path):

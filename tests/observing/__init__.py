@@ -1,0 +1,1 @@
+"""Dashboards and rules, tried with a real Prometheus."""
