@@ -106,12 +106,12 @@ class Prometheus:
             with urllib.request.urlopen(url, timeout=ANSWER_S) as answer:
                 return json.load(answer)["data"]
         except urllib.error.HTTPError as refused:
-            raise QueryFailed(json.load(refused)["error"]) from None
+            raise QueryFailed(refused.read().decode()) from None
 
     async def is_ready(self) -> bool:
         try:
             return bool(await asyncio.to_thread(self.get, "status/runtimeinfo"))
-        except OSError:
+        except (OSError, QueryFailed):
             return False
 
 

@@ -97,6 +97,11 @@ def quantiles(histogram: str, where: str = "") -> list[Query]:
     ]
 
 
+def or_nothing(expr: str, label: str) -> str:
+    """A zero by the name of `nothing`, where `expr` has no series yet."""
+    return f'{expr} or on () label_replace(vector(0), "{label}", "nothing", "", "")'
+
+
 def per_service(template: str, legend: str = "") -> list[Query]:
     """The query of every service, `SERVICE` replaced by the prefix of its metrics."""
     return [Query(template.replace("SERVICE", prefix), name + legend) for prefix, name in SERVICES.items()]

@@ -203,12 +203,11 @@ def _options(panel: Panel) -> Json:
     reduce = {"calcs": ["lastNotNull"], "fields": "", "values": False}
     match panel.kind:
         case "stat":
-            named = len(panel.queries) > 1 or "{{" in panel.queries[0].legend
             return {
                 "reduceOptions": reduce,
                 "colorMode": "background",
                 "graphMode": "none",
-                "textMode": "value_and_name" if named else "value",
+                "textMode": _text_mode(panel),
             }
         case "bargauge":
             return {"reduceOptions": reduce, "orientation": "horizontal", "displayMode": "basic"}
@@ -216,6 +215,12 @@ def _options(panel: Panel) -> Json:
             return {"mergeValues": True, "showValue": "never", "rowHeight": 0.9, "legend": {"showLegend": False}}
         case "timeseries":
             return {"legend": _legend(panel), "tooltip": {"mode": "multi", "sort": "desc"}}
+
+
+def _text_mode(panel: Panel) -> str:
+    if panel.states:
+        return "name"
+    return "value_and_name" if len(panel.queries) > 1 or "{{" in panel.queries[0].legend else "value"
 
 
 def _legend(panel: Panel) -> Json:

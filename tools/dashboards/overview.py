@@ -14,18 +14,14 @@ from tools.dashboards.description import (
     Panel,
     Query,
     Row,
+    or_nothing,
     per_service,
     quantile,
     quantiles,
     rate,
 )
 
-FIRING: Final = (
-    'count by (alertname) (ALERTS{alertname=~"Trisync.+", alertstate="firing"})'
-    ' or on () label_replace(vector(0), "alertname", "no alert", "", "")'
-)
-"""A zero with a name where nothing is wrong, so that the panel is not empty then."""
-
+FIRING: Final = or_nothing('count by (alertname) (ALERTS{alertname=~"Trisync.+", alertstate="firing"})', "alertname")
 
 WRONG: Final = Row(
     "Is anything wrong?",
@@ -241,7 +237,7 @@ RESOURCES: Final = Row(
         ),
         Panel(
             title="How long do calls to the services take?",
-            description="95 % of the calls that ended are faster. Streams count with their whole life.",
+            description="95 % of the calls are faster; streams do not count.",
             queries=per_service(quantile(0.95, "SERVICE_rpc_seconds")),
             unit="s",
         ),

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from tools.dashboards.description import HALF, Dashboard, Panel, Query, Row, rate
+from tools.dashboards.description import HALF, Dashboard, Panel, Query, Row, or_nothing, rate
 
 CONNECTED: Final = Row(
     "Who is connected?",
@@ -138,9 +138,9 @@ WIRE: Final = Row(
             unit="Bps",
         ),
         Panel(
-            title="Messages that cannot be read",
-            description="Undecodable, oversized or unknown messages, per minute. Each ends the connection that it"
-            " came on.",
+            title="Messages that are wrong",
+            description="Undecodable, too large, unknown, out of place, or a reply to nothing, per minute. "
+            "docs/operations.md says what follows for the peer.",
             queries=[Query(rate("peer_gateway_faulty_messages_total", "fault", per_minute=True), "{{fault}}")],
             unit="cpm",
         ),
@@ -176,10 +176,13 @@ WAITING: Final = Row(
         ),
         Panel(
             title="What was dropped on purpose?",
-            description="By kind and cause, per minute. slow-peer: a peer does not read; full or down: a service "
-            "of ours does not.",
+            description="By kind and cause, per minute. slow-peer: a peer does not read; full, down: a service of ours "
+            "does not. Only what was dropped once is listed.",
             queries=[
-                Query(rate("peer_gateway_dropped_total", "kind", "cause", per_minute=True), "{{kind}}: {{cause}}")
+                Query(
+                    or_nothing(rate("peer_gateway_dropped_total", "kind", "cause", per_minute=True), "kind"),
+                    "{{kind}} {{cause}}",
+                )
             ],
             unit="cpm",
         ),

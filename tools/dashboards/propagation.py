@@ -38,7 +38,8 @@ INBOUND: Final = Row(
     [
         Panel(
             title="Hashes that peers announce",
-            description="Per minute. in: heard; out: fetched; dropped: not needed any more; dos: over a peer's limit.",
+            description="Per minute. in: came; out: fetched, and handed to the import; dropped: known, or too far from "
+            "our head; dos: over what one peer may have open.",
             queries=[
                 Query(
                     rate("coordinator_fetcher_total", "outcome", where='kind="announce"', per_minute=True),
@@ -49,8 +50,8 @@ INBOUND: Final = Row(
         ),
         Panel(
             title="Blocks that peers propagate",
-            description="Per minute. in: heard; out: to the import; dropped: not needed or too far off; dos: over"
-            " a peer's limit.",
+            description="Per minute. in: came; out: handed to the import; dropped: known, or too far from our head; "
+            "dos: over what one peer may have open.",
             queries=[
                 Query(
                     rate("coordinator_fetcher_total", "outcome", where='kind="broadcast"', per_minute=True),

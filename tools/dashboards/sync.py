@@ -16,6 +16,13 @@ from tools.dashboards.description import (
     rate,
 )
 
+
+def deeper_than(blocks: float) -> str:
+    """How many reorgs of the time shown took more blocks off our chain; a bound of the histogram's."""
+    depth = "coordinator_reorg_depth_blocks"
+    return f'sum(increase({depth}_count[$__range])) - sum(increase({depth}_bucket{{le="{float(blocks)}"}}[$__range]))'
+
+
 RUNNING: Final = Row(
     "Does a sync run, and how did the others end?",
     [
@@ -90,7 +97,8 @@ WHO: Final = Row(
     [
         Panel(
             title="What the sync spends its time on",
-            description="Seconds per second. prepare and handle: our own work; wait_for_peer: for replies.",
+            description="Share of the time. prepare, handle: our event loop at work on requests and replies; "
+            "wait_for_peer: peers are asked, and our import has nothing to do. Much of the last: slow peers.",
             queries=[Query(rate("coordinator_sync_seconds_total", "activity"), "{{activity}}")],
             unit="percentunit",
             stacked=True,
@@ -165,13 +173,13 @@ REORGS: Final = Row(
     "Is the chain stable?",
     [
         Panel(
-            title="Reorgs, by depth",
-            description="Times our head left its chain in the time shown, by how many of our blocks were undone "
-            "at most.",
+            title="Reorgs in the time shown, and how deep they were",
+            description="Times our head left its chain, and how many of these took more than 3 or 12 blocks off it. "
+            "A shallow one now and then is normal.",
             queries=[
-                Query(
-                    "sum by (le) (increase(coordinator_reorg_depth_blocks_bucket[$__range]))", "{{le}} blocks or fewer"
-                )
+                Query("sum(increase(coordinator_reorgs_total[$__range]))", "all"),
+                Query(deeper_than(3), "more than 3 blocks deep"),
+                Query(deeper_than(12), "more than 12 blocks deep"),
             ],
             unit="short",
             kind="bargauge",
