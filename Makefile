@@ -26,7 +26,7 @@ CHECK_CONTRACTS := $(BIN)/buf lint protos && $(BIN)/buf breaking protos --agains
 # A variable set for the caller's Python must not reach ours.
 unexport PYTHONPATH PYTHONHOME
 
-.PHONY: help setup sync test test-compose lint format protos baseline rpc-docs lock wheel bench clean
+.PHONY: help setup sync test test-compose lint format protos baseline rpc-docs dashboards lock wheel bench clean
 
 help: ## this list
 	@sed -nE 's/^([a-z-]+):[^#]*## (.*)/  make \1|\2/p' $(MAKEFILE_LIST) | awk -F'|' '{ printf "%-14s %s\n", $$1, $$2 }'
@@ -68,6 +68,10 @@ baseline: $(STAMPS)/ready ## accept the contracts as they are: what breaks them 
 
 rpc-docs: $(STAMPS)/ready ## write docs/rpc.md anew from the contracts
 	@$(BIN)/python -m tools.rpc_docs
+
+dashboards: $(STAMPS)/ready ## write the Grafana dashboards, and the rules for Kubernetes, again
+	@$(BIN)/python -m tools.dashboards
+	@$(BIN)/python -m tools.kubernetes_rules
 
 lock: $(STAMPS)/python ## pin all dependencies again, with hashes
 	@$(PIP) install "pip-tools>=7.4"

@@ -16,6 +16,8 @@ import pytest
 from tests.compose.conftest import GATEWAYS, TAG
 from tests.compose.engine import BASE_IMAGE, Compose, EngineFailed, run
 from tests.support.deadlines import until
+from tests.support.observed_queries import all_rules, panel_questions, unanswered
+from tests.support.prometheus import Prometheus
 from trisync.client import CoordinatorError, OperatorClient
 from trisync.node_status import NodeStatus
 
@@ -110,6 +112,22 @@ def test_every_target_of_prometheus_is_up(compose: Compose):
     expected = {("coordinator", "up"): 1, ("broadcaster", "up"): 1, ("peer_gateway", "up"): GATEWAYS}
     expected[("prometheus", "up")] = 1
     eventually(lambda: targets(compose) == Counter(expected), f"{expected} as targets", HEALTHY_S)
+
+
+def test_every_query_of_the_dashboards_has_an_answer(compose: Compose):
+    prometheus = Prometheus(compose.published("prometheus", 9090))
+    eventually(lambda: prometheus.query("count(up == 1) > 3"), "samples of every service", HEALTHY_S)
+    open_questions = dict.fromkeys(panel_questions(), "not asked")
+    deadline = time.monotonic() + HEALTHY_S
+    while open_questions and time.monotonic() < deadline:
+        time.sleep(1)
+        open_questions = unanswered(prometheus, open_questions, idle=True)
+    assert not open_questions, "\n".join(f"{one.where}: {problem}" for one, problem in open_questions.items())
+    loaded = prometheus.get("rules")["groups"]
+    assert {rule["name"] for group in loaded for rule in group["rules"]} == {
+        rule.get("alert") or rule["record"] for rule in all_rules()
+    }
+    assert {rule["health"] for group in loaded for rule in group["rules"]} <= {"ok", "unknown"}
 
 
 @pytest.mark.parametrize("service", OURS)

@@ -55,13 +55,13 @@ def all_rules() -> Iterator[Mapping[str, Any]]:
             yield from group["rules"]
 
 
-def unanswered(prometheus: Prometheus, questions: Iterable[Question]) -> dict[Question, str]:
-    """The questions without a good answer, and what is wrong with it."""
-    found = {question: _problem(prometheus, question) for question in questions}
+def unanswered(prometheus: Prometheus, questions: Iterable[Question], *, idle: bool = False) -> dict[Question, str]:
+    """The questions without a good answer, and what is wrong with it. On an idle stack a quantile is no number."""
+    found = {question: _problem(prometheus, question, idle) for question in questions}
     return {question: problem for question, problem in found.items() if problem}
 
 
-def _problem(prometheus: Prometheus, question: Question) -> str:
+def _problem(prometheus: Prometheus, question: Question, idle: bool) -> str:
     values: list[float] = []
     for query in question.queries:
         try:
@@ -71,7 +71,7 @@ def _problem(prometheus: Prometheus, question: Question) -> str:
         if not series and not question.may_be_empty:
             return f"empty: {query}"
         values += [float(one["value"][1]) for one in series]
-    if values and all(map(math.isnan, values)):
+    if values and not idle and all(map(math.isnan, values)):
         return f"not a number: {question.queries}"
     return ""
 

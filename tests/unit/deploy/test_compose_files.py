@@ -173,3 +173,14 @@ def test_demonstration_follows_its_own_source():
 def test_prometheus_scrapes_every_service():
     scrapes = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())["scrape_configs"]
     assert {job["job_name"] for job in scrapes} == {*CONFIGS, "prometheus"}
+
+
+def test_prometheus_and_grafana_are_given_our_rules_and_dashboards():
+    config = yaml.safe_load((DEPLOY / "prometheus" / "prometheus.yml").read_text())
+    assert [list((DEPLOY / "prometheus").glob(pattern)) != [] for pattern in config["rule_files"]] == [True]
+    assert "./prometheus:/etc/prometheus:ro" in STACK["services"]["prometheus"]["volumes"]
+    provider = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "dashboards" / "files.yaml").read_text())
+    (shown,) = provider["providers"]
+    assert f"./grafana/dashboards:{shown['options']['path']}:ro" in STACK["services"]["grafana"]["volumes"]
+    source = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())
+    assert [one["type"] for one in source["datasources"]] == ["prometheus"]

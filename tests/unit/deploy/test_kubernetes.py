@@ -11,9 +11,15 @@ import kubernetes_validate
 import pytest
 import yaml
 
+from tools.kubernetes_rules import MANIFEST, RULES, manifest_text
+
 MANIFESTS: Final = Path(__file__).resolve().parents[3] / "deploy" / "kubernetes"
 
 MONITOR_SCHEMA: Final = json.loads((Path(__file__).parent / "service_monitor.schema.json").read_text())
+RULE_SCHEMA: Final = json.loads((Path(__file__).parent / "prometheus_rule.schema.json").read_text())
+
+OF_THE_OPERATOR: Final = ("ServiceMonitor", "PrometheusRule")
+"""Kinds that Prometheus' operator adds to Kubernetes."""
 
 VERSIONS: Final = ("1.28", "1.33")
 """Releases of Kubernetes whose schemas must take the manifests; gRPC probes are stable from 1.27 on."""
@@ -38,8 +44,8 @@ def of_kind(kind: str) -> dict[str, Any]:
 @pytest.mark.parametrize("version", VERSIONS)
 @pytest.mark.parametrize(
     "document",
-    [document for _, document in DOCUMENTS if document["kind"] != "ServiceMonitor"],
-    ids=[f"{name}:{document['kind']}" for name, document in DOCUMENTS if document["kind"] != "ServiceMonitor"],
+    [document for _, document in DOCUMENTS if document["kind"] not in OF_THE_OPERATOR],
+    ids=[f"{name}:{document['kind']}" for name, document in DOCUMENTS if document["kind"] not in OF_THE_OPERATOR],
 )
 def test_manifest_fits_the_schema_of_kubernetes(document: Any, version: str):
     kubernetes_validate.validate(document, version, strict=True)
@@ -58,6 +64,14 @@ def test_service_monitor_fits_its_schema_and_finds_every_service():
     (rule,) = monitor["spec"]["selector"]["matchExpressions"]
     labelled = [service["metadata"]["labels"].get(rule["key"]) for service in of_kind("Service").values()]
     assert {name for name in labelled if name} == set(rule["values"])
+
+
+def test_prometheus_rule_fits_its_schema_and_is_what_prometheus_is_given_elsewhere():
+    rule = of_kind("PrometheusRule")["trisync"]
+    jsonschema.validate(rule, RULE_SCHEMA)
+    assert MANIFEST.read_text() == manifest_text(), "run `make dashboards`"
+    groups = [group for path in sorted(RULES.iterdir()) for group in yaml.safe_load(path.read_text())["groups"]]
+    assert rule["spec"]["groups"] == groups
 
 
 def test_kustomization_lists_every_manifest():
