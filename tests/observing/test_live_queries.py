@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import itertools
+from collections.abc import Iterable
 from pathlib import Path
 from typing import Final
 
@@ -66,18 +67,22 @@ async def is_watched(prometheus: Prometheus) -> bool:
 
 
 async def check(stack: Stack, prometheus: Prometheus) -> None:
-    traffic = asyncio.create_task(keep_busy(stack), name="traffic")
-    open_questions: dict[Question, str] = dict.fromkeys([*panel_questions(), *rule_questions()], "not asked")
-    assert len(open_questions) > 100
-    deadline = asyncio.get_running_loop().time() + ANSWERED_S
-    while open_questions and asyncio.get_running_loop().time() < deadline:
-        assert not traffic.done() or traffic.result()
-        open_questions = await asyncio.to_thread(unanswered, prometheus, open_questions)
-        await asyncio.sleep(ASK_AGAIN_S)
-    traffic.cancel()
-    assert not open_questions, "\n".join(f"{one.where}: {problem}" for one, problem in open_questions.items())
+    async with asyncio.TaskGroup() as tasks:
+        traffic = tasks.create_task(keep_busy(stack), name="traffic")
+        await until_answered(prometheus, [*panel_questions(), *rule_questions()])
+        traffic.cancel()
     rules = (await asyncio.to_thread(prometheus.get, "rules"))["groups"]
     assert {rule["health"] for group in rules for rule in group["rules"]} == {"ok"}
+
+
+async def until_answered(prometheus: Prometheus, questions: Iterable[Question]) -> None:
+    still_open = dict.fromkeys(questions, "not asked")
+    assert len(still_open) > 100
+    deadline = asyncio.get_running_loop().time() + ANSWERED_S
+    while still_open and asyncio.get_running_loop().time() < deadline:
+        await asyncio.sleep(ASK_AGAIN_S)
+        still_open = await asyncio.to_thread(unanswered, prometheus, still_open)
+    assert not still_open, "\n".join(f"{one.where}: {problem}" for one, problem in still_open.items())
 
 
 async def keep_busy(stack: Stack) -> None:
