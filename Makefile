@@ -12,7 +12,7 @@ LOCK := requirements/lock.txt
 PROTOS := $(wildcard protos/blocksync/v1/*.proto)
 GENERATED := protos/blocksync/v1/coordinator_pb2_grpc.py
 # These measure time and processors, so they share the machine with nothing.
-LIVE_TESTS := tests/integration tests/interop
+LIVE_TESTS := tests/integration tests/interop tests/observing
 BASELINE := protos/baseline.binpb
 PYTHON ?=
 
