@@ -121,7 +121,7 @@ def test_every_query_of_the_dashboards_has_an_answer(compose: Compose):
     deadline = time.monotonic() + HEALTHY_S
     while open_questions and time.monotonic() < deadline:
         time.sleep(1)
-        open_questions = unanswered(prometheus, open_questions, idle=True)
+        open_questions = unanswered(prometheus.query, open_questions, idle=True)
     assert not open_questions, "\n".join(f"{one.where}: {problem}" for one, problem in open_questions.items())
     loaded = prometheus.get("rules")["groups"]
     assert {rule["name"] for group in loaded for rule in group["rules"]} == {

@@ -81,7 +81,7 @@ async def until_answered(prometheus: Prometheus, questions: Iterable[Question]) 
     deadline = asyncio.get_running_loop().time() + ANSWERED_S
     while still_open and asyncio.get_running_loop().time() < deadline:
         await asyncio.sleep(ASK_AGAIN_S)
-        still_open = await asyncio.to_thread(unanswered, prometheus, still_open)
+        still_open = await asyncio.to_thread(unanswered, prometheus.query, still_open)
     assert not still_open, "\n".join(f"{one.where}: {problem}" for one, problem in still_open.items())
 
 

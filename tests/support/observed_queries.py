@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import yaml
 
-from tests.support.prometheus import CONFIG, Prometheus, QueryFailed
+from tests.support.prometheus import CONFIG, QueryFailed, Series
 from tests.support.promql import Selector, parse_promql
 
 DASHBOARDS: Final = CONFIG.parents[1] / "grafana" / "dashboards"
@@ -18,6 +18,10 @@ RULES: Final = CONFIG.parent / "rules"
 
 VARIABLES: Final[Mapping[str, str]] = {"$__rate_interval": "1m", "$__range": "1m"}
 """What Grafana puts in their place."""
+
+
+Ask = Callable[[str], Sequence[Series]]
+"""`Prometheus.query`."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,17 +59,17 @@ def all_rules() -> Iterator[Mapping[str, Any]]:
             yield from group["rules"]
 
 
-def unanswered(prometheus: Prometheus, questions: Iterable[Question], *, idle: bool = False) -> dict[Question, str]:
+def unanswered(ask: Ask, questions: Iterable[Question], *, idle: bool = False) -> dict[Question, str]:
     """The questions without a good answer, and what is wrong with it. On an idle stack a quantile is no number."""
-    found = {question: _problem(prometheus, question, idle) for question in questions}
+    found = {question: _problem(ask, question, idle) for question in questions}
     return {question: problem for question, problem in found.items() if problem}
 
 
-def _problem(prometheus: Prometheus, question: Question, idle: bool) -> str:
+def _problem(ask: Ask, question: Question, idle: bool) -> str:
     values: list[float] = []
     for query in question.queries:
         try:
-            series = prometheus.query(query)
+            series = ask(query)
         except QueryFailed as failed:
             return f"{failed}: {query}"
         if not series and not question.may_be_empty:

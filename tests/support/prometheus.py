@@ -25,6 +25,9 @@ PROJECT: Final = Path(__file__).resolve().parents[2]
 CACHE: Final = PROJECT / ".cache"
 CONFIG: Final = PROJECT / "deploy" / "prometheus" / "prometheus.yml"
 
+Series = Mapping[str, Any]
+"""`metric`, its labels, and `value`, a time and a number as text."""
+
 Program = Literal["prometheus", "promtool"]
 
 NAMED_BY: Final[Mapping[Program, str]] = {"prometheus": "PROMETHEUS_BIN", "promtool": "PROMTOOL"}
@@ -94,9 +97,9 @@ class Prometheus:
 
     address: str
 
-    def query(self, expr: str) -> list[Mapping[str, Any]]:
-        """The series of an instant query, each with `metric` and `value`. Raises QueryFailed."""
-        found: list[Mapping[str, Any]] = self.get("query", query=expr)["result"]
+    def query(self, expr: str) -> list[Series]:
+        """What an instant query gives. Raises QueryFailed."""
+        found: list[Series] = self.get("query", query=expr)["result"]
         return found
 
     def get(self, what: str, **arguments: str) -> Any:
