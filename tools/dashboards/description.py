@@ -11,8 +11,8 @@ Kind = Literal["timeseries", "stat", "state-timeline", "bargauge"]
 SERVICES: Final = {"coordinator": "coordinator", "broadcaster": "broadcaster", "peer_gateway": "gateway"}
 """Prefix of a service's metrics -> what people call it."""
 
-JOBS: Final = "coordinator|broadcaster|peer.gateway"
-"""Its jobs in Prometheus: named after services by Compose, and by Kubernetes with a hyphen."""
+JOBS: Final = {"coordinator": "coordinator", "broadcaster": "broadcaster", "peer.gateway": "gateways"}
+"""Its job in Prometheus, as a pattern since Kubernetes writes it with a hyphen -> what people call it."""
 
 GOOD: Final = "green"
 DOUBTFUL: Final = "orange"

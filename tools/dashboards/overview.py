@@ -37,8 +37,8 @@ WRONG: Final = Row(
         ),
         Panel(
             title="Services that answer",
-            description="Processes whose metrics Prometheus could read, by service.",
-            queries=[Query(f'sum by (job) (up{{job=~"{JOBS}"}})', "{{job}}")],
+            description="Processes whose metrics Prometheus could read, by service. 0: there is none, or none answers.",
+            queries=[Query(f'sum(up{{job=~"{job}"}}) or vector(0)', name) for job, name in JOBS.items()],
             unit="short",
             kind="stat",
             width=SIXTH,

@@ -37,10 +37,10 @@ RUNNING: Final = Row(
         ),
         Panel(
             title="How did syncs end, in the time shown?",
-            description="done, or the fault that ended it. Faults of single peers are normal: the next sync "
-            "follows another.",
+            description="The six most frequent: done, or the fault that ended it. Faults of single peers are normal: "
+            "the next sync follows another.",
             queries=[
-                Query("sort_desc(sum by (outcome) (increase(coordinator_syncs_total[$__range])))", "{{outcome}}"),
+                Query("topk(6, sum by (outcome) (increase(coordinator_syncs_total[$__range])))", "{{outcome}}"),
             ],
             unit="short",
             kind="bargauge",
