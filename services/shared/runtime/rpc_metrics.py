@@ -67,6 +67,10 @@ class RpcMetrics:
             methods,
             buckets=RPC_BUCKETS,
         )
+        for method in self._single:
+            # Shown at 0 before the first call, so that a rate over it has an answer.
+            self.calls.labels(method, grpc.StatusCode.OK.name)
+            self.seconds.labels(method)
         self.in_flight = catalogue.gauge(f"{name}_rpc_in_flight", "Calls and streams that are open now.")
 
     def method(self, path: str) -> str:
