@@ -23,7 +23,7 @@ from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import CommandFailed
 from trisync.cli.run_stack import running_stack
 from trisync.cli.stack import Stack
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 from trisync.node_status import NodeStatus
 
 ASKING_PEERS: Final = 20
@@ -91,7 +91,7 @@ async def _sync(chain: BenchChain, source: DataDir, rate: float) -> tuple[float,
                 await peers.ask("ask", kind="headers", rate=rate, grows=True)
             options = stack_options(chain, source, static_peers=tuple(syncing.enodes))
             await running.enter_async_context(running_stack(options, _say_nothing, stop))
-            async with asyncio.timeout(SYNC_TIMEOUT_S), OperatorClient(syncing.plan.coordinator_address) as client:
+            async with asyncio.timeout(SYNC_TIMEOUT_S), AsyncCoordinator(syncing.plan.coordinator_address) as client:
                 await _until(client, lambda status: status.full_block_head.number >= QUESTION_HEADERS)
                 await peers.ask("reset")
                 reached = await _until(client, lambda status: status.syncs_done > 0 and status.at_best_peer_head)
@@ -103,7 +103,7 @@ async def _sync(chain: BenchChain, source: DataDir, rate: float) -> tuple[float,
         shutil.rmtree(sink.path, ignore_errors=True)
 
 
-async def _until(client: OperatorClient, holds: Callable[[NodeStatus], bool]) -> NodeStatus:
+async def _until(client: AsyncCoordinator, holds: Callable[[NodeStatus], bool]) -> NodeStatus:
     async for status in client.watch_status():
         if holds(status):
             return status

@@ -67,7 +67,7 @@ def test_import_of_an_edge_is_found_in_a_core(services: Path, text: str):
         ("broadcaster/edges", "from services.peer_gateway.core import devp2p"),
         ("broadcaster/edges", "import services.sync_coordinator.store"),
         ("broadcaster/edges", "from services import peer_gateway"),
-        ("broadcaster/edges", "from trisync.client import OperatorClient"),
+        ("broadcaster/edges", "from trisync.client import AsyncCoordinator"),
         ("shared/runtime", "from services.broadcaster.config import BroadcasterConfig"),
         ("broadcaster/edges", "from tests.support.vectors import load_vectors"),
     ],

@@ -16,7 +16,7 @@ from tests.compose.engine import Compose, EngineFailed, run
 from tests.compose.test_stack import HEALTHY_S, OURS, all_healthy, eventually
 from tests.support.certificates import credentials_of
 from trisync.certificates import USUAL_SET
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.credentials import Credentials
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(400)]
@@ -76,7 +76,7 @@ def test_operator_is_let_in_by_certificate_and_nobody_without(stack: Compose, ce
     address = stack.published("coordinator", 7450)
 
     async def ask(credentials: Credentials) -> int:
-        async with OperatorClient(address, credentials) as client:
+        async with AsyncCoordinator(address, credentials) as client:
             return len((await client.status()).gateways)
 
     assert asyncio.run(ask(credentials_of(certificates, "viewer"))) == 1

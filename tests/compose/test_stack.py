@@ -18,7 +18,7 @@ from tests.compose.engine import BASE_IMAGE, Compose, EngineFailed, run
 from tests.support.deadlines import until
 from tests.support.observed_queries import all_rules, panel_questions, unanswered
 from tests.support.prometheus import Prometheus
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.node_status import NodeStatus
 
 pytestmark = [pytest.mark.compose, pytest.mark.timeout(400)]
@@ -66,7 +66,7 @@ def eventually(read: Callable[[], Any], what: str, within_s: float) -> Any:
 
 def status(compose: Compose) -> NodeStatus:
     async def ask() -> NodeStatus:
-        async with OperatorClient(compose.published("coordinator", 7450)) as client:
+        async with AsyncCoordinator(compose.published("coordinator", 7450)) as client:
             return await client.status()
 
     return asyncio.run(ask())

@@ -16,7 +16,7 @@ from tests.support.processes import mainnet_stack
 from tests.support.scripted_peer import ScriptedListener
 from tests.support.stack import in_one_loop
 from tests.support.wire import local_node
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 pytestmark = pytest.mark.integration
 
@@ -33,7 +33,7 @@ async def test_five_hundred_calls_a_second_cost_a_tenth_of_a_core_and_the_sync_g
         mainnet_stack(
             tmp_path, static_peers=(str(alice.enode),), force_sync_cycle=0.5, listen=("127.0.0.1:0",)
         ) as stack,
-        OperatorClient(stack.plan.coordinator_address) as node,
+        AsyncCoordinator(stack.plan.coordinator_address) as node,
     ):
         peer = await alice.next_peer()
         await until(lambda: gate.held, "a sync that waits for bodies")
@@ -71,6 +71,6 @@ async def test_five_hundred_calls_a_second_cost_a_tenth_of_a_core_and_the_sync_g
                 await asyncio.sleep(0.2)
                 return False
 
-        async with OperatorClient(addresses[1]) as client:
+        async with AsyncCoordinator(addresses[1]) as client:
             await until(is_let_back, "an answer after the flood")
         assert "CLIENT_DIVERTED" in reasons

@@ -31,7 +31,7 @@ from tests.support.stack import in_one_loop
 from tests.support.wire import local_node
 from trisync.cli.data_dir import DataDir
 from trisync.cli.stack import Stack
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 pytestmark = pytest.mark.integration
 
@@ -49,7 +49,7 @@ async def head_before_kill(stack: Stack, gate: BodyGate, delay_s: float) -> int:
     """Kill the coordinator `delay_s` after the peer's next answer; the last head it told of."""
     before, loop = gate.answered, asyncio.get_running_loop()
     head = 0
-    async with OperatorClient(stack.plan.coordinator_address) as client:
+    async with AsyncCoordinator(stack.plan.coordinator_address) as client:
         await until(lambda: gate.answered > before, "an answer of the peer")
         loop.call_later(delay_s, kill, stack.coordinator.pid)
         end = asyncio.create_task(stack.coordinator.wait_end())
@@ -88,7 +88,7 @@ def up_from(alice: ScriptedListener, datadir: Path, *more: str) -> contextlib.Ab
 
 async def until_head_of(datadir: Path, least: int) -> None:
     """Wait until a running stack has imported this many blocks."""
-    async with OperatorClient(DataDir(datadir).coordinator_address()) as client:
+    async with AsyncCoordinator(DataDir(datadir).coordinator_address()) as client:
 
         async def is_there() -> bool:
             try:
@@ -121,7 +121,7 @@ async def test_sync_resumes_from_what_was_committed_when_the_coordinator_is_kill
         gate.limit = None
         gate.release(peer)
         await until_head_of(tmp_path, HEAD_NUMBER)
-        async with OperatorClient(stack.plan.coordinator_address) as client:
+        async with AsyncCoordinator(stack.plan.coordinator_address) as client:
             assert (await client.status()).progress.starting_block == committed
         assert peer.is_connected
         assert alice.peers == [peer]

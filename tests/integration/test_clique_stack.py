@@ -28,7 +28,7 @@ from tests.support.stack import in_one_loop, running_stack
 from tests.support.wire import local_node
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import CommandFailed
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 pytestmark = pytest.mark.integration
 
@@ -90,7 +90,7 @@ async def test_peer_whose_newest_block_a_stranger_sealed_is_dropped(tmp_path: Pa
 async def until_head_of(datadir: Path, least: int) -> None:
     async def is_there() -> bool:
         try:
-            async with OperatorClient(DataDir(datadir).coordinator_address()) as client:
+            async with AsyncCoordinator(DataDir(datadir).coordinator_address()) as client:
                 return (await client.status()).head.number >= least
         except (CoordinatorError, CommandFailed):
             return False

@@ -21,7 +21,7 @@ from tests.support.small_network import chain_blocks, peer_chain
 from tests.support.stack import Stack, in_one_loop, running_stack
 from tests.support.wire import local_node
 from trisync.cli import main
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.health import HEALTHY, TLS_VARIABLES, UNHEALTHY
 from trisync.health import main as check_health
 
@@ -52,13 +52,13 @@ async def test_stack_syncs_over_tls_and_lets_each_role_do_its_own(
 
 
 async def check_roles(stack: Stack, enode: str) -> None:
-    async with OperatorClient(stack.coordinator_address, stack.credentials("viewer")) as viewer:
+    async with AsyncCoordinator(stack.coordinator_address, stack.credentials("viewer")) as viewer:
         assert (await viewer.status()).head.number == 40
         assert (await anext(viewer.watch_status())).head.number == 40
         with pytest.raises(CoordinatorError) as refused:
             await viewer.add_peer(enode)
     assert str(refused.value) == "CoordinatorService/AddPeer needs the role operator, and 'viewer' has the role viewer"
-    async with OperatorClient(stack.coordinator_address, stack.credentials("operator")) as operator:
+    async with AsyncCoordinator(stack.coordinator_address, stack.credentials("operator")) as operator:
         await operator.add_peer(enode)
         # Asks the broadcaster, which answers the coordinator.
         [pool] = await operator.transactions.pools()

@@ -29,7 +29,7 @@ from services.shared.runtime.metric_catalogue import Catalogue
 from services.shared.runtime.metrics_http import MetricsServer
 from services.shared.runtime.process_metrics import ProcessMetrics
 from tests.support.captured_log import captured_logs
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.error_reason import reason_of
 
 pytestmark = pytest.mark.integration
@@ -222,12 +222,12 @@ def test_deadline_of_a_call_is_passed_on_to_what_it_calls():
 
 def test_operator_client_turns_not_found_into_none_and_the_rest_into_its_error():
     async def scenario() -> None:
-        async with serving(UnknownBlock("no")) as address, OperatorClient(address) as client:
+        async with serving(UnknownBlock("no")) as address, AsyncCoordinator(address) as client:
             assert await client.block(5) is None
             with pytest.raises(CoordinatorError, match="NOT_FOUND") as refused:
                 await client.status()
             assert not refused.value.retryable
-        async with OperatorClient("unix:/nonexistent/coordinator.sock") as client:
+        async with AsyncCoordinator("unix:/nonexistent/coordinator.sock") as client:
             with pytest.raises(CoordinatorError, match="does not answer") as absent:
                 await client.status()
             assert absent.value.retryable
@@ -261,7 +261,7 @@ async def slow_to_greet(address: str) -> AsyncIterator[str]:
 def test_server_that_is_slow_to_greet_is_waited_for():
     async def scenario() -> None:
         async with serving(UnknownBlock("no")) as address, slow_to_greet(address) as slow:
-            async with OperatorClient(slow) as client:
+            async with AsyncCoordinator(slow) as client:
                 assert await client.block(5) is None
             code, _ = await failure_of(lambda stub: stub.GetBlock(coordinator_pb2.GetBlockRequest()), slow)
             assert code is grpc.StatusCode.NOT_FOUND

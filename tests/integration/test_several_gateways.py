@@ -23,7 +23,7 @@ from tests.support.scripted_peer import ScriptedListener, ScriptedPeer
 from tests.support.stack import in_one_loop
 from tests.support.wire import local_node
 from trisync.cli.data_dir import DataDir
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.node_status import Peer
 
 pytestmark = pytest.mark.integration
@@ -49,14 +49,14 @@ async def listeners(limit: int | None) -> AsyncIterator[tuple[list[ScriptedListe
         yield nodes, gates
 
 
-async def peers_of(client: OperatorClient) -> Mapping[PeerId, Peer]:
+async def peers_of(client: AsyncCoordinator) -> Mapping[PeerId, Peer]:
     try:
         return {PeerId(peer.node_id): peer for peer in await client.peers()}
     except CoordinatorError:
         return {}
 
 
-async def until_connected(client: OperatorClient, count: int) -> Mapping[PeerId, Peer]:
+async def until_connected(client: AsyncCoordinator, count: int) -> Mapping[PeerId, Peer]:
     async def read() -> Mapping[PeerId, Peer] | None:
         found = await peers_of(client)
         return found if len(found) == count else None
@@ -95,7 +95,7 @@ async def test_peers_are_spread_and_only_those_of_a_killed_gateway_are_lost(tmp_
         )
         assert up.stdout is not None
         enodes = [parse_enode((await up.stdout.readline()).decode()) for _ in range(GATEWAYS)]
-        client = await running.enter_async_context(OperatorClient(DataDir(tmp_path).coordinator_address()))
+        client = await running.enter_async_context(AsyncCoordinator(DataDir(tmp_path).coordinator_address()))
         before = await until_connected(client, STATIC_PEERS)
         assert len({peer.gateway_id for peer in before.values()}) == GATEWAYS
         visitor = await dial_in(enodes[0], "visitor", mainnet_chain(), network_id=NETWORK_ID)
@@ -135,7 +135,7 @@ async def test_no_connection_is_closed_when_coordinator_and_broadcaster_are_kill
     async with (
         listeners(2000) as (nodes, gates),
         mainnet_stack(tmp_path, gateways=GATEWAYS, static_peers=enodes_of(nodes), force_sync_cycle=0.5) as stack,
-        OperatorClient(stack.plan.coordinator_address) as client,
+        AsyncCoordinator(stack.plan.coordinator_address) as client,
     ):
         await until_connected(client, STATIC_PEERS)
         third = parse_enode(str(stack.gateways[2].facts["enode"]))
@@ -178,7 +178,7 @@ async def test_siblings_are_never_each_others_peers(tmp_path: Path) -> None:
         ScriptedListener(mirror) as elsewhere,
         listeners(None) as (nodes, _),
         mainnet_stack(tmp_path, gateways=2, static_peers=(str(elsewhere.enode), *enodes_of(nodes))) as stack,
-        OperatorClient(stack.plan.coordinator_address) as client,
+        AsyncCoordinator(stack.plan.coordinator_address) as client,
     ):
         first, second = (parse_enode(str(gateway.facts["enode"])) for gateway in stack.gateways)
         assert second.node_id == mirror.node_id

@@ -27,7 +27,7 @@ from tests.support.captured_log import captured_logs
 from tests.support.certificates import credentials_of, files_of, make_set
 from tests.support.stack import in_one_loop
 from trisync.certificate_directory import CertificateDirectory
-from trisync.client import Coordinator, CoordinatorError, Credentials, OperatorClient
+from trisync.client import AsyncCoordinator, Coordinator, CoordinatorError, Credentials
 
 pytestmark = pytest.mark.integration
 
@@ -75,7 +75,7 @@ async def serving(
 
 async def add_peer(address: str, credentials: Credentials) -> str:
     """What the client says when a peer is added: the gateway, or the one line of the failure."""
-    async with OperatorClient(address, credentials) as client:
+    async with AsyncCoordinator(address, credentials) as client:
         try:
             return (await client.add_peer("enode://")).gateway_id
         except CoordinatorError as error:
@@ -227,7 +227,7 @@ async def test_token_says_who_a_caller_without_a_certificate_is(tmp_path: Path) 
             clock.pass_a_look()
             mine.write_text(TOKEN)
             assert "needs the role operator" in await add_peer(address, Credentials(tls_ca=ca, token_file=mine))
-            async with OperatorClient(address, Credentials(tls_ca=ca, token_file=mine)) as client:
+            async with AsyncCoordinator(address, Credentials(tls_ca=ca, token_file=mine)) as client:
                 await client.status()
         made = [line for line in log.lines if line["event"] == "change made"]
         assert [(line["who"], line["role"]) for line in made] == [("bob", "operator")] * 2

@@ -29,7 +29,7 @@ from tests.support.wire import local_node
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.data_dir import DataDir
 from trisync.cli.stack import Stack
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 BLOCKS: Final = 1000
 ACCOUNTS: Final = 8000
@@ -155,7 +155,7 @@ async def _kill_one(stack: Stack, directory: Path, rng: random.Random, peer: Wat
 
 
 async def _is_synced(stack: Stack, chain: FastChain) -> bool:
-    async with OperatorClient(stack.plan.coordinator_address) as client:
+    async with AsyncCoordinator(stack.plan.coordinator_address) as client:
         try:
             status = await client.status()
         except CoordinatorError:

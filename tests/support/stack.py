@@ -35,7 +35,7 @@ from tests.support.certificates import credentials_of, flags_of
 from tests.support.deadlines import DEADLINE_S, until
 from tests.support.small_network import write_genesis
 from tests.support.wire import local_node
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 from trisync.credentials import Credentials
 from trisync.disconnects import Disconnect
 from trisync.node_status import NodeStatus
@@ -118,7 +118,7 @@ class Stack:
         self._genesis = settings.genesis
         if settings.network is None and settings.genesis is None:
             self._genesis = write_genesis(directory / "genesis.json", settings.genesis_config)
-        self.client = OperatorClient(self._address("coordinator"), self.credentials("admin"))
+        self.client = AsyncCoordinator(self._address("coordinator"), self.credentials("admin"))
 
     @property
     def datadir(self) -> Path:

@@ -11,7 +11,7 @@ from trisync.block_feed import Apply, Step
 from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage, CommandFailed
 from trisync.cli.node import Node, asks_node
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 From = Annotated[
     int | None, typer.Option("--from", min=0, max=2**64 - 1, show_default="0", help="The first block wanted.")
@@ -41,7 +41,7 @@ def blocks(
         raise BadUsage("--from and --cursor exclude each other; give one of them")
     start: int | str = cursor if cursor is not None else first or 0
 
-    async def stream(client: OperatorClient) -> None:
+    async def stream(client: AsyncCoordinator) -> None:
         newest = cursor
         steps = client.stream_blocks(start, follow=follow, include_bodies=bodies, include_receipts=receipts)
         try:

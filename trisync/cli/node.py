@@ -13,7 +13,7 @@ from typing import Final, TypeVar
 from trisync.cli import flags
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage, CommandFailed
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.credentials import Credentials, CredentialsBad
 
 T = TypeVar("T")
@@ -35,7 +35,7 @@ class Node:
         """As given, or as the data directory tells. Raises CommandFailed."""
         return self.coordinator if self.coordinator is not None else DataDir(self.datadir).coordinator_address()
 
-    def client(self) -> OperatorClient:
+    def client(self) -> AsyncCoordinator:
         """A new client, for `async with`. Raises CommandFailed."""
         credentials = Credentials(
             tls_ca=self.tls_ca,
@@ -45,11 +45,11 @@ class Node:
             insecure=self.insecure,
         )
         try:
-            return OperatorClient(self.address(), credentials)
+            return AsyncCoordinator(self.address(), credentials)
         except CredentialsBad as problem:
             raise BadUsage(str(problem)) from problem
 
-    def ask(self, question: Callable[[OperatorClient], Awaitable[T]]) -> T:
+    def ask(self, question: Callable[[AsyncCoordinator], Awaitable[T]]) -> T:
         """The answer to one question. Raises CommandFailed."""
 
         async def asked() -> T:

@@ -12,7 +12,7 @@ from services.shared.chainspec.enode import EnodeInvalid, parse_enode
 from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage
 from trisync.cli.node import Node, asks_node
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 
 EnodeUrl = Annotated[str, typer.Argument(metavar="URL", help="enode URL of the node, in quotes if it has a ?.")]
 
@@ -28,7 +28,7 @@ def add_peer(
 ) -> int:
     """Keep a node connected: dial it, and redial it when it is lost."""
 
-    async def order(client: OperatorClient) -> Answer:
+    async def order(client: AsyncCoordinator) -> Answer:
         added = await client.add_peer(url)
         if added.connected:
             text = f"connected to {added.gateway_id}, and kept so"
@@ -49,7 +49,7 @@ def remove_peer(
 ) -> int:
     """Let a static node go, and disconnect it."""
 
-    async def order(client: OperatorClient) -> Answer:
+    async def order(client: AsyncCoordinator) -> Answer:
         removed = await client.remove_peer(url)
         texts = [
             "not dialled any more" if removed.was_static else "it was not static",
@@ -68,7 +68,7 @@ def add_trusted_peer(
 ) -> int:
     """Let a node connect even when all places are taken."""
 
-    async def order(client: OperatorClient) -> Answer:
+    async def order(client: AsyncCoordinator) -> Answer:
         connected = await client.add_trusted_peer(url)
         return {"connected": connected}, f"trusted, {'' if connected else 'not '}connected"
 
@@ -83,14 +83,14 @@ def remove_trusted_peer(
 ) -> int:
     """Trust a node no more; a connection to it stays."""
 
-    async def order(client: OperatorClient) -> Answer:
+    async def order(client: AsyncCoordinator) -> Answer:
         was_trusted = await client.remove_trusted_peer(url)
         return {"was_trusted": was_trusted}, "not trusted any more" if was_trusted else "it was not trusted"
 
     return _run(order, url, node, as_json=as_json)
 
 
-def _run(order: Callable[[OperatorClient], Awaitable[Answer]], url: str, node: Node, *, as_json: bool) -> int:
+def _run(order: Callable[[AsyncCoordinator], Awaitable[Answer]], url: str, node: Node, *, as_json: bool) -> int:
     try:
         parse_enode(url)
     except EnodeInvalid as problem:

@@ -17,7 +17,7 @@ from trisync.cli.block_command import parse_block_name
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
 from trisync.cli.node import Node, asks_node
 from trisync.cli.tables import show
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 
 NEWEST: Final = 20
 """As many lines as can be read at once."""
@@ -116,7 +116,7 @@ def _from_hex(text: bytes) -> bytes | None:
         return None
 
 
-async def _show_newest(client: OperatorClient, newest: int, *, follow: bool, as_json: bool) -> None:
+async def _show_newest(client: AsyncCoordinator, newest: int, *, follow: bool, as_json: bool) -> None:
     if follow or as_json:
         async for one in client.blocks.watch_propagations(newest, follow=follow):
             print(json.dumps(propagation_json(one)) if as_json else propagation_sentence(one), flush=True)

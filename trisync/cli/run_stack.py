@@ -18,7 +18,7 @@ from trisync.cli.plan import StackOptions, plan_stack
 from trisync.cli.progress import FailedSyncs, SyncMeter, View
 from trisync.cli.stack import Stack
 from trisync.cli.waiting import first_of, or_stop
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.node_status import NodeStatus
 
 TICK_S: Final = 0.25
@@ -104,7 +104,7 @@ class StatusFeed:
         """Follow the coordinator until cancelled."""
         while True:
             with contextlib.suppress(CoordinatorError):
-                async with OperatorClient(self._address) as client:
+                async with AsyncCoordinator(self._address) as client:
                     async for status in client.watch_status():
                         self._newest = status
                         self._changed.set()

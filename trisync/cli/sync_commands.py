@@ -16,7 +16,7 @@ from trisync.cli.failures import DONE
 from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
 from trisync.cli.tables import show
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 from trisync.node_status import SyncAnswer
 from trisync.sync_explained import BestPeer, PeerChoice, RunningSync, SyncEnd, SyncExplanation, SyncRecord
 
@@ -61,11 +61,13 @@ def sync(
     return DONE
 
 
-async def _ask_best(client: OperatorClient, limit: int) -> tuple[BestPeer, SyncExplanation]:
+async def _ask_best(client: AsyncCoordinator, limit: int) -> tuple[BestPeer, SyncExplanation]:
     return await client.best_peer(limit), await client.explain_sync()
 
 
-async def _ask_sync(client: OperatorClient, *, explain: bool) -> tuple[tuple[SyncAnswer, str] | None, SyncExplanation]:
+async def _ask_sync(
+    client: AsyncCoordinator, *, explain: bool
+) -> tuple[tuple[SyncAnswer, str] | None, SyncExplanation]:
     answer = None if explain else await client.start_sync()
     return answer, await client.explain_sync()
 

@@ -15,7 +15,7 @@ from trisync.cli.failures import DONE, BadUsage, CommandFailed
 from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
 from trisync.cli.tables import show
-from trisync.client import OperatorClient
+from trisync.client import AsyncCoordinator
 from trisync.transactions import Fate, FateKind, PendingTransaction, PoolState, SubmittedTransaction
 
 MOST_TEXT_BYTES: Final = 1024 * 1024
@@ -57,7 +57,7 @@ def watch_tx(
     if len(wanted) != HASH_BYTES:
         raise BadUsage(f"{transaction!r} is no hash: it has {len(wanted)} bytes, {HASH_BYTES} are needed")
 
-    async def watch(client: OperatorClient) -> Fate | None:
+    async def watch(client: AsyncCoordinator) -> Fate | None:
         async for fate in client.transactions.watch(wanted):
             print(json.dumps(fate_json(fate)) if as_json else fate_text(fate), flush=True)
             if fate.kind in (FateKind.INCLUDED, FateKind.DROPPED):
@@ -81,7 +81,7 @@ def pool(
     account = _bytes_of(sender, "an account") if sender is not None else b""
     is_listed = content or sender is not None
 
-    async def ask(client: OperatorClient) -> tuple[list[PoolState], list[PendingTransaction]]:
+    async def ask(client: AsyncCoordinator) -> tuple[list[PoolState], list[PendingTransaction]]:
         pools = await client.transactions.pools()
         listed = [one async for one in client.transactions.pending(sender=account)] if is_listed else []
         return pools, listed

@@ -10,7 +10,7 @@ from trisync.cli.failures import CommandFailed
 from trisync.cli.node import Node
 from trisync.cli.waiting import first_of
 from trisync.cli.watch_state import WatchModel
-from trisync.client import CoordinatorError, OperatorClient
+from trisync.client import AsyncCoordinator, CoordinatorError
 
 RECONNECT_S: Final = 0.5
 """Pause before a node that went away is called again."""
@@ -49,12 +49,12 @@ async def feed(node: Node, model: WatchModel, clock: Callable[[], float]) -> NoR
         await asyncio.sleep(RECONNECT_S)
 
 
-async def _follow_status(client: OperatorClient, model: WatchModel, clock: Callable[[], float]) -> None:
+async def _follow_status(client: AsyncCoordinator, model: WatchModel, clock: Callable[[], float]) -> None:
     async for status in client.watch_status():
         model.on_status(status, clock())
 
 
-async def _ask_details(client: OperatorClient, model: WatchModel) -> NoReturn:
+async def _ask_details(client: AsyncCoordinator, model: WatchModel) -> NoReturn:
     failures = 0
     while True:
         try:
@@ -69,7 +69,7 @@ async def _ask_details(client: OperatorClient, model: WatchModel) -> NoReturn:
         await asyncio.sleep(DETAILS_EVERY_S)
 
 
-async def _follow_blocks(client: OperatorClient, model: WatchModel) -> NoReturn:
+async def _follow_blocks(client: AsyncCoordinator, model: WatchModel) -> NoReturn:
     """A broadcaster that is away is no reason to show less of the rest."""
     while True:
         try:

@@ -30,8 +30,6 @@ from trisync.client.coordinator import Coordinator
 from trisync.client.errors import CoordinatorError
 from trisync.credentials import Credentials, CredentialsBad
 
-OperatorClient = AsyncCoordinator
-
 __all__ = [
     "Apply",
     "AsyncCoordinator",
@@ -42,7 +40,6 @@ __all__ = [
     "Credentials",
     "CredentialsBad",
     "FollowedChain",
-    "OperatorClient",
     "Step",
     "Stream",
     "Undo",
