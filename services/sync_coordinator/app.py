@@ -90,8 +90,9 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
         # Left after the server, whose ending streams may still set a timer, and before the store.
         timers = stack.enter_context(ExitStack())
         diversion = Diversion(config.client_calls_per_second, metrics)
-        guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused)
-        interceptors = [RpcMetricsInterceptor(metrics.rpc), guard, AccessInterceptor(callers)]
+        access = AccessInterceptor(callers, on_refused=lambda path, context: guard.refused(path, context))  # noqa: PLW0108 - guard is bound later
+        guard = CallGuard(CallLimits(config.client_calls_per_second), metrics, diversion.refused, access.identify)
+        interceptors = [RpcMetricsInterceptor(metrics.rpc), guard, access]
         server = RpcServer(interceptors, config, diversion.open, tls)
         stack.push_async_callback(server.stop, STOP_GRACE_S)
         try:
@@ -120,6 +121,7 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                 await stop.wait()
                 # Before the tasks are cancelled: what gateways report until their streams end may need a task.
                 links.close()
+                diversion.close()
                 await server.stop(STOP_GRACE_S)
                 _stop_tasks()
         except* _Stopped:

@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator
+from collections import Counter
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
-from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
+from blocksync.v1 import chain_reader_pb2, chain_reader_pb2_grpc, coordinator_pb2, coordinator_pb2_grpc
 from google.protobuf import descriptor_pb2
 from google.rpc import error_details_pb2, status_pb2
 from grpc_channelz.v1 import channelz_pb2, channelz_pb2_grpc
@@ -20,8 +21,12 @@ from prometheus_client import CollectorRegistry
 
 from services.shared.rpc.channel import open_channel
 from services.shared.rpc.error_details import DETAILS_KEY
+from services.shared.runtime.access import AccessInterceptor
+from services.shared.runtime.callers import CallerCheck
 from services.shared.runtime.grpc_server import RpcServer
 from services.shared.runtime.process_options import ProcessOptions
+from services.shared.runtime.rpc_metrics import RpcMetricsInterceptor
+from services.shared.trust.tokens import TokenFile
 from services.sync_coordinator.core.call_limits import MOST_STREAMS_OPEN, CallLimits
 from services.sync_coordinator.edges.call_guard import CallGuard
 from services.sync_coordinator.edges.operator_methods import QUESTION_BYTES, SERVICES
@@ -34,6 +39,8 @@ from trisync.error_reason import reason_of
 pytestmark = pytest.mark.integration
 
 SERVICE = coordinator_pb2.DESCRIPTOR.services_by_name["CoordinatorService"]
+READER = chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"]
+TOKEN = "a-token-of-many-letters"
 EXHAUSTED = grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
@@ -51,14 +58,28 @@ class AnsweringCoordinator(FailingCoordinator):
         await asyncio.Event().wait()
 
 
+class EmptyChain(chain_reader_pb2_grpc.ChainReaderServiceServicer):
+    async def ReadHeaders(self, request, context):
+        return chain_reader_pb2.ReadHeadersResponse()
+
+
 @contextlib.asynccontextmanager
 async def guarded(
-    address: str = "127.0.0.1:0", *, reads_per_second: float = 5, options: ProcessOptions | None = None
+    address: str = "127.0.0.1:0",
+    *,
+    reads_per_second: float = 5,
+    options: ProcessOptions | None = None,
+    tokens: TokenFile | None = None,
+    on_excess: Callable[[str, str], None] | None = None,
 ) -> AsyncIterator[tuple[grpc.aio.Channel, CollectorRegistry]]:
+    """With the coordinator's interceptors."""
     registry = CollectorRegistry()
-    guard = CallGuard(CallLimits(reads_per_second), CoordinatorMetrics(registry))
-    server = RpcServer([guard], options)
+    metrics, limits = CoordinatorMetrics(registry), CallLimits(reads_per_second)
+    access = AccessInterceptor(CallerCheck(tokens), on_refused=lambda path, context: guard.refused(path, context))  # noqa: PLW0108 - guard is bound later
+    guard = CallGuard(limits, metrics, on_excess, access.identify)
+    server = RpcServer([RpcMetricsInterceptor(metrics.rpc), guard, access], options)
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
+    server.add(chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server, EmptyChain(), READER)  # type: ignore[abstract] # one method is enough
     port = server.listen(address)
     await server.start()
     await server.set_serving(True)
@@ -124,6 +145,78 @@ def test_request_above_the_methods_size_is_refused():
             assert reason_of(await call.trailing_metadata()) == "REQUEST_TOO_LARGE"
             labels = {"call_class": "read", "limit": "request_too_large"}
             assert registry.get_sample_value("coordinator_rpc_refused_total", labels) == 1
+
+    asyncio.run(scenario())
+
+
+async def codes_of(channel: grpc.aio.Channel, path: str, times: int) -> Counter[grpc.StatusCode]:
+    """How so many calls end that send an empty request."""
+    call: Any = channel.unary_unary(path)
+    return Counter([await call(b"", timeout=5).code() for _ in range(times)])
+
+
+def test_method_that_nobody_serves_is_counted_as_a_probe():
+    excesses: list[tuple[str, str]] = []
+
+    async def scenario() -> None:
+        async with guarded(on_excess=lambda *told: excesses.append(told)) as (channel, registry):
+            codes = await codes_of(channel, "/no.Such/Method", 30)
+            assert codes.keys() == {grpc.StatusCode.UNIMPLEMENTED, EXHAUSTED}
+            assert codes[EXHAUSTED] == len(excesses) >= 15
+            assert {client for client, _ in excesses} == {"ipv4:127.0.0.1"}
+            for code, count in codes.items():
+                labels = {"method": "other", "code": code.name}
+                assert registry.get_sample_value("coordinator_rpc_calls_total", labels) == count
+            reflected = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+            assert await codes_of(channel, reflected, 1) == {grpc.StatusCode.UNIMPLEMENTED: 1}
+
+    asyncio.run(scenario())
+
+
+def test_stranger_at_an_internal_link_is_refused_unread_and_counted_as_a_client(tmp_path: Path):
+    excesses: list[tuple[str, str]] = []
+    (tmp_path / "tokens").write_text(f"viewer:dashboard:{TOKEN}\n")
+
+    async def scenario() -> None:
+        tokens = TokenFile(tmp_path / "tokens")
+        async with guarded(tokens=tokens, on_excess=lambda *told: excesses.append(told)) as (channel, registry):
+            path = f"/{READER.full_name}/ReadHeaders"
+            begin: Any = channel.stream_unary(path)
+            # It sends nothing: the answer cannot have waited for a request.
+            assert await begin(timeout=5).code() is grpc.StatusCode.UNAUTHENTICATED
+            assert excesses == []
+            assert await codes_of(channel, path, 29) == {grpc.StatusCode.UNAUTHENTICATED: 29}
+            assert len(excesses) >= 15
+            viewer: Any = channel.stream_unary(path)
+            call = viewer(timeout=5, metadata=(("authorization", f"Bearer {TOKEN}"),))
+            assert await call.code() is grpc.StatusCode.PERMISSION_DENIED
+            labels = {"method": "ChainReaderService/ReadHeaders", "code": "UNAUTHENTICATED"}
+            assert registry.get_sample_value("coordinator_rpc_calls_total", labels) == 30
+
+    asyncio.run(scenario())
+
+
+def test_gateways_questions_are_answered_and_not_counted():
+    async def scenario() -> None:
+        async with guarded() as (channel, _):
+            path = f"/{READER.full_name}/ReadHeaders"
+            assert await codes_of(channel, path, 60) == {grpc.StatusCode.OK: 60}
+            call: Any = channel.unary_unary(path)
+            assert await call(b"\xff\xff", timeout=5).code() is grpc.StatusCode.INVALID_ARGUMENT
+
+    asyncio.run(scenario())
+
+
+@pytest.mark.parametrize("method", ["GetStatus", "WatchStatus", "AddPeer"])
+def test_strangers_request_is_not_read(tmp_path: Path, method: str):
+    (tmp_path / "tokens").write_text(f"viewer:dashboard:{TOKEN}\n")
+
+    async def scenario() -> None:
+        async with guarded(tokens=TokenFile(tmp_path / "tokens")) as (channel, _):
+            begin: Any = channel.stream_stream(f"/{SERVICE.full_name}/{method}")
+            call = begin(timeout=5)
+            assert await call.code() is grpc.StatusCode.UNAUTHENTICATED
+            assert reason_of(await call.trailing_metadata()) == "NOT_IDENTIFIED"
 
     asyncio.run(scenario())
 

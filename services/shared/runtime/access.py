@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import inspect
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import Any, cast
+from typing import Any, NoReturn, cast
 
 import grpc
 import grpc.aio
 
 from services.shared.rpc.error_interceptor import abort_with
 from services.shared.rpc.errors import NotIdentified, NotPermitted, RpcError
+from services.shared.rpc.late_requests import late_once, late_stream
 from services.shared.runtime.audit import AUDITED, RefusalLines, answer_text, audit_log
 from services.shared.runtime.callers import Caller, CallerCheck, shown
 from services.shared.trust.roles import ACCESS, ADMINS
@@ -20,11 +21,24 @@ Behaviour = Callable[[Any, Any], Any]
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
-    """The outermost interceptor: those behind it see only calls that are allowed."""
+    """Those behind it see only calls that are allowed.
 
-    def __init__(self, check: CallerCheck) -> None:
-        self._check = check
+    What is for services only is judged before the request is read, so that a stranger's takes no memory. An
+    interceptor before this one that reads what people send asks `identify` first. `on_refused` hears of each call
+    that is refused, by its path.
+    """
+
+    def __init__(self, check: CallerCheck, on_refused: Callable[[str, Any], None] | None = None) -> None:
+        self._check, self._on_refused = check, on_refused
         self._log, self._refusals = audit_log(), RefusalLines()
+
+    async def identify(self, path: str, context: Any) -> None:
+        """Ends the call of `/package.Service/Method` if nobody knows who makes it."""
+        name = path.removeprefix("/")
+        try:
+            self._caller(name, context)
+        except NotIdentified as refusal:
+            await self._refuse(name, None, refusal, context)
 
     async def intercept_service(
         self,
@@ -39,16 +53,20 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         )
         name = handler_call_details.method.removeprefix("/")
         wrap = self._answering_stream if method.response_streaming else self._answering_once
+        behaviour, deserialize = getattr(method, arity), method.request_deserializer
+        if not method.request_streaming and ACCESS.get(name, ADMINS).is_for_services:
+            late = late_stream if method.response_streaming else late_once
+            behaviour, deserialize = late(behaviour, deserialize, name), None
+            arity = arity.replace("unary_", "stream_", 1)
         make = getattr(grpc, f"{arity}_rpc_method_handler")
-        return make(wrap(name, getattr(method, arity)), method.request_deserializer, method.response_serializer)
+        return make(wrap(name, behaviour), deserialize, method.response_serializer)
 
     def _answering_once(self, name: str, behaviour: Behaviour) -> Behaviour:
         async def call(request: Any, context: Any) -> Any:
             try:
                 caller = self._permitted(name, context)
             except RpcError as refusal:
-                self._tell(name, request, refusal, context)
-                await abort_with(context, refusal, name)
+                await self._refuse(name, request, refusal, context)
             if name not in AUDITED:
                 return await behaviour(request, context)
             return await self._audited(name, caller, behaviour, request, context)
@@ -60,8 +78,7 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
             try:
                 self._permitted(name, context)
             except RpcError as refusal:
-                self._tell(name, None, refusal, context)
-                await abort_with(context, refusal, name)
+                await self._refuse(name, None, refusal, context)
             answer = behaviour(request, context)
             if inspect.isawaitable(answer):
                 # A servicer that writes to the context itself yields nothing.
@@ -75,22 +92,36 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
     def _permitted(self, name: str, context: Any) -> Caller:
         """Raises NotIdentified or NotPermitted."""
+        access, caller = ACCESS.get(name, ADMINS), self._caller(name, context)
+        if not caller.may(access):
+            method = name.removeprefix("blocksync.v1.")
+            raise NotPermitted(f"{method} needs {access.needed}, and {caller.name!r} has the role {caller.role}")
+        return caller
+
+    def _caller(self, name: str, context: Any) -> Caller:
+        """Raises NotIdentified."""
         access = ACCESS.get(name, ADMINS)
         if access.everyone:
             return Caller("anyone", (), _peer(context))
-        method = name.removeprefix("blocksync.v1.")
         try:
-            caller = self._check.caller(context)
+            return self._check.caller(context)
         except NotIdentified as problem:
+            method = name.removeprefix("blocksync.v1.")
             raise NotIdentified(f"{method} needs {access.needed}: {problem}") from problem
-        if not caller.may(access):
-            raise NotPermitted(f"{method} needs {access.needed}, and {caller.name!r} has the role {caller.role}")
-        return caller
+
+    async def _refuse(self, name: str, request: Any, refusal: RpcError, context: Any) -> NoReturn:
+        self._tell(name, request, refusal, context)
+        if self._on_refused is not None:
+            self._on_refused(f"/{name}", context)
+        await abort_with(context, refusal, name)
 
     def _tell(self, name: str, request: Any, refusal: RpcError, context: Any) -> None:
         skipped = self._refusals.take()
         if skipped is not None:
-            what = _what(name, request) if name in AUDITED else {"call": name}
+            what = {"call": name}
+            if name in AUDITED:
+                # Of one that was refused before it was read, nothing is known but the method.
+                what = {"change": _method(name)} if request is None else _what(name, request)
             more = {"lines_left_out": skipped} if skipped else {}
             self._log.warning("call refused", **what, **more, peer=_peer(context), why=str(refusal))
 
@@ -108,7 +139,11 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
 
 def _what(name: str, request: Any) -> dict[str, str]:
-    return {"change": name.rpartition("/")[2], "what": AUDITED[name](request)}
+    return {"change": _method(name), "what": AUDITED[name](request)}
+
+
+def _method(name: str) -> str:
+    return name.rpartition("/")[2]
 
 
 def _peer(context: Any) -> str:

@@ -66,7 +66,8 @@ class RpcServer:
         """The first interceptor is the outermost one, the error table is behind all. Unix sockets are without TLS.
 
         The options say whether reflection and channelz are served; without them neither is. `before_listening` is told
-        each TCP address that can be had, may take its port to share it, and answers the address with the port.
+        each TCP address that can be had and asks for no certificate, may take its port to share it, and answers the
+        address with the port.
         """
         self._server = grpc.aio.server(
             interceptors=[*interceptors, ErrorInterceptor()],
@@ -96,7 +97,8 @@ class RpcServer:
             _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
         else:
             _check_port(address)
-            if self._before_listening is not None:
+            is_named = self._tls is not None and ask_certificate
+            if self._before_listening is not None and not is_named:
                 address = self._before_listening(address)
         try:
             if self._tls is None or address.startswith(UNIX_PREFIX):

@@ -68,6 +68,11 @@ class Access:
         return self.least is not None and person in PEOPLE and PEOPLE.index(person) >= PEOPLE.index(self.least)
 
     @property
+    def is_for_services(self) -> bool:
+        """And for no person."""
+        return self.least is None and not self.everyone
+
+    @property
     def needed(self) -> str:
         """The role to ask for, in words."""
         if self.least is not None:

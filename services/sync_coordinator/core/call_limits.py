@@ -50,7 +50,13 @@ BURST_S: Final = 2.0
 """A pause of so long saves up calls that may come at once: a command or a page asks several things together."""
 
 CLIENTS_WORTH: Final = 3.0
-"""All clients together may do as much as so many: a call costs half a millisecond of the event loop that syncs."""
+"""All clients together may do as much as so many: a call costs half a millisecond of the event loop that syncs.
+
+Those with a name and those with an address only are counted apart, so that strangers do not use up what the others may.
+"""
+
+NAMED: Final = "name:"
+"""How the clients begin that a certificate names."""
 
 MOST_CALLS_OPEN: Final = 16
 """Of one client: each may hold a request and an answer."""
@@ -113,7 +119,7 @@ class CallLimits:
         }
         self._limits_rate = reads_per_second > 0
         self._clients: OrderedDict[str, _Client] = OrderedDict()
-        self._all = _Client()
+        self._together = {True: _Client(), False: _Client()}
 
     def __len__(self) -> int:
         return len(self._clients)
@@ -125,12 +131,13 @@ class CallLimits:
             entry = self._remember(client)
         else:
             self._clients.move_to_end(client)
-        excess = _open_excess(entry, self._all, kind)
+        everybody = self._together[client.startswith(NAMED)]
+        excess = _open_excess(entry, everybody, kind)
         if excess is None and self._limits_rate:
-            excess = self._rate_excess(entry, kind, now)
+            excess = self._rate_excess(entry, everybody, kind, now)
         if excess is not None:
             return excess
-        for one in (entry, self._all):
+        for one in (entry, everybody):
             if kind is CallClass.STREAM:
                 one.streams += 1
             else:
@@ -138,7 +145,7 @@ class CallLimits:
         return None
 
     def done(self, client: str, kind: CallClass) -> None:
-        for one in (self._clients.get(client), self._all):
+        for one in (self._clients.get(client), self._together[client.startswith(NAMED)]):
             if one is None:
                 continue
             if kind is CallClass.STREAM:
@@ -146,14 +153,14 @@ class CallLimits:
             else:
                 one.calls -= 1
 
-    def _rate_excess(self, entry: _Client, kind: CallClass, now: float) -> Excess | None:
+    def _rate_excess(self, entry: _Client, everybody: _Client, kind: CallClass, now: float) -> Excess | None:
         rate = self._rates[kind]
-        everybody = Rate(rate.per_second * CLIENTS_WORTH, rate.burst * CLIENTS_WORTH)
-        own, common = _bucket(entry, kind, rate, now), _bucket(self._all, kind, everybody, now)
+        of_all = Rate(rate.per_second * CLIENTS_WORTH, rate.burst * CLIENTS_WORTH)
+        own, common = _bucket(entry, kind, rate, now), _bucket(everybody, kind, of_all, now)
         if wait_s := own.wait_s(now):
             return _too_often("CLIENT_CALL_RATE", "this client", kind, rate, wait_s)
         if wait_s := common.wait_s(now):
-            return _too_often("TOTAL_CALL_RATE", "all clients together", kind, everybody, wait_s)
+            return _too_often("TOTAL_CALL_RATE", "all clients together", kind, of_all, wait_s)
         own.take()
         common.take()
         return None

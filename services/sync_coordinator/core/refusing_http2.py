@@ -21,7 +21,7 @@ END_STREAM_AND_HEADERS: Final = 0x5
 WINDOW_STEP_BYTES: Final = 16_384
 """The sender's window, 64 KiB, is filled up again after so much."""
 
-MOST_FRAMES_AT_ONCE: Final = 2048
+MOST_FRAMES_AT_ONCE: Final = 512
 """In what is read at once. Empty frames cost us more than their sender."""
 
 LONGEST_SHORT_STRING: Final = 126

@@ -1,30 +1,28 @@
 """Refuses what is too much of the operator API, before the request is read: a refusal costs least that way.
 
 The limits are those of `core.call_limits`. Links of gateways and broadcasters, whose methods are not an operator's,
-pass, and so do clients on a unix socket: whoever may open that file is no outsider.
+pass, unless they are refused: then they count as an outsider's. So do methods that nobody serves. Clients on a unix
+socket pass: whoever may open that file is no outsider.
 """
 
 from __future__ import annotations
 
 import asyncio
 import functools
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping
-from typing import Any, Final, TypeAlias, cast
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, Final, TypeAlias
 
 import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from services.shared.rpc.errors import InvalidRequest, LimitReached, RequestTimedOut, RpcError, meaning_of, trailer_of
-from services.sync_coordinator.core.call_limits import CallClass, CallLimits, Excess
-from services.sync_coordinator.edges.operator_methods import OperatorMethod, operator_methods
+from services.shared.rpc.error_interceptor import abort_with
+from services.shared.rpc.errors import InvalidRequest, LimitReached, meaning_of, trailer_of
+from services.shared.rpc.late_requests import REQUEST_PATIENCE_S, read_request
+from services.shared.trust.roles import ACCESS
+from services.sync_coordinator.core.call_limits import NAMED, CallClass, CallLimits, Excess
+from services.sync_coordinator.edges.operator_methods import UNKNOWN_METHOD, OperatorMethod, operator_methods
 from services.sync_coordinator.metrics import CoordinatorMetrics
-
-REQUEST_PATIENCE_S: Final = 5.0
-"""How long a client may take to send its request once it has begun the call."""
-
-KNOWN_PEERS: Final = 4096
-"""Connections whose client is remembered, for working it out takes longer than a refusal."""
 
 UNIX_PEER: Final = "unix:"
 
@@ -37,24 +35,27 @@ Context = grpc.aio.ServicerContext[Any, Any]
 class CallGuard(grpc.aio.ServerInterceptor):
     """The first interceptor, so that nothing is done for a call that is refused.
 
-    `on_excess` hears of each refused call: the client, and all its connections.
+    `on_excess` hears of each refused call: the client, and its connection. `identify` ends a call of nobody that is
+    known, before its request is read.
     """
 
     def __init__(
         self,
         limits: CallLimits,
         metrics: CoordinatorMetrics,
-        on_excess: Callable[[str, Iterable[str]], None] | None = None,
+        on_excess: Callable[[str, str], None] | None = None,
+        identify: Callable[[str, Context], Awaitable[None]] | None = None,
     ) -> None:
         self._limits, self._metrics = limits, metrics
         self._methods = operator_methods()
-        self._on_excess = on_excess
-        self._clients: dict[str, str] = {}
+        self._on_excess, self.identify = on_excess, identify
 
     async def intercept_service(self, continuation: Continuation, handler_call_details: Details) -> Handler:
         method = self._methods.get(handler_call_details.method)
         if method is None:
-            return await continuation(handler_call_details)
+            if handler_call_details.method.removeprefix("/") in ACCESS:
+                return await continuation(handler_call_details)
+            method = UNKNOWN_METHOD
         call = _GuardedCall(self, method, continuation, handler_call_details)
         # As if all requests were streams: such a handler is called before anything is read.
         if method.streams_responses:
@@ -64,17 +65,24 @@ class CallGuard(grpc.aio.ServerInterceptor):
     def admit(self, context: Context, kind: CallClass) -> tuple[str, Excess | None]:
         """The client, and why it is refused if it is; an empty name is not counted."""
         peer = context.peer()
-        client = self._clients.get(peer)
-        if client is None:
-            client = self._recognise(peer, context)
+        # Not remembered by the peer: its port may be another client's a moment later.
+        client = client_of(peer, context.auth_context())
         if not client:
             return client, None
         excess = self._limits.admit(client, kind, asyncio.get_running_loop().time())
         if excess is not None:
             self.count(kind, excess.reason)
             if self._on_excess is not None:
-                self._on_excess(client, (known for known, whose in self._clients.items() if whose == client))
+                self._on_excess(client, peer)
         return client, excess
+
+    def refused(self, path: str, context: Context) -> None:
+        """A call was not for its caller. One of an internal link is counted only now."""
+        if path in self._methods:
+            return
+        client, excess = self.admit(context, CallClass.PROBE)
+        if excess is None:
+            self.done(client, CallClass.PROBE)
 
     def done(self, client: str, kind: CallClass) -> None:
         if client:
@@ -82,12 +90,6 @@ class CallGuard(grpc.aio.ServerInterceptor):
 
     def count(self, kind: CallClass, reason: str) -> None:
         self._metrics.rpc_refused.labels(kind.value, reason.lower()).inc()
-
-    def _recognise(self, peer: str, context: Context) -> str:
-        if len(self._clients) >= KNOWN_PEERS:
-            self._clients.clear()
-        self._clients[peer] = client = client_of(peer, context.auth_context())
-        return client
 
 
 class _GuardedCall:
@@ -130,23 +132,17 @@ class _GuardedCall:
 
     async def _handler(self, context: Context) -> Handler:
         handler = await self._continuation(self._details)
+        if handler is not None and self._guard.identify is not None:
+            await self._guard.identify(self._details.method, context)
         if handler is None:
             await context.abort(grpc.StatusCode.UNIMPLEMENTED, f"{self._details.method} is not served here")
         return handler
 
     async def _request(self, context: Context) -> bytes:
         """The one request, as bytes, which the next interceptor reads."""
-        try:
-            async with asyncio.timeout(REQUEST_PATIENCE_S):
-                request = await context.read()
-        except TimeoutError:
-            await _fail(
-                context, RequestTimedOut(f"no request came within {REQUEST_PATIENCE_S:g} s of the call's begin")
-            )
-        if request is grpc.aio.EOF:
-            await _fail(context, InvalidRequest("the call ended without a request"))
+        request = await read_request(context, self._details.method, REQUEST_PATIENCE_S)
         await self._check_size(request, context)
-        return cast("bytes", request)
+        return request
 
     async def _requests(self, requests: AsyncIterator[bytes], handler: Handler, context: Context) -> AsyncIterator[Any]:
         async for request in requests:
@@ -154,7 +150,8 @@ class _GuardedCall:
             try:
                 yield _read(request, handler)
             except DecodeError:
-                await _fail(context, InvalidRequest(f"these {len(request)} bytes are no request of this method"))
+                unreadable = InvalidRequest(f"these {len(request)} bytes are no request of this method")
+                await abort_with(context, unreadable, self._details.method)
 
     async def _check_size(self, request: bytes, context: Context) -> None:
         size, most = len(request), self._method.request_bytes
@@ -167,7 +164,7 @@ class _GuardedCall:
             rule=f"at most {most} bytes",
             reason="REQUEST_TOO_LARGE",
         )
-        await _fail(context, too_large)
+        await abort_with(context, too_large, self._details.method)
 
 
 def _read(request: bytes, handler: Handler) -> Any:
@@ -184,7 +181,7 @@ def client_of(peer: str, auth: Mapping[str, Any]) -> str:
         return ""
     names = auth.get("x509_common_name")
     if names:
-        return f"name:{bytes(names[0]).decode(errors='replace')}"
+        return f"{NAMED}{bytes(names[0]).decode(errors='replace')}"
     family, _, address = peer.replace("%5B", "[").replace("%5D", "]").partition(":")
     host = address.rpartition(":")[0].strip("[]")
     if family == "ipv6" and not host.startswith("::ffff:"):
@@ -214,9 +211,3 @@ def _trailer(excess: Excess) -> tuple[tuple[str, bytes], ...]:
     meaning = meaning_of(error)
     assert meaning is not None
     return trailer_of(error, meaning)
-
-
-async def _fail(context: Context, error: RpcError) -> None:
-    meaning = meaning_of(error)
-    assert meaning is not None
-    await context.abort(meaning.status, str(error), trailer_of(error, meaning))

@@ -1,23 +1,19 @@
 """Leads connections of addresses that hammer the operator API past gRPC, to where a refusal costs a tenth.
 
 A call that gRPC for Python refuses costs nearly what an answered one does, a third of a millisecond. So a listener of
-our own shares each port with gRPC's, and a filter in the kernel gives it the connections of diverted addresses only;
-those that such an address has already are cut. It takes Linux and a literal address; else nothing is diverted. Clients
-that are known by a certificate are not, and where others speak TLS they are hung up on.
+our own shares a port with gRPC's, and a filter in the kernel gives it the connections of diverted addresses only; those
+on which such an address has hammered are cut. It takes Linux and a literal address; else nothing is diverted. Ports
+that ask for a certificate are not shared: who calls there is known by name, and nobody else's calls may keep them out.
+Where clients speak TLS and show tokens, the diverted are hung up on.
 """
 
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import ctypes
-import os
 import socket
-import struct
 import sys
-from collections.abc import Iterable
+from collections import Counter
 from ipaddress import IPv4Address, IPv6Address, ip_address
-from pathlib import Path
 from typing import Final, cast
 
 import grpc
@@ -25,17 +21,18 @@ import structlog
 
 from services.shared.rpc.error_details import encode_details
 from services.shared.runtime.grpc_server import split_address
-from services.sync_coordinator.core.diversion_filter import Instruction, diversion_filter
+from services.sync_coordinator.core.diversion_filter import diversion_filter
 from services.sync_coordinator.core.offenders import CALM_S, Offenders
 from services.sync_coordinator.core.refusing_http2 import NotHttp2, RefusingConnection, refusal_headers
+from services.sync_coordinator.edges.connection_cutting import cut
+from services.sync_coordinator.edges.shared_port import attach, bind, is_literal
 from services.sync_coordinator.metrics import CoordinatorMetrics
-
-ATTACH_FILTER: Final = 51
-"""SO_ATTACH_REUSEPORT_CBPF of Linux, which the socket module does not name."""
 
 BACKLOG: Final = 128
 MOST_CONNECTIONS: Final = 32
 """Of all diverted addresses; more are closed at once."""
+MOST_OF_ONE: Final = 8
+"""Of one address, so that it does not take the places of all."""
 
 READ_PERIOD_S: Final = 0.02
 """Each connection is read so often: what it sent meanwhile is refused together, which costs less."""
@@ -59,31 +56,50 @@ class Diversion:
         self._offenders = Offenders(calls_per_second)
         self._listeners: list[socket.socket] = []
         self._servers: list[asyncio.Server] = []
+        self._ports: set[int] = set()
         self._connections: set[_Refusing] = set()
+        self._open_of: Counter[str] = Counter()
         self._strays = 0
         status = grpc.StatusCode.RESOURCE_EXHAUSTED
         details = encode_details(status, REFUSAL, reason="CLIENT_DIVERTED", facts={}, retry_after_s=CALM_S)
         self._answer = refusal_headers(status.value[0], REFUSAL, details)
 
     def open(self, address: str) -> str:
-        """Listen on `host:port` beside gRPC, which is to share the port; the address with the port that was bound."""
+        """Listen on `host:port` beside gRPC, which is to share the port; the address with the port that was bound.
+
+        Where the system does not let us, the address comes back as it is, and is gRPC's alone.
+        """
         host, port = split_address(address)
-        if not self._diverts or not _is_literal(host):
+        if not self._diverts or not is_literal(host):
             return address
-        listener = _bind(host, port)
-        listener.listen(BACKLOG)
-        listener.setblocking(False)
+        try:
+            listener = bind(host, port)
+        except OSError as problem:
+            self._give_up(problem)
+            return address
+        bound = int(listener.getsockname()[1])
         self._listeners.append(listener)
-        self._filter()
-        return f"{address.rpartition(':')[0]}:{listener.getsockname()[1]}"
+        try:
+            listener.listen(BACKLOG)
+            listener.setblocking(False)
+            attach(listener, diversion_filter(()))
+        except OSError as problem:
+            # The port is free now, also one that was chosen for us.
+            self._give_up(problem)
+            return address
+        self._ports.add(bound)
+        return f"{address.rpartition(':')[0]}:{bound}"
 
     async def run(self) -> None:
         """Refuse what is diverted, and let those back that have calmed down."""
-        self._filter()
         loop = asyncio.get_running_loop()
         try:
-            for listener in self._listeners:
-                self._servers.append(await loop.create_server(lambda: _Refusing(self), sock=listener))
+            try:
+                for listener in list(self._listeners):
+                    self._servers.append(await loop.create_server(lambda: _Refusing(self), sock=listener))
+            except OSError as problem:
+                self._give_up(problem)
+            self._filter()
             while True:
                 await asyncio.sleep(RELEASE_PERIOD_S)
                 self._release(loop.time())
@@ -91,6 +107,8 @@ class Diversion:
             self.close()
 
     def close(self) -> None:
+        """Every connection is gRPC's from now on."""
+        self._diverts = False
         for connection in list(self._connections):
             connection.close()
         for server in self._servers:
@@ -99,15 +117,20 @@ class Diversion:
             listener.close()
         self._listeners.clear()
 
-    def refused(self, client: str, peers: Iterable[str]) -> None:
-        """gRPC has refused a call of `client`, whose connections are `peers`, both as the guard names them."""
+    def refused(self, client: str, peer: str) -> None:
+        """gRPC has refused a call of `client` on its connection `peer`, both as the guard names them."""
         family, _, address = client.partition(":")
         if not self._listeners or family not in ("ipv4", "ipv6"):
             return
-        if self._offenders.refused(address, asyncio.get_running_loop().time()):
+        is_known = address in self._offenders.diverted
+        peers = self._offenders.refused(address, peer, asyncio.get_running_loop().time())
+        if not peers:
+            return
+        if not is_known:
             self._filter()
             _log.warning("client diverted", address=address, why="it calls on, however often it is refused")
-            cut(peers)
+        if self._listeners:
+            cut(peers, self._ports)
 
     # Of connections
 
@@ -116,13 +139,16 @@ class Diversion:
         if address not in self._offenders.diverted:
             self._stray()
             return False
-        if len(self._connections) >= MOST_CONNECTIONS:
+        if len(self._connections) >= MOST_CONNECTIONS or self._open_of[address] >= MOST_OF_ONE:
             return False
         self._connections.add(connection)
+        self._open_of[address] += 1
         return True
 
     def closed(self, connection: _Refusing) -> None:
-        self._connections.discard(connection)
+        if connection in self._connections:
+            self._connections.remove(connection)
+            self._open_of -= Counter((connection.address,))
 
     def called(self, address: str, calls: int) -> None:
         self._offenders.called(address, calls)
@@ -149,8 +175,11 @@ class Diversion:
             for listener in self._listeners:
                 attach(listener, program)
         except OSError as problem:
-            _log.warning("clients are not diverted", why=problem.strerror or str(problem))
-            self.close()
+            self._give_up(problem)
+
+    def _give_up(self, problem: OSError) -> None:
+        _log.warning("clients are not diverted", why=problem.strerror or str(problem))
+        self.close()
 
     def _stray(self) -> None:
         self._strays += 1
@@ -214,69 +243,5 @@ def address_key(host: str) -> str:
     return str(address)
 
 
-def cut(peers: Iterable[str]) -> None:
-    """Close connections of this process by their far ends, as gRPC names them, such as `ipv4:192.0.2.1:5000`.
-
-    gRPC for Python closes none for us, so they are found among the open files.
-    """
-    wanted = {peer.replace("%5B", "[").replace("%5D", "]").partition(":")[2] for peer in peers}
-    for entry in Path("/proc/self/fd").iterdir():
-        with contextlib.suppress(OSError, ValueError):
-            if not str(entry.readlink()).startswith("socket:"):
-                continue
-            with socket.socket(fileno=os.dup(int(entry.name))) as connection:
-                if connection.family in (socket.AF_INET, socket.AF_INET6) and _far_end(connection) in wanted:
-                    connection.shutdown(socket.SHUT_RDWR)
-
-
-def attach(listener: socket.socket, program: list[Instruction]) -> None:
-    """Let the program choose among the sockets that share this one's port."""
-    code = ctypes.create_string_buffer(b"".join(struct.pack("HBBI", *instruction) for instruction in program))
-    listener.setsockopt(socket.SOL_SOCKET, ATTACH_FILTER, struct.pack("HL", len(program), ctypes.addressof(code)))
-
-
-def _far_end(connection: socket.socket) -> str:
-    host, port = connection.getpeername()[:2]
-    address = ip_address(host.partition("%")[0])
-    if isinstance(address, IPv6Address) and address.ipv4_mapped is not None:
-        address = address.ipv4_mapped
-    return f"[{address}]:{port}" if isinstance(address, IPv6Address) else f"{address}:{port}"
-
-
 def _network(key: str) -> IPv4Address | IPv6Address:
     return IPv4Address(key) if "." in key else IPv6Address(f"{key}::")
-
-
-def _is_literal(host: str) -> bool:
-    try:
-        return not host or bool(ip_address(host))
-    except ValueError:
-        return False
-
-
-def _bind(host: str, port: int) -> socket.socket:
-    """As gRPC binds: a socket of both families where there is IPv6, for only equal sockets share a port."""
-    has_ipv6 = _has_ipv6()
-    listener = socket.socket(socket.AF_INET6 if has_ipv6 else socket.AF_INET)
-    try:
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
-        if has_ipv6:
-            listener.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 0)
-            host = "::" if not host or int(ip_address(host)) == 0 else host
-            host = f"::ffff:{host}" if "." in host else host
-        listener.bind((host or "0.0.0.0", port))  # noqa: S104 - the operator's address
-    except BaseException:
-        listener.close()
-        raise
-    return listener
-
-
-def _has_ipv6() -> bool:
-    """As gRPC finds out."""
-    try:
-        with socket.socket(socket.AF_INET6) as probe:
-            probe.bind(("::1", 0))
-    except OSError:
-        return False
-    return True

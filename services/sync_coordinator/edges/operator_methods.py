@@ -51,6 +51,10 @@ class OperatorMethod(NamedTuple):
     streams_responses: bool
 
 
+UNKNOWN_METHOD: Final = OperatorMethod(CallClass.PROBE, 0, False, False)
+"""What no service has: it is answered by a status, and counted."""
+
+
 def operator_methods() -> dict[str, OperatorMethod]:
     """By `/package.Service/Method`."""
     found = {

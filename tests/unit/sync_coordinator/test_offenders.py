@@ -48,22 +48,39 @@ from services.sync_coordinator.edges.diversion import address_key
 
 CALM = 40.0
 
+PEER = "ipv4:192.0.2.1:5000"
+
 
 def diverted(offenders: Offenders, address: str, now: float) -> None:
-    assert [offenders.refused(address, now) for _ in range(DIVERT_AFTER)] == [False] * (DIVERT_AFTER - 1) + [True]
+    cut = [offenders.refused(address, PEER, now) for _ in range(DIVERT_AFTER)]
+    assert cut == [frozenset()] * (DIVERT_AFTER - 1) + [{PEER}]
 
 
 def test_address_is_diverted_once_it_was_refused_often_within_a_window():
     offenders = Offenders(CALM)
     diverted(offenders, "192.0.2.1", 5.0)
     assert list(offenders.diverted) == ["192.0.2.1"]
-    assert not offenders.refused("192.0.2.1", 5.1)
+    assert not offenders.refused("192.0.2.1", PEER, 5.1)
+
+
+def test_only_connections_whose_calls_were_refused_in_the_window_are_cut():
+    offenders = Offenders(CALM)
+    # Of a client that was refused once, long ago; its port may be another's by now.
+    assert not offenders.refused("192.0.2.1", "ipv4:192.0.2.1:4000", 0.0)
+    peers = [f"ipv4:192.0.2.1:{5000 + count % 3}" for count in range(DIVERT_AFTER)]
+    *before, cut = [offenders.refused("192.0.2.1", peer, WINDOW_S) for peer in peers]
+    assert not any(before)
+    assert cut == set(peers)
+    # A connection that stayed with gRPC, and begins to hammer only now.
+    *before, cut = [offenders.refused("192.0.2.1", "ipv4:192.0.2.1:6000", 2 * WINDOW_S) for _ in range(DIVERT_AFTER)]
+    assert not any(before)
+    assert cut == {"ipv4:192.0.2.1:6000"}
 
 
 def test_address_that_is_refused_now_and_then_is_not_diverted():
     offenders = Offenders(CALM)
     step = 1.01 * WINDOW_S / (DIVERT_AFTER - 1)
-    assert not any(offenders.refused("192.0.2.1", count * step) for count in range(100 * DIVERT_AFTER))
+    assert not any(offenders.refused("192.0.2.1", PEER, count * step) for count in range(100 * DIVERT_AFTER))
 
 
 def test_diverted_address_comes_back_when_it_is_calm_and_not_before():
@@ -83,10 +100,10 @@ def test_tables_are_bounded():
     offenders = Offenders(CALM)
     for number in range(MOST_DIVERTED):
         diverted(offenders, str(number), 0.0)
-    assert not any(offenders.refused("one more", 0.0) for _ in range(2 * DIVERT_AFTER))
+    assert not any(offenders.refused("one more", PEER, 0.0) for _ in range(2 * DIVERT_AFTER))
     assert len(offenders.diverted) == MOST_DIVERTED
     for number in range(2 * MOST_WATCHED):
-        offenders.refused(f"new {number}", 1.0)
+        offenders.refused(f"new {number}", PEER, 1.0)
     assert len(offenders._refusals) == MOST_WATCHED
 
 

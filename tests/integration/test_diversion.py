@@ -1,0 +1,154 @@
+"""What the diversion shares, cuts and leaves alone, on loopback sockets."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import grpc
+import grpc.aio
+import pytest
+from blocksync.v1 import coordinator_pb2, coordinator_pb2_grpc
+from prometheus_client import CollectorRegistry
+
+from services.shared.rpc.channel import open_channel
+from services.shared.runtime.grpc_server import RpcServer
+from services.shared.trust.tls_files import TlsWatch
+from services.sync_coordinator.core.offenders import DIVERT_AFTER
+from services.sync_coordinator.edges.connection_cutting import OPEN_FILES, cut
+from services.sync_coordinator.edges.diversion import Diversion
+from services.sync_coordinator.metrics import CoordinatorMetrics
+from tests.integration.test_call_guard import SERVICE, AnsweringCoordinator
+from tests.support.captured_log import captured_logs
+from tests.support.certificates import files_of, make_set
+from tests.support.stack import in_one_loop
+
+pytestmark = pytest.mark.integration
+
+CLIENT = "ipv4:127.0.0.1"
+
+
+@contextlib.asynccontextmanager
+async def diverting(diversion: Diversion) -> AsyncIterator[str]:
+    """A server beside a diversion; its address."""
+    server = RpcServer(before_listening=diversion.open)
+    server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
+    port = server.listen("127.0.0.1:0")
+    await server.start()
+    running = asyncio.create_task(diversion.run())
+    try:
+        # `run` begins to answer in its first step.
+        await asyncio.sleep(0)
+        yield f"127.0.0.1:{port}"
+    finally:
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        await server.stop(0)
+
+
+def new_diversion() -> Diversion:
+    return Diversion(40, CoordinatorMetrics(CollectorRegistry()))
+
+
+async def answers(address: str, times: int) -> set[grpc.StatusCode]:
+    """Of so many calls, each on a connection of its own."""
+    codes = set()
+    for _ in range(times):
+        async with open_channel(address) as channel:
+            call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).GetStatus(
+                coordinator_pb2.GetStatusRequest(), timeout=5
+            )
+            codes.add(await call.code())
+    return codes
+
+
+@in_one_loop
+async def test_diverted_address_is_refused_on_every_new_connection_and_nobody_once_it_is_closed() -> None:
+    diversion = new_diversion()
+    async with diverting(diversion) as address:
+        assert await answers(address, 5) == {grpc.StatusCode.OK}
+        for _ in range(DIVERT_AFTER):
+            diversion.refused(CLIENT, f"{CLIENT}:1")
+        assert await answers(address, 5) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
+        # The filter stays with gRPC's socket, and has nobody else to give a connection to.
+        diversion.close()
+        assert await answers(address, 5) == {grpc.StatusCode.OK}
+
+
+@pytest.mark.parametrize("call", ["attach", "bind"])
+@in_one_loop
+async def test_system_that_does_not_allow_it_has_no_diversion_and_serves_all_the_same(
+    monkeypatch: pytest.MonkeyPatch, call: str
+) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(1, "Operation not permitted")
+
+    monkeypatch.setattr(f"services.sync_coordinator.edges.diversion.{call}", refuse)
+    diversion = new_diversion()
+    with captured_logs() as log:
+        async with diverting(diversion) as address:
+            for _ in range(DIVERT_AFTER):
+                diversion.refused(CLIENT, f"{CLIENT}:1")
+            assert await answers(address, 3) == {grpc.StatusCode.OK}
+        told = [(line["event"], line["why"]) for line in log.lines]
+        assert told == [("clients are not diverted", "Operation not permitted")]
+
+
+@in_one_loop
+async def test_ports_that_ask_for_a_certificate_are_not_shared(tmp_path: Path) -> None:
+    opened: list[str] = []
+
+    def open_beside(address: str) -> str:
+        opened.append(address)
+        return address
+
+    tls = TlsWatch(files_of(make_set(tmp_path), "coordinator"))
+    server = RpcServer(before_listening=open_beside, tls=tls)
+    server.listen("127.0.0.1:0")
+    assert opened == []
+    server.listen("127.0.0.1:0", ask_certificate=False)
+    assert opened == ["127.0.0.1:0"]
+    await server.start()
+    await server.stop(0)
+
+
+@contextlib.contextmanager
+def connected(source: tuple[str, int] | None = None) -> Iterator[tuple[socket.socket, socket.socket, int]]:
+    """Both ends of a connection, and the port that it was made to."""
+    with socket.create_server(("127.0.0.1", 0)) as listener, contextlib.closing(socket.socket()) as near:
+        near.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        near.bind(source or ("127.0.0.1", 0))
+        near.connect(listener.getsockname())
+        near.settimeout(0)
+        accepted, _ = listener.accept()
+        with accepted:
+            yield near, accepted, listener.getsockname()[1]
+
+
+def is_cut(near: socket.socket) -> bool:
+    try:
+        return near.recv(1) == b""
+    except BlockingIOError:
+        return False
+
+
+def test_only_the_named_connection_to_a_port_of_ours_is_cut_and_no_file_stays_open() -> None:
+    with connected() as (near, _, port), connected() as (other, _, other_port):
+        peer = f"ipv4:127.0.0.1:{near.getsockname()[1]}"
+        # Its far end is the same, and the port is not one that is shared: a gateway's, or a connection we have made.
+        with connected(near.getsockname()) as (same_far_end, _, third_port):
+            assert third_port not in (port, other_port)
+            before = len(list(OPEN_FILES.iterdir()))
+            cut({peer}, {port, other_port})
+            assert len(list(OPEN_FILES.iterdir())) == before
+            assert (is_cut(near), is_cut(other), is_cut(same_far_end)) == (True, False, False)
+
+
+def test_without_the_list_of_open_files_nothing_is_cut(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("services.sync_coordinator.edges.connection_cutting.OPEN_FILES", tmp_path / "none")
+    with connected() as (near, _, port):
+        cut({f"ipv4:127.0.0.1:{near.getsockname()[1]}"}, {port})
+        assert not is_cut(near)
