@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import datetime
 import os
+import stat
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Final
@@ -31,11 +32,13 @@ class CertificateDirectory:
         self, wanted: Sequence[Wanted], now: datetime.datetime, lifetimes: tuple[datetime.timedelta, datetime.timedelta]
     ) -> list[Path]:
         """A CA and these certificates; `lifetimes` are theirs and the CA's. Raises CertificatesBad and OSError."""
+        _refuse_shared(self.path)
         self._refuse_present([CA, CA_KEY, *(one.name for one in wanted)])
         lifetime, ca_lifetime = lifetimes
         authority = Authority.create(now, ca_lifetime)
         pairs = {one.name: authority.issue(one, now, lifetime) for one in wanted}
-        self.path.mkdir(mode=PRIVATE_DIRECTORY, parents=True, exist_ok=True)
+        self.path.parent.mkdir(parents=True, exist_ok=True)
+        _make_private(self.path)
         written = [
             _write(self.path / CA, authority.pair.certificate, PUBLIC),
             _write(self.path / CA_KEY, authority.pair.key, PRIVATE),
@@ -64,13 +67,14 @@ class CertificateDirectory:
         written = []
         for name, pair in pairs.items():
             directory = self.path / name
-            directory.mkdir(mode=PRIVATE_DIRECTORY, exist_ok=True)
+            _make_private(directory)
             written.append(_write(directory / CA, authority.pair.certificate, PUBLIC))
             written.append(_write(directory / KEY, pair.key, PRIVATE))
             written.append(_write(directory / CERTIFICATE, pair.certificate, PUBLIC))
         return written
 
     def _authority(self) -> Authority:
+        _refuse_shared(self.path)
         certificate, key = self.path / CA, self.path / CA_KEY
         for path in (certificate, key):
             if not path.is_file():
@@ -79,8 +83,34 @@ class CertificateDirectory:
 
     def _refuse_present(self, names: Sequence[str]) -> None:
         for name in names:
-            if (path := self.path / name).exists():
+            # A link that leads nowhere is there too.
+            if (path := self.path / name).exists() or path.is_symlink():
                 raise CertificatesBad(f"{path} is there already and is not overwritten; --renew renews what is here")
+
+
+def _make_private(path: Path) -> None:
+    """A directory of our own; one that is there stays as it is, unless others could change what is in it."""
+    try:
+        path.mkdir(mode=PRIVATE_DIRECTORY)
+    except FileExistsError:
+        _refuse_shared(path)
+    else:
+        # Whatever the umask takes away, which may be our own access.
+        path.chmod(PRIVATE_DIRECTORY)
+
+
+def _refuse_shared(path: Path) -> None:
+    """Raises CertificatesBad where another user could put a CA or a key of his own in the place of ours."""
+    try:
+        found = path.stat()
+    except FileNotFoundError:
+        return
+    if not stat.S_ISDIR(found.st_mode):
+        raise CertificatesBad(f"{path} is no directory; choose another")
+    if found.st_uid != os.geteuid():
+        raise CertificatesBad(f"{path} belongs to another user, who could replace what is in it; choose another")
+    if found.st_mode & (stat.S_IWGRP | stat.S_IWOTH):
+        raise CertificatesBad(f"{path} can be written by other users; take that away (chmod go-w), or choose another")
 
 
 def _write(path: Path, content: bytes, mode: int) -> Path:

@@ -19,6 +19,7 @@ from services.shared.runtime.config import read_config
 from services.shared.runtime.faults import CannotContinue, ConfigInvalid, StartRefused
 from services.shared.runtime.logs import configure_logs, get_log
 from services.shared.runtime.memory import settle_memory
+from services.shared.runtime.open_files import raise_open_files
 from services.shared.runtime.process_options import ProcessOptions
 from services.shared.runtime.ready_file import remove_ready, write_ready
 
@@ -66,6 +67,7 @@ def run_service(
         return _refuse(service, problem, EXIT_USAGE)
     configure_logs(service, level=config.log_level, as_json=config.log_json)
     settle_memory()
+    raise_open_files()
     try:
         with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
             return runner.run(_supervise(service, run, config))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+import os
 import stat
 from pathlib import Path
 
@@ -64,6 +65,54 @@ def test_private_keys_are_for_their_owner_only(made: Path):
     assert {mode(key) for key in keys} == {0o600}
     assert {mode(path) for path in made.glob("**/*.crt")} == {0o644}
     assert {mode(path) for path in (made, *made.iterdir()) if path.is_dir()} == {0o700}
+
+
+@pytest.mark.parametrize("umask", [0o000, 0o077, 0o777], ids=oct)
+def test_modes_are_the_same_whatever_the_umask_says(tmp_path: Path, umask: int):
+    before = os.umask(umask)
+    try:
+        assert main(["certs", str(tmp_path / "set")]) == 0
+    finally:
+        os.umask(before)
+    directories = {path for path in (tmp_path / "set").glob("**/*") if path.is_dir()}
+    assert {mode(path) for path in directories | {tmp_path / "set"}} == {0o700}
+    assert {mode(path) for path in (tmp_path / "set").glob("**/*.key")} == {0o600}
+
+
+@pytest.mark.parametrize("writable", [0o770, 0o777, 0o1777], ids=oct)
+def test_directory_that_others_can_write_to_is_refused(
+    tmp_path: Path, writable: int, capsys: pytest.CaptureFixture[str]
+):
+    (tmp_path / "set").mkdir()
+    (tmp_path / "set").chmod(writable)
+    assert main(["certs", str(tmp_path / "set")]) == 1
+    assert "can be written by other users; take that away (chmod go-w)" in capsys.readouterr().err
+    assert list((tmp_path / "set").iterdir()) == []
+
+
+def test_directory_of_another_user_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+):
+    mine = os.geteuid()
+    monkeypatch.setattr("os.geteuid", lambda: mine + 1)
+    assert main(["certs", str(tmp_path)]) == 1
+    assert "belongs to another user" in capsys.readouterr().err
+    assert list(tmp_path.iterdir()) == []
+
+
+def test_links_that_were_put_there_are_not_followed(made: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    aim = tmp_path / "aim"
+    (tmp_path / "new").mkdir(mode=0o755)
+    (tmp_path / "new" / "ca.key").symlink_to(aim)
+    assert main(["certs", str(tmp_path / "new")]) == 1
+    assert "ca.key is there already" in capsys.readouterr().err
+    aim.write_text("of somebody else")
+    (made / "viewer" / ".tls.key.new").symlink_to(aim)
+    (made / "viewer" / "tls.key").unlink()
+    (made / "viewer" / "tls.key").symlink_to(aim)
+    assert main(["certs", str(made), "--renew"]) == 0
+    assert aim.read_text() == "of somebody else"
+    assert not (made / "viewer" / "tls.key").is_symlink()
 
 
 def test_everything_written_is_printed(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

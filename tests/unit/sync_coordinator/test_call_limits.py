@@ -61,6 +61,19 @@ def test_flood_of_one_class_or_client_leaves_the_others_alone():
     assert limits.admit("alice", CallClass.READ, 0.0) is None
 
 
+def test_strangers_do_not_use_up_what_clients_with_a_certificate_may():
+    limits = CallLimits(RATE)
+    for number in range(10):
+        admitted(limits, f"ipv6:2001:db8:0:{number}", CallClass.READ, [0.0] * 100)
+    for number in range(MOST_STREAMS_OPEN_IN_ALL):
+        limits.admit(f"ipv4:192.0.2.{number % 8}", CallClass.STREAM, 0.0)
+    stranger = limits.admit("ipv4:198.51.100.1", CallClass.READ, 0.0)
+    assert stranger is not None
+    assert stranger.reason == "TOTAL_CALL_RATE"
+    assert admitted(limits, "name:alice", CallClass.READ, [0.0] * 100) == RATE * BURST_S
+    assert limits.admit("name:alice", CallClass.STREAM, 0.0) is None
+
+
 def test_all_clients_together_have_a_limit_too():
     limits = CallLimits(RATE)
     offered = [index / 500 for index in range(500 * 4)]
