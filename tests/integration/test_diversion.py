@@ -32,17 +32,17 @@ CLIENT = "ipv4:127.0.0.1"
 
 
 @contextlib.asynccontextmanager
-async def diverting(diversion: Diversion) -> AsyncIterator[str]:
-    """A server beside a diversion; its address."""
-    server = RpcServer(before_listening=diversion.open)
+async def diverting(diversion: Diversion, tls: TlsWatch | None = None) -> AsyncIterator[tuple[str, str]]:
+    """A server beside a diversion; its addresses: for everybody, or with TLS for certificates, and for tokens."""
+    server = RpcServer(before_listening=diversion.open, tls=tls)
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
-    port = server.listen("127.0.0.1:0")
+    ports = server.listen("127.0.0.1:0"), server.listen("127.0.0.1:0", ask_certificate=False)
     await server.start()
     running = asyncio.create_task(diversion.run())
     try:
         # `run` begins to answer in its first step.
         await asyncio.sleep(0)
-        yield f"127.0.0.1:{port}"
+        yield f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -53,11 +53,11 @@ def new_diversion() -> Diversion:
     return Diversion(40, CoordinatorMetrics(CollectorRegistry()))
 
 
-async def answers(address: str, times: int) -> set[grpc.StatusCode]:
+async def answers(address: str, times: int, tls: TlsWatch | None = None) -> set[grpc.StatusCode]:
     """Of so many calls, each on a connection of its own."""
     codes = set()
     for _ in range(times):
-        async with open_channel(address) as channel:
+        async with open_channel(address, tls) as channel:
             call = coordinator_pb2_grpc.CoordinatorServiceStub(channel).GetStatus(
                 coordinator_pb2.GetStatusRequest(), timeout=5
             )
@@ -68,7 +68,7 @@ async def answers(address: str, times: int) -> set[grpc.StatusCode]:
 @in_one_loop
 async def test_diverted_address_is_refused_on_every_new_connection_and_nobody_once_it_is_closed() -> None:
     diversion = new_diversion()
-    async with diverting(diversion) as address:
+    async with diverting(diversion) as (address, _):
         assert await answers(address, 5) == {grpc.StatusCode.OK}
         for _ in range(DIVERT_AFTER):
             diversion.refused(CLIENT, f"{CLIENT}:1")
@@ -89,12 +89,33 @@ async def test_system_that_does_not_allow_it_has_no_diversion_and_serves_all_the
     monkeypatch.setattr(f"services.sync_coordinator.edges.diversion.{call}", refuse)
     diversion = new_diversion()
     with captured_logs() as log:
-        async with diverting(diversion) as address:
+        async with diverting(diversion) as (address, _):
             for _ in range(DIVERT_AFTER):
                 diversion.refused(CLIENT, f"{CLIENT}:1")
             assert await answers(address, 3) == {grpc.StatusCode.OK}
         told = [(line["event"], line["why"]) for line in log.lines]
         assert told == [("clients are not diverted", "Operation not permitted")]
+
+
+@in_one_loop
+async def test_stranger_at_an_address_for_tokens_keeps_nobody_out_who_has_a_certificate(tmp_path: Path) -> None:
+    ours = make_set(tmp_path)
+    tls, viewer, diversion = (
+        TlsWatch(files_of(ours, "coordinator")),
+        TlsWatch(files_of(ours, "viewer")),
+        new_diversion(),
+    )
+    async with diverting(diversion, tls) as (for_certificates, for_tokens):
+        assert await answers(for_tokens, 3, viewer) == {grpc.StatusCode.OK}
+        for _ in range(DIVERT_AFTER):
+            diversion.refused(CLIENT, f"{CLIENT}:1")
+        # The same address, as behind one NAT.
+        assert await answers(for_tokens, 3, viewer) == {grpc.StatusCode.UNAVAILABLE}
+        assert await answers(for_certificates, 5, viewer) == {grpc.StatusCode.OK}
+        # One that is known by name is never led past gRPC.
+        for _ in range(2 * DIVERT_AFTER):
+            diversion.refused("name:viewer", f"{CLIENT}:2")
+        assert await answers(for_certificates, 3, viewer) == {grpc.StatusCode.OK}
 
 
 @in_one_loop

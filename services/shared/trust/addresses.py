@@ -5,11 +5,12 @@ from __future__ import annotations
 import ipaddress
 from typing import Final
 
-UNIX_PREFIXES: Final = ("unix:", "unix-abstract:")
+UNIX_PREFIX: Final = "unix:"
+"""Of sockets that are files. Those of `unix-abstract:` have no owner: whoever comes first has the name."""
 
 
 def is_unix(address: str) -> bool:
-    return address.startswith(UNIX_PREFIXES)
+    return address.startswith(UNIX_PREFIX)
 
 
 def is_local(address: str) -> bool:

@@ -11,7 +11,7 @@ from services.shared.runtime.faults import ConfigInvalid
 from services.shared.trust.addresses import is_local, plaintext_refusal
 from services.sync_coordinator.config import CoordinatorConfig
 
-LOCAL = ["127.0.0.1:7450", "127.8.9.10:1", "[::1]:7450", "localhost:7450", "unix:/run/c.sock", "unix-abstract:c"]
+LOCAL = ["127.0.0.1:7450", "127.8.9.10:1", "[::1]:7450", "localhost:7450", "unix:/run/c.sock"]
 ELSEWHERE = [
     "0.0.0.0:7450",
     "[::]:7450",
@@ -23,6 +23,7 @@ ELSEWHERE = [
     "dns:///localhost:1",
     "ipv4:127.0.0.1:1",
     "[::ffff:10.0.0.1]:1",
+    "unix-abstract:c",
     "",
 ]
 COORDINATOR = ["--network", "mainnet", "--datadir", "/d"]
