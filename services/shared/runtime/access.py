@@ -30,7 +30,9 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
 
     def __init__(self, check: CallerCheck, on_refused: Callable[[str, Any], None] | None = None) -> None:
         self._check, self._on_refused = check, on_refused
-        self._log, self._refusals = audit_log(), RefusalLines()
+        self._log = audit_log()
+        # Strangers have lines of their own, so that their noise hides nobody's who is known.
+        self._lines_of_strangers, self._lines_of_known = RefusalLines(), RefusalLines()
 
     async def identify(self, path: str, context: Any) -> None:
         """Ends the call of `/package.Service/Method` if nobody knows who makes it."""
@@ -116,7 +118,8 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         await abort_with(context, refusal, name)
 
     def _tell(self, name: str, request: Any, refusal: RpcError, context: Any) -> None:
-        skipped = self._refusals.take()
+        lines = self._lines_of_strangers if isinstance(refusal, NotIdentified) else self._lines_of_known
+        skipped = lines.take()
         if skipped is not None:
             what = {"call": name}
             if name in AUDITED:
