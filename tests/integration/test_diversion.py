@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import struct
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
@@ -19,11 +20,12 @@ from services.shared.runtime.grpc_server import RpcServer
 from services.shared.trust.tls_files import TlsWatch
 from services.sync_coordinator.core.offenders import DIVERT_AFTER
 from services.sync_coordinator.edges.connection_cutting import OPEN_FILES, cut
-from services.sync_coordinator.edges.diversion import Diversion
+from services.sync_coordinator.edges.diversion import MOST_STRAYS, Diversion
 from services.sync_coordinator.metrics import CoordinatorMetrics
 from tests.integration.test_call_guard import SERVICE, AnsweringCoordinator
 from tests.support.captured_log import captured_logs
 from tests.support.certificates import files_of, make_set
+from tests.support.deadlines import until
 from tests.support.stack import in_one_loop
 
 pytestmark = pytest.mark.integration
@@ -134,6 +136,45 @@ async def test_ports_that_ask_for_a_certificate_are_not_shared(tmp_path: Path) -
     assert opened == ["127.0.0.1:0"]
     await server.start()
     await server.stop(0)
+
+
+@in_one_loop
+async def test_released_client_cannot_make_it_seem_that_the_filter_fails(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("services.sync_coordinator.core.offenders.CALM_S", 0.0)
+    monkeypatch.setattr("services.sync_coordinator.edges.diversion.RELEASE_PERIOD_S", 0.01)
+    diversion, address = new_diversion(), "127.0.0.1"
+
+    def told() -> list[str]:
+        return [line["event"] for line in log.lines]
+
+    with captured_logs() as log:
+        async with diverting(diversion):
+            for _ in range(DIVERT_AFTER):
+                diversion.refused(CLIENT, f"{CLIENT}:1")
+            await until(lambda: "client diverted no more" in told(), "its release")
+            # It has opened so many that they still wait to be taken.
+            assert not any(diversion.opened(object(), address) for _ in range(2 * MOST_STRAYS))  # type: ignore[arg-type] # only told apart
+            assert "clients are not diverted any more" not in told()
+            assert not any(diversion.opened(object(), "192.0.2.9") for _ in range(MOST_STRAYS))  # type: ignore[arg-type] # as above
+            assert "clients are not diverted any more" in told()
+
+
+@in_one_loop
+async def test_client_that_is_gone_before_it_is_looked_at_is_no_defect_of_ours() -> None:
+    diversion = new_diversion()
+    host, _, port = diversion.open("127.0.0.1:0").rpartition(":")
+    with socket.create_connection((host, int(port))) as client:
+        # Closing it sends a reset: the far end of the connection that is accepted then has no address.
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    with captured_logs() as log:
+        running = asyncio.create_task(diversion.run())
+        with socket.create_connection((host, int(port))) as last:
+            last.setblocking(False)
+            with contextlib.suppress(ConnectionResetError):
+                assert await asyncio.get_running_loop().sock_recv(last, 1) == b""
+        running.cancel()
+        await asyncio.gather(running, return_exceptions=True)
+        log.check_no_traceback()
 
 
 @contextlib.contextmanager

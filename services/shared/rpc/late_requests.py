@@ -9,16 +9,17 @@ from typing import Any, Final, cast
 
 import grpc.aio
 
+from services.shared.rpc.deadlines import LONGEST_CALL_S
 from services.shared.rpc.error_interceptor import abort_with
 from services.shared.rpc.errors import InvalidRequest, RequestTimedOut
 
 REQUEST_PATIENCE_S: Final = 5.0
-"""How long a client may take to send its request once it has begun the call."""
+"""How long an outsider may take to send its request once it has begun the call."""
 
 Behaviour = Callable[[Any, Any], Any]
 
 
-async def read_request(context: Any, name: str, patience_s: float = REQUEST_PATIENCE_S) -> bytes:
+async def read_request(context: Any, name: str, patience_s: float) -> bytes:
     """The one request of a call whose handler was registered as one of a stream; ends the call if none comes."""
     try:
         async with asyncio.timeout(patience_s):
@@ -35,7 +36,7 @@ def late_once(behaviour: Behaviour, deserialize: Callable[[bytes], Any], name: s
     """What answers a stream of requests as `behaviour` answers the first one."""
 
     async def call(_requests: Any, context: Any) -> Any:
-        return await behaviour(deserialize(await read_request(context, name)), context)
+        return await behaviour(deserialize(await read_request(context, name, LONGEST_CALL_S)), context)
 
     return call
 
@@ -44,7 +45,7 @@ def late_stream(behaviour: Behaviour, deserialize: Callable[[bytes], Any], name:
     """The same, of what answers with a stream."""
 
     async def generate(_requests: Any, context: Any) -> AsyncIterator[Any]:
-        request = deserialize(await read_request(context, name))
+        request = deserialize(await read_request(context, name, LONGEST_CALL_S))
         async with aclosing(behaviour(request, context)) as messages:
             async for message in messages:
                 yield message

@@ -38,6 +38,9 @@ READ_PERIOD_S: Final = 0.02
 """Each connection is read so often: what it sent meanwhile is refused together, which costs less."""
 
 RELEASE_PERIOD_S: Final = 0.5
+QUEUED_S: Final = 5.0
+"""So long after its release an address may have connections here that waited to be taken."""
+
 MOST_STRAYS: Final = 32
 """Connections of addresses that are not diverted. More than chance explains mean that this kernel does not filter."""
 
@@ -60,6 +63,7 @@ class Diversion:
         self._connections: set[_Refusing] = set()
         self._open_of: Counter[str] = Counter()
         self._strays = 0
+        self._calmed: dict[str, float] = {}
         status = grpc.StatusCode.RESOURCE_EXHAUSTED
         details = encode_details(status, REFUSAL, reason="CLIENT_DIVERTED", facts={}, retry_after_s=CALM_S)
         self._answer = refusal_headers(status.value[0], REFUSAL, details)
@@ -137,7 +141,8 @@ class Diversion:
     def opened(self, connection: _Refusing, address: str) -> bool:
         """Whether it may stay."""
         if address not in self._offenders.diverted:
-            self._stray()
+            if address not in self._calmed:
+                self._stray()
             return False
         if len(self._connections) >= MOST_CONNECTIONS or self._open_of[address] >= MOST_OF_ONE:
             return False
@@ -159,7 +164,9 @@ class Diversion:
         return self._answer
 
     def _release(self, now: float) -> None:
+        self._calmed = {address: since for address, since in self._calmed.items() if now - since < QUEUED_S}
         calm = set(self._offenders.release(now))
+        self._calmed |= dict.fromkeys(calm, now)
         if not calm:
             return
         self._filter()
@@ -200,7 +207,12 @@ class _Refusing(asyncio.Protocol):
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         # uvloop has transports of its own.
         self._transport = cast("asyncio.Transport", transport)
-        self.address = address_key(str(transport.get_extra_info("peername")[0]))
+        far_end = transport.get_extra_info("peername")
+        if far_end is None:
+            # It is gone already.
+            self._transport.abort()
+            return
+        self.address = address_key(str(far_end[0]))
         if not self._diversion.opened(self, self.address):
             self._transport.abort()
 
