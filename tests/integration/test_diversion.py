@@ -34,17 +34,19 @@ CLIENT = "ipv4:127.0.0.1"
 
 
 @contextlib.asynccontextmanager
-async def diverting(diversion: Diversion, tls: TlsWatch | None = None) -> AsyncIterator[tuple[str, str]]:
+async def diverting(
+    diversion: Diversion, tls: TlsWatch | None = None, host: str = "127.0.0.1"
+) -> AsyncIterator[tuple[str, str]]:
     """A server beside a diversion; its addresses: for everybody, or with TLS for certificates, and for tokens."""
     server = RpcServer(before_listening=diversion.open, tls=tls)
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
-    ports = server.listen("127.0.0.1:0"), server.listen("127.0.0.1:0", ask_certificate=False)
+    ports = server.listen(f"{host}:0"), server.listen("127.0.0.1:0", ask_certificate=False)
     await server.start()
     running = asyncio.create_task(diversion.run())
     try:
         # `run` begins to answer in its first step.
         await asyncio.sleep(0)
-        yield f"127.0.0.1:{ports[0]}", f"127.0.0.1:{ports[1]}"
+        yield f"{host.replace('0.0.0.0', '127.0.0.1')}:{ports[0]}", f"127.0.0.1:{ports[1]}"
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)
@@ -67,13 +69,18 @@ async def answers(address: str, times: int, tls: TlsWatch | None = None) -> set[
     return codes
 
 
+@pytest.mark.parametrize(("host", "client"), [("127.0.0.1", CLIENT), ("0.0.0.0", CLIENT), ("[::1]", "ipv6:0:0:0:0")])
 @in_one_loop
-async def test_diverted_address_is_refused_on_every_new_connection_and_nobody_once_it_is_closed() -> None:
+async def test_diverted_address_is_refused_on_every_new_connection_and_nobody_once_it_is_closed(
+    host: str, client: str
+) -> None:
+    if "[" in host and not socket.has_dualstack_ipv6():
+        pytest.skip("there is no IPv6 here")
     diversion = new_diversion()
-    async with diverting(diversion) as (address, _):
+    async with diverting(diversion, host=host) as (address, _):
         assert await answers(address, 5) == {grpc.StatusCode.OK}
         for _ in range(DIVERT_AFTER):
-            diversion.refused(CLIENT, f"{CLIENT}:1")
+            diversion.refused(client, f"{client}:1")
         assert await answers(address, 5) == {grpc.StatusCode.RESOURCE_EXHAUSTED}
         # The filter stays with gRPC's socket, and has nobody else to give a connection to.
         diversion.close()

@@ -300,6 +300,7 @@ def test_bad_addresses_are_refused(tmp_path: Path):
         for address, told in (
             ("127.0.0.1", "not host:port"),
             ("127.0.0.1:66000", "not host:port"),
+            (":7450", "names no host; 0.0.0.0:PORT is every address"),
             (f"unix:/{'x' * UNIX_PATH_LIMIT}", "shorter path"),
             (f"unix:{tmp_path}/none/x.sock", "does not exist"),
         ):

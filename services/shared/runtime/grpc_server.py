@@ -145,8 +145,10 @@ def _port_options(shared_by: object) -> tuple[tuple[str, int]]:
 
 
 def split_address(address: str) -> tuple[str, int]:
-    """The host and port of `host:port`, `[v6]:port` or `:port` (every interface)."""
+    """The host and port of `host:port` or `[v6]:port`. Raises StartRefused."""
     host, colon, port = address.rpartition(":")
+    if colon and not host.strip("[]"):
+        raise StartRefused(f"cannot listen on {address!r}: it names no host; 0.0.0.0:PORT is every address")
     if not colon or not port.isdigit() or int(port) > 65_535:
         raise StartRefused(f"cannot listen on {address!r}: not host:port or unix:/path; choose another --listen")
     return host.strip("[]"), int(port)
