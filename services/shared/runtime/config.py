@@ -14,6 +14,7 @@ import inspect
 import itertools
 import os
 import re
+import sys
 import textwrap
 import types
 import typing
@@ -61,9 +62,18 @@ def read_config(config_class: type[T], argv: Sequence[str], environ: Mapping[str
     except ValueError as problem:
         raise ConfigInvalid(_with_sources(str(problem), sources)) from problem
     if flags["print_config"]:
-        print(shown_config(_table(config_class), _settings(config, sources)), flush=True)
+        _show(shown_config(_table(config_class), _settings(config, sources)))
         raise SystemExit(0)
     return config
+
+
+def _show(text: str) -> None:
+    """Print for a reader who may have seen enough and gone, as `head` does."""
+    try:
+        print(text, flush=True)
+    except BrokenPipeError:
+        # What is still buffered is written when the process ends: it must not fail a second time.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 def _collect(

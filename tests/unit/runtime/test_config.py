@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -115,3 +116,13 @@ def test_help_lists_every_flag_with_its_variable(capsys: pytest.CaptureFixture[s
     assert "[TRISYNC_NETWORKID; default 7]" in " ".join(shown.split())
     assert "[TRISYNC_STATIC_PEER]" in shown
     assert "usage: python -m tests.unit.runtime " in " ".join(shown.split())
+
+
+def test_reader_of_the_printed_settings_may_be_gone(monkeypatch: pytest.MonkeyPatch):
+    read_end, write_end = os.pipe()
+    os.close(read_end)
+    with os.fdopen(write_end, "w") as nobody:
+        monkeypatch.setattr("sys.stdout", nobody)
+        with pytest.raises(SystemExit) as ended:
+            read("--datadir", "d", "--print-config")
+    assert ended.value.code == 0
