@@ -109,7 +109,9 @@ def read_token(path: Path) -> str:
     try:
         token = path.read_text(encoding="utf-8").strip()
     except (OSError, UnicodeDecodeError) as problem:
-        raise CredentialsBad(f"--token-file {path}: cannot be read: {problem}") from problem
+        raise CredentialsBad(
+            f"--token-file {path}: cannot be read: {getattr(problem, 'strerror', None) or problem}"
+        ) from problem
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise CredentialsBad(f"--token-file {path}: is not one token in printable ASCII on one line")
     return token

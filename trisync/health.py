@@ -45,6 +45,9 @@ def main(argv: Sequence[str], environ: Mapping[str, str], *, as_json: bool = Fal
     if len(argv) > 1 or address is None:
         print(f"trisync: give one address, host:port or unix:/path, or set {LISTEN_VARIABLE}", file=sys.stderr)
         return BAD_USAGE
+    if ":" not in address:
+        print(f"trisync: {address!r} is neither host:port nor unix:/path", file=sys.stderr)
+        return BAD_USAGE
     try:
         credentials = credentials_for(address, environ)
     except OSError as unread:

@@ -145,7 +145,7 @@ async def _import_files(options: argparse.Namespace, store: LmdbChainStore, rule
         block_import.close()
         await seals.close()
     head, seconds = store.heads().full_block, progress.seconds
-    skipped = f", {known} were known" if known else ""
+    skipped = f", {known} known already" if known else ""
     facts = {"imported": imported, "known": known, "seconds": round(seconds, 3), **_head_json(head.number, head.hash)}
     rate = f"{seconds:.1f} s, {imported / seconds:.0f} blocks/s"
     return _done(options, f"imported {imported} blocks in {rate}{skipped}, {_head(head)}", facts)

@@ -94,10 +94,10 @@ def test_chain_is_imported_verified_and_exported_with_its_real_seals(besu, tmp_p
     assert besu.out.startswith(f"chain store ready in {besu.datadir}/chaindata, genesis 0x")
     assert besu("import", BESU_DUMP) == 0
     assert besu.out.startswith("imported 32 blocks in ")
-    assert besu.out.endswith(f", 1 were known, {BESU_HEAD}")
+    assert besu.out.endswith(f", 1 known already, {BESU_HEAD}")
     assert besu("import", "--seal-check", "none", BESU_DUMP) == 0
     assert "imported 0 blocks" in besu.out
-    assert "33 were known" in besu.out
+    assert "33 known already" in besu.out
     assert besu("verify") == 0
     assert besu.out == f"verified 33 blocks, {BESU_HEAD}"
     assert besu("export", tmp_path / "out.rlp") == 0

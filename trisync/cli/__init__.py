@@ -8,7 +8,7 @@ from __future__ import annotations
 import functools
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 # Before gRPC is loaded, which would write about failed handshakes beside our one line.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
@@ -64,15 +64,25 @@ def main(argv: Sequence[str] | None = None) -> int:
     except CommandFailed as failure:
         return _fail(str(failure), failure.exit_code)
     except TyperException as problem:
-        return _fail(problem.format_message(), problem.exit_code)
+        return _fail(usage_text(problem), problem.exit_code)
     except (KeyboardInterrupt, typer.Abort):
         return _fail("interrupted", FAILED)
     return code if isinstance(code, int) else 0
 
 
+def usage_text(problem: TyperException) -> str:
+    """What is wrong with the words of the command line: names the value, and leaves out the reader's own words."""
+    text = problem.format_message().replace(": Value error, ", ": ")
+    if ": Input should" not in text:
+        return text
+    list_errors: Callable[[], list[dict[str, object]]] = getattr(problem.__cause__, "errors", list)
+    values = [error["input"] for error in list_errors() if "input" in error]
+    return text.replace(": Input should", f": {values[0]!r} should") if values else text
+
+
 def _fail(message: str, code: int) -> int:
-    """Without a message the help text was shown: there is nothing to add."""
-    hint = "; see --help" if code == BAD_USAGE and "--help" not in message else ""
+    """Without a message the help text was shown: there is nothing to add. Neither is there to a question."""
+    hint = "; see --help" if code == BAD_USAGE and "--help" not in message and message[-1:] != "?" else ""
     if message:
         print(f"trisync: {message.rstrip('.')}{hint}", file=sys.stderr, flush=True)
     return code

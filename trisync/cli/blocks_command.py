@@ -39,6 +39,8 @@ def blocks(
     """Stream the canonical chain in steps: blocks to apply, and blocks to undo after a reorganisation."""
     if first is not None and cursor is not None:
         raise BadUsage("--from and --cursor exclude each other; give one of them")
+    if last is not None and (first or 0) > last and cursor is None:
+        raise BadUsage(f"--from {first} is above --to {last}; the first block must not be after the last")
     start: int | str = cursor if cursor is not None else first or 0
 
     async def stream(client: AsyncCoordinator) -> None:

@@ -26,7 +26,7 @@ from trisync.cli import (
 )
 
 RUN: Final = "Run a node"
-STORE: Final = "Work on the chain of a stopped node"
+STORE: Final = "Work on the chain in a data directory"
 LOOK: Final = "Look at a running node"
 STEER: Final = "Steer a running node"
 CHAIN: Final = "Read the chain of a running node"

@@ -14,6 +14,7 @@ from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage, CommandFailed
 from trisync.cli.node import Node, asks_node
 from trisync.cli.progress import describe_seconds
+from trisync.cli.progress import peers as describe_peers
 from trisync.cli.tables import show
 from trisync.client import AsyncCoordinator
 from trisync.transactions import Fate, FateKind, PendingTransaction, PoolState, SubmittedTransaction
@@ -175,10 +176,10 @@ def pool_text(state: PoolState) -> str:
     if state.problem:
         return f"{state.broadcaster}: no answer ({state.problem})"
     accepts = "" if state.accepts_transactions else "; accepts none before the first sync is done"
+    told = f", {state.syncing_peers} of them being sent what was pending when they came" if state.peers else ""
     return (
         f"{state.transactions} of {state.most_transactions} transactions, {state.local_transactions} of them local, "
-        f"of {state.senders} senders, {state.size_bytes} bytes; {state.peers} peers, "
-        f"{state.syncing_peers} of them being sent what was pending when they came{accepts}"
+        f"of {state.senders} senders, {state.size_bytes} bytes; {describe_peers(state.peers)}{told}{accepts}"
     )
 
 

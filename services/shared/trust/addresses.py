@@ -34,6 +34,8 @@ def plaintext_refusal(flag: str, address: str) -> str | None:
     """Why this address is not used without TLS and `--insecure`, in a line; None where it may be."""
     if is_local(address):
         return None
+    if ":" not in address:
+        return f"{flag} {address!r} is neither host:port nor unix:/path"
     return (
         f"{flag} {address} is no loopback address, and only those and unix sockets are used without TLS: "
         "give --tls-cert, --tls-key and --tls-ca (`trisync certs` makes them), "

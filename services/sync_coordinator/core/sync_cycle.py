@@ -140,8 +140,8 @@ class SyncCycle:
 
     def _busy(self, master: Peer, at: Situation) -> SyncDecision:
         running = self.history.running
-        since = f" since {at.now - running.at:.0f} s" if running is not None else ""
-        why = f"a sync with {short(master)} runs{since}"
+        lasting = f"has run for {at.now - running.at:.0f} s" if running is not None else "runs"
+        why = f"a sync with {short(master)} {lasting}"
         progress = at.progress
         if progress is None:
             return SyncDecision(SyncVerdict.BUSY, why)

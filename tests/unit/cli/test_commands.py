@@ -51,6 +51,10 @@ def executed(monkeypatch: pytest.MonkeyPatch) -> list[str]:
         (["up", "--no-such-flag"], "--no-such-flag"),
         (["import"], "FILES"),
         (["nonsense"], "nonsense"),
+        (["up", "--syncmode", "snap"], ": 'snap' is not one of"),
+        (["best-peer", "--limit", "0"], ": '0' should be greater than or equal to 1; see --help"),
+        (["blocks", "--from", "many"], ": 'many' should be a valid integer"),
+        (["blocks", "--from", "10", "--to", "5", "--coordinator", "127.0.0.1:1"], "--from 10 is above --to 5"),
     ],
 )
 def test_bad_usage_is_one_line_and_exit_code_2(argv: list[str], told: str, capsys: pytest.CaptureFixture[str]):
@@ -59,6 +63,12 @@ def test_bad_usage_is_one_line_and_exit_code_2(argv: list[str], told: str, capsy
     assert shown.out == ""
     assert told.lower() in shown.err.lower()
     assert shown.err.count("\n") == 1
+
+
+def test_complaint_that_ends_with_a_question_has_nothing_behind_it(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "t.toml").write_text("[gateway]\nping_interval = 3\n")
+    assert main(["up", "--config", str(tmp_path / "t.toml")]) == 2
+    assert capsys.readouterr().err.endswith("is 'ping-interval' meant?\n")
 
 
 def test_genesis_that_cannot_be_read_is_one_line_and_exit_code_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]):

@@ -29,6 +29,11 @@ def test_no_address_at_all_is_bad_usage(capsys: pytest.CaptureFixture[str]):
     assert "give one address" in capsys.readouterr().err
 
 
+def test_word_that_is_no_address_is_bad_usage(capsys: pytest.CaptureFixture[str]):
+    assert main(["coordinator"], {}) == BAD_USAGE
+    assert capsys.readouterr().err == "trisync: 'coordinator' is neither host:port nor unix:/path\n"
+
+
 def test_nobody_there_is_unhealthy_in_one_line(capsys: pytest.CaptureFixture[str]):
     assert main(["127.0.0.1:1"], {}) == UNHEALTHY
     assert capsys.readouterr().err == "trisync: 127.0.0.1:1 does not answer: unavailable\n"

@@ -86,6 +86,8 @@ def test_fates_are_told_in_words_and_as_json():
 
 
 def test_pool_is_told_in_words():
-    assert pool_text(POOL).startswith("7 of 4096 transactions, 2 of them local, of 3 senders, 900 bytes; 4 peers")
+    assert pool_text(POOL).startswith("7 of 4096 transactions, 2 of them local, of 3 senders, 900 bytes; 4 peers, ")
+    assert "; 1 peer, 0 of them" in pool_text(replace(POOL, peers=1, syncing_peers=0))
+    assert pool_text(replace(POOL, peers=0, syncing_peers=0)).endswith("900 bytes; no peers")
     assert pool_text(replace(POOL, accepts_transactions=False)).endswith("accepts none before the first sync is done")
     assert pool_text(replace(POOL, problem="gone")) == "unix:/b.sock: no answer (gone)"

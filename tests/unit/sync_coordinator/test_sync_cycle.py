@@ -98,7 +98,7 @@ def test_one_sync_runs_at_a_time():
     one = running()
     busy = one.decide(SyncCause.OPERATOR, at(heavy(99, BOB), 1, ours=1, now=107.0))
     assert busy.verdict is SyncVerdict.BUSY
-    assert busy.explanation == f"a sync with {ALICE.hex()[:16]}… (Geth/v1.8) runs since 3 s"
+    assert busy.explanation == f"a sync with {ALICE.hex()[:16]}… (Geth/v1.8) has run for 3 s"
     one.on_sync_ended(DONE)
     assert not one.busy
     assert one.decide(SyncCause.OPERATOR, at(heavy(9), 1, ours=1)).verdict is SyncVerdict.START
@@ -107,10 +107,10 @@ def test_one_sync_runs_at_a_time():
 @pytest.mark.parametrize(
     ("phase", "told"),
     [
-        (SyncPhase.HEIGHT, "runs since 3 s, asking for the height"),
-        (SyncPhase.ANCESTOR, "runs since 3 s, searching the common ancestor"),
-        (SyncPhase.DOWNLOAD, "runs since 3 s, downloading at block 30 of 90"),
-        (SyncPhase.ENDING, "runs since 3 s, ending"),
+        (SyncPhase.HEIGHT, "has run for 3 s, asking for the height"),
+        (SyncPhase.ANCESTOR, "has run for 3 s, searching the common ancestor"),
+        (SyncPhase.DOWNLOAD, "has run for 3 s, downloading at block 30 of 90"),
+        (SyncPhase.ENDING, "has run for 3 s, ending"),
     ],
 )
 def test_busy_tells_the_phase(phase, told):

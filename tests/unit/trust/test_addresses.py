@@ -24,7 +24,6 @@ ELSEWHERE = [
     "ipv4:127.0.0.1:1",
     "[::ffff:10.0.0.1]:1",
     "unix-abstract:c",
-    "",
 ]
 COORDINATOR = ["--network", "mainnet", "--datadir", "/d"]
 TLS = ["--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a"]
@@ -34,6 +33,12 @@ TLS = ["--tls-cert", "c", "--tls-key", "k", "--tls-ca", "a"]
 def test_what_stays_on_this_machine_may_be_plaintext(address: str):
     assert is_local(address)
     assert plaintext_refusal("--listen", address) is None
+
+
+@pytest.mark.parametrize("address", ["node", "10.0.0.1", ""])
+def test_what_is_no_address_is_told_as_that(address: str):
+    assert not is_local(address)
+    assert plaintext_refusal("--listen", address) == f"--listen {address!r} is neither host:port nor unix:/path"
 
 
 @pytest.mark.parametrize("address", ELSEWHERE)

@@ -21,7 +21,7 @@ NONE = Path("/nonexistent")
         ({"tls_cert": NONE, "tls_ca": NONE}, "localhost:1", "--tls-cert and --tls-key are needed together"),
         ({"tls_cert": NONE, "tls_key": NONE}, "localhost:1", "needs --tls-ca"),
         ({"tls_ca": NONE}, "localhost:1", "/nonexistent: cannot be read"),
-        ({"token_file": NONE}, "localhost:1", "--token-file /nonexistent: cannot be read"),
+        ({"token_file": NONE}, "localhost:1", "--token-file /nonexistent: cannot be read: No such file"),
         ({"token_file": NONE, "insecure": True}, "10.0.0.1:1", "a token is not sent to 10.0.0.1:1 in plaintext"),
     ],
 )
