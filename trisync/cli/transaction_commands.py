@@ -51,7 +51,7 @@ def submit_tx(
 def watch_tx(
     transaction: Annotated[str, typer.Argument(metavar="HASH", help="The transaction's hash, 64 hex digits.")],
     node: Node,
-    as_json: flags.Json = False,
+    as_json: flags.JsonLines = False,
 ) -> int:
     """Show what becomes of a transaction, line by line, until a block has it or it is dropped."""
     wanted = _bytes_of(transaction, "a transaction's hash")
@@ -129,8 +129,8 @@ def _bytes_of(text: str, what: str) -> bytes:
 
 
 def submitted_text(done: SubmittedTransaction) -> str:
-    peers = f"sent to {done.sent_to_peers} {'peer' if done.sent_to_peers == 1 else 'peers'}"
-    parts = ["pooled before" if done.already_pooled else "pooled", peers]
+    sent = f"sent to {describe_peers(done.sent_to_peers)}"
+    parts = ["pooled before" if done.already_pooled else "pooled", sent]
     if done.replaced:
         parts.append(f"in the place of 0x{done.replaced.hex()}")
     if not done.journalled:
@@ -154,7 +154,7 @@ def fate_text(fate: Fate) -> str:
         case FateKind.UNKNOWN:
             return "not heard of"
         case FateKind.POOLED:
-            return f"pooled{', local' if fate.local else ''}, sent to {fate.sent_to_peers} peers"
+            return f"pooled{', local' if fate.local else ''}, sent to {describe_peers(fate.sent_to_peers)}"
         case FateKind.INCLUDED:
             return f"included in block {fate.block_number} 0x{fate.block_hash.hex()}"
         case FateKind.DROPPED:

@@ -31,6 +31,13 @@ def compact(number: float) -> str:
     return f"{scaled:.0f}{PREFIXES[power]}" if scaled >= 100 else f"{scaled:.1f}{PREFIXES[power]}"
 
 
+def compact_bytes(size: float) -> str:
+    """With the unit, as in 32.4 kB."""
+    shown = compact(size)
+    prefix = shown[-1] if shown[-1].isalpha() else ""
+    return f"{shown.removesuffix(prefix)} {prefix}B"
+
+
 def signed(number: int) -> str:
     """A difference, in short."""
     return "level" if number == 0 else f"+{compact(number)}" if number > 0 else compact(number)

@@ -13,7 +13,7 @@ from rich.text import Text
 from trisync.blocks import Propagation
 from trisync.cli.progress import Snapshot, describe_seconds
 from trisync.cli.progress import peers as describe_peers
-from trisync.cli.watch_numbers import compact, grouped, signed
+from trisync.cli.watch_numbers import compact, compact_bytes, grouped, signed
 from trisync.cli.watch_state import Connection, WatchState
 from trisync.node_status import NodeStatus, Peer, SyncMode, SyncPhase
 
@@ -118,7 +118,7 @@ def _rate_line(status: NodeStatus, snapshot: Snapshot) -> Text:
     parts = [f"{compact(snapshot.blocks_per_s)} blocks/s"]
     if status.sync_seconds > 0:
         parts.append(f"on average {compact(status.blocks_synced / status.sync_seconds)}")
-        parts.append(f"{compact(status.bytes_synced / status.sync_seconds)}B/s")
+        parts.append(f"{compact_bytes(status.bytes_synced / status.sync_seconds)}/s")
     if status.phase is not SyncPhase.IDLE:
         left = snapshot.seconds_left
         parts.append(f"{describe_seconds(left)} left" if left is not None else "time left not known yet")

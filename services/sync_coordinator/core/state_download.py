@@ -96,7 +96,9 @@ class StateDownload:
         if batch is not None:
             return [batch, *asked]
         if is_idle and not self._commits.is_full and self._fetch.is_stuck():
-            raise SyncFailed(SyncFault.PEERS_UNAVAILABLE, f"no peer has {self._queue.pending} entries of the state")
+            raise SyncFailed(
+                SyncFault.PEERS_UNAVAILABLE, f"no peer has the state (entries to fetch: {self._queue.pending})"
+            )
         return list(asked)
 
     def on_node_data(self, request_id: int, entries: Sequence[StateEntry], now: float) -> tuple[bool, PeerId | None]:

@@ -70,7 +70,7 @@ def test_what_came_of_a_submitted_transaction_is_told_in_words():
     assert submitted_text(done) == f"0x{'11' * 32}: pooled, sent to 1 peer"
     told = submitted_text(replace(done, already_pooled=True, replaced=b"\x33" * 32, sent_to_peers=0, journalled=False))
     assert told.endswith(
-        f": pooled before, sent to 0 peers, in the place of 0x{'33' * 32}, not kept on disk: a restart forgets it"
+        f": pooled before, sent to no peers, in the place of 0x{'33' * 32}, not kept on disk: a restart forgets it"
     )
 
 

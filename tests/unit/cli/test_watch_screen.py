@@ -10,7 +10,7 @@ from rich.console import Console, Group
 
 from tests.support.node_statuses import IDLE, at_head, downloading
 from tests.support.watched_nodes import FAILED_SYNC, NO_PEERS_SYNC, peer, relayed
-from trisync.cli.watch_numbers import compact, grouped, signed
+from trisync.cli.watch_numbers import compact, compact_bytes, grouped, signed
 from trisync.cli.watch_screen import screen
 from trisync.cli.watch_state import WatchModel, WatchState
 from trisync.node_status import ChainHead, NodeStatus, SyncMode
@@ -182,3 +182,8 @@ def test_no_number_is_too_big():
     assert compact(2**40_000) == "1e12041"
     assert grouped(2**64 - 1) == "18.4E"
     assert (grouped(1_234_567), signed(0), signed(7), signed(-7)) == ("1,234,567", "level", "+7", "-7")
+
+
+@pytest.mark.parametrize(("size", "shown"), [(0.0, "0.0 B"), (812.0, "812 B"), (32_412.0, "32.4 kB"), (2e9, "2.0 GB")])
+def test_bytes_have_their_unit_behind_a_blank(size: float, shown: str):
+    assert compact_bytes(size) == shown

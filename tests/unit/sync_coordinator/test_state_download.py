@@ -97,7 +97,7 @@ def test_peers_of_eth_62_are_not_asked():
     fetch.settle()
     assert [request.peer for request in fetch.open.values()] == [BOB]
     fetch.leave(BOB)
-    with pytest.raises(SyncFailed, match="no peer has 1 entries") as failure:
+    with pytest.raises(SyncFailed, match=r"no peer has the state \(entries to fetch: 1\)") as failure:
         fetch.settle()
     assert failure.value.fault is SyncFault.PEERS_UNAVAILABLE
 
