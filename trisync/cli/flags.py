@@ -79,7 +79,8 @@ Seal = Annotated[
     typer.Option(
         "--seal-check",
         envvar="TRISYNC_SEAL_CHECK",
-        help="How seals are checked; auto: as the genesis says.",
+        metavar="KIND",
+        help="How seals are checked: auto (as the genesis says), ethash, clique or none.",
     ),
 ]
 Json = Annotated[bool, typer.Option("--json", envvar="TRISYNC_JSON", help="Print one JSON object as the last line.")]

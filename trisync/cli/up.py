@@ -187,7 +187,11 @@ def up(
     log_level: Annotated[
         flags.LogLevel | None,
         typer.Option(
-            "--log-level", envvar="TRISYNC_LOG_LEVEL", show_default="info", help="Least level that services log."
+            "--log-level",
+            envvar="TRISYNC_LOG_LEVEL",
+            show_default="info",
+            metavar="LEVEL",
+            help="Least level that services log: debug, info, warning or error.",
         ),
     ] = None,
     verbose: Annotated[

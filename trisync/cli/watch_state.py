@@ -49,13 +49,15 @@ class WatchModel:
     """Grows with everything that is told; time that passes is no change."""
     _meter: SyncMeter = field(default_factory=SyncMeter)
     _lost_at: float | None = None
+    _told_at: float = 0.0
+    """When the status came: the node tells it when it changes, so that its uptime grows old."""
 
     def __post_init__(self) -> None:
         self.state = WatchState(address=self.address)
 
     def on_status(self, status: NodeStatus, now: float) -> None:
         snapshot = self._meter.on_status(status, now)
-        self._lost_at = None
+        self._lost_at, self._told_at = None, now
         self._change(connection=Connection.LIVE, lost_s=0.0, status=status, snapshot=snapshot)
 
     def on_peers(self, peers: list[Peer], sync: SyncExplanation) -> None:
@@ -81,7 +83,11 @@ class WatchModel:
 
     def at(self, now: float) -> WatchState:
         """The state as it is now."""
-        return self.state if self._lost_at is None else replace(self.state, lost_s=now - self._lost_at)
+        seen = now if self._lost_at is None else self._lost_at
+        status = self.state.status
+        if status is not None:
+            status = replace(status, uptime_s=status.uptime_s + int(seen - self._told_at))
+        return replace(self.state, status=status, lost_s=now - seen)
 
     def _change(self, **fields: object) -> None:
         self.state = replace(self.state, **fields)  # type: ignore[arg-type] # of the fields' own types, by the callers

@@ -184,6 +184,15 @@ def test_no_number_is_too_big():
     assert (grouped(1_234_567), signed(0), signed(7), signed(-7)) == ("1,234,567", "level", "+7", "-7")
 
 
+def test_uptime_goes_on_while_nothing_changes_and_stands_still_while_the_node_is_away():
+    watched = model(replace(IDLE, uptime_s=5), now=100.0)
+    assert "up 5 s" in shown(watched.at(100.2))
+    assert "up 2 min 05 s" in shown(watched.at(220.0))
+    watched.on_lost(221.0)
+    assert watched.changes == 2
+    assert "up 2 min 06 s" in shown(watched.at(300.0))
+
+
 @pytest.mark.parametrize(("size", "shown"), [(0.0, "0.0 B"), (812.0, "812 B"), (32_412.0, "32.4 kB"), (2e9, "2.0 GB")])
 def test_bytes_have_their_unit_behind_a_blank(size: float, shown: str):
     assert compact_bytes(size) == shown
