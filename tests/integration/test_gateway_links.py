@@ -5,14 +5,19 @@ from __future__ import annotations
 import asyncio
 import functools
 import os
+import random
+import tempfile
 import time
+from typing import cast
 
 import pytest
 from blocksync.v1 import broadcast_pb2, common_pb2, gateway_link_pb2
 from coincurve import PrivateKey
+from prometheus_client import CollectorRegistry
 
-from services.peer_gateway.edges.broadcaster_link import BroadcasterChannels
-from services.peer_gateway.edges.link import CriticalOutbox, LinkLost
+from services.peer_gateway.edges.broadcaster_link import BroadcastCommands, BroadcasterChannels, BroadcasterLink
+from services.peer_gateway.edges.link import CriticalOutbox, LinkKeeper, LinkLost
+from services.peer_gateway.metrics import GatewayMetrics
 from services.shared.ethwire.faults import DisconnectReason
 from services.shared.ethwire.hashing import keccak256
 from services.shared.ethwire.messages import (
@@ -31,6 +36,7 @@ from services.shared.ethwire.messages import (
 )
 from services.shared.ethwire.rlp_slices import join_list
 from services.shared.ethwire.types import Announce
+from services.shared.rpc.channel import Backoff
 from services.shared.rpc.convert import big_to_bytes, headers_query_to_proto
 from services.shared.rpc.known_transactions import known_transactions_from_proto
 from tests.support.deadlines import until
@@ -131,6 +137,31 @@ async def test_broadcaster_that_restarts_is_told_which_transactions_peers_have()
         received = {keccak256(wire): {alice.local.node_id} for wire in wires}
         assert knowers == {**received, **{one: {bob.local.node_id} for one in hashes[:2]}}
         assert await gateway.metric("known_transaction_hashes") == 5
+
+
+@in_loop
+async def test_peer_that_joins_in_the_moment_of_the_snapshot_is_told_to_the_broadcaster():
+    """Whatever happens after the snapshot follows it, also in the same turn of the event loop."""
+    loop, metrics = asyncio.get_running_loop(), GatewayMetrics(CollectorRegistry())
+    alice = broadcast_pb2.BroadcastPeer(node_id=local_node("alice").node_id)
+    broadcaster = ScriptedBroadcaster()
+    with tempfile.TemporaryDirectory() as run_dir:
+        address = await broadcaster.start(f"unix:{run_dir}/broadcaster.sock")
+        async with BroadcasterChannels([address]) as channels:
+            keeper = LinkKeeper("broadcaster", Backoff(random.Random(1)), metrics)
+            link = BroadcasterLink(channels, keeper, metrics)
+
+            def hello() -> broadcast_pb2.BroadcastHello:
+                loop.call_soon(link.peer_joined, alice)
+                return broadcast_pb2.BroadcastHello(gateway_id="gateway-0")
+
+            nothing_is_sent = cast("BroadcastCommands", None)
+            running = asyncio.create_task(link.run(hello, lambda: iter(()), nothing_is_sent))
+            assert (await broadcaster.arrivals.next("hello")).gateway_id == "gateway-0"
+            assert (await broadcaster.arrivals.next("peer_joined")).peer == alice
+            running.cancel()
+            await asyncio.gather(running, return_exceptions=True)
+        await broadcaster.stop()
 
 
 @in_loop

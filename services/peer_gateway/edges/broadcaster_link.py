@@ -31,11 +31,11 @@ TELL_BELOW_BYTES: Final = 256 * 1024
 NS_PER_US: Final = 1000
 
 
-class Snapshot(NamedTuple):
-    """What starts a session."""
+class Snapshots(NamedTuple):
+    """What starts each session, taken at its start."""
 
-    hello: wire.BroadcastHello
-    known_transactions: Iterator[wire.KnownTransactions]
+    hello: Callable[[], wire.BroadcastHello]
+    known_transactions: Callable[[], Iterator[wire.KnownTransactions]]
 
 
 class BroadcastCommands(Protocol):
@@ -97,7 +97,8 @@ class BroadcasterLink:
     ) -> None:
         """Keep the link open until cancelled. `hello` takes the snapshot that starts each session, and
         `known_transactions` the parts that follow it; the last says that it is the last."""
-        await self._keeper.keep_open(lambda: self._run_session(Snapshot(hello(), known_transactions()), commands))
+        snapshots = Snapshots(hello, known_transactions)
+        await self._keeper.keep_open(lambda: self._run_session(snapshots, commands))
 
     def peer_joined(self, peer: wire.BroadcastPeer) -> None:
         self._put(wire.AttachRequest(peer_joined=wire.BroadcastPeerJoined(peer=peer)))
@@ -130,16 +131,17 @@ class BroadcasterLink:
         if self._queue is not None:
             self._queue.put(message, message.ByteSize())
 
-    async def _run_session(self, snapshot: Snapshot, commands: BroadcastCommands) -> None:
+    async def _run_session(self, snapshots: Snapshots, commands: BroadcastCommands) -> None:
         queue: CriticalOutbox[wire.AttachRequest] = CriticalOutbox(QUEUE_BYTES)
-        greeting = wire.AttachRequest(hello=snapshot.hello)
+        greeting = wire.AttachRequest(hello=snapshots.hello())
         queue.put(greeting, greeting.ByteSize())
+        # In the same turn of the event loop: what happens to peers after the snapshot is queued behind it.
         self._queue = queue
         try:
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._attach(queue, commands), name="broadcaster-stream")
                 tasks.create_task(queue.fail_when_cut(), name="broadcaster-queue")
-                tasks.create_task(_tell(queue, snapshot.known_transactions), name="known-transactions")
+                tasks.create_task(_tell(queue, snapshots.known_transactions()), name="known-transactions")
         finally:
             self._queue = None
             queue.close()
