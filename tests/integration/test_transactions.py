@@ -23,7 +23,9 @@ from blocksync.v1 import (
 
 from services.broadcaster.app import run
 from services.broadcaster.config import BroadcasterConfig
+from services.broadcaster.core import transaction_relay
 from services.broadcaster.core.transaction_relay import MESSAGE_BYTES
+from services.broadcaster.edges import pool_desk, transaction_intake
 from services.broadcaster.edges.local_journal import JOURNAL_NAME
 from services.shared.ethwire.hashing import keccak256
 from services.shared.rpc.channel import open_channel
@@ -283,6 +285,34 @@ def test_nothing_slips_through_before_a_gateway_has_told_what_its_peers_know():
                 told |= dict.fromkeys(peers, wires)
             assert told == {peer: [lacked.wire(), later.wire()] for peer in (ALICE, BOB)}
             await running.until_metric("broadcaster_transaction_syncing_peers", 0)
+
+    in_one_loop(scenario)
+
+
+def test_gateway_that_never_tells_what_its_peers_know_keeps_nothing_from_them(monkeypatch):
+    monkeypatch.setattr(transaction_relay, "TELLING_S", 0.1)
+    monkeypatch.setattr(pool_desk, "SWEEP_PERIOD_S", 0.05)
+
+    async def scenario() -> None:
+        async with (
+            following(PoolCoordinator()) as (running, calls),
+            attached(running, "east", ALICE, will_tell=True) as east,
+        ):
+            await calls.SubmitTransaction(transactions_pb2.SubmitTransactionRequest(raw=Draft().raw()))
+            assert await next_transactions(east) == ({ALICE}, [Draft().wire()])
+            assert await running.metric("broadcaster_transaction_syncing_peers") == 0
+
+    in_one_loop(scenario)
+
+
+def test_what_memory_holds_of_small_transactions_counts_as_waiting(monkeypatch):
+    monkeypatch.setattr(transaction_intake, "WAITING_BYTES_PER_PEER", 10_000)
+
+    async def scenario() -> None:
+        async with following(PoolCoordinator()) as (running, _), attached(running, "east", ALICE) as east:
+            await send(east, ALICE, *[b"\xc1\x80"] * 200)
+            await running.until_metric('broadcaster_transactions_refused_total{rule="queue-full"}', 200)
+            assert await running.metric("broadcaster_transactions_waiting_bytes") == 0
 
     in_one_loop(scenario)
 

@@ -79,7 +79,7 @@ class RelayMachine(RuleBasedStateMachine):
         back = [peer for peer, its in self.away.items() if its == gateway]
         if not back:
             return
-        self.relay.attach_awaited(gateway, back)
+        self.relay.attach_awaited(gateway, back, 0.0)
         told = [(one, [peer for peer in back if one in self.has[peer]]) for one in self.pool]
         self.telling[gateway] = [*self.telling.get(gateway, []), *told]
         for peer in back:

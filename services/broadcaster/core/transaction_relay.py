@@ -28,6 +28,10 @@ behind it waits for a tenth of a second at most on a megabyte line."""
 SUSPENDED_S: Final = 60.0
 """How long the peers of a gateway whose stream broke are remembered: it is back after seconds, or not at all."""
 
+TELLING_S: Final = 60.0
+"""How long a gateway may take to tell what its peers know: some seconds for 1,000. After that they are sent what is
+pending, duplicates or not, so that no gateway keeps transactions from its peers."""
+
 Together: TypeAlias = dict[tuple[PeerId, ...], list[Transaction]]
 """Transactions by the peers that lack them."""
 
@@ -62,7 +66,7 @@ class TransactionRelay:
         self._peers = AttachedPeers()
         self._sync = TransactionSync(rng)
         self._suspended: dict[PeerId, tuple[GatewayId, float]] = {}
-        self._awaited: dict[PeerId, GatewayId] = {}
+        self._awaited: dict[PeerId, tuple[GatewayId, float]] = {}
 
     @property
     def distinct_transactions(self) -> int:
@@ -98,12 +102,12 @@ class TransactionRelay:
             else:
                 self.join(gateway, peer, pending)
 
-    def attach_awaited(self, gateway: GatewayId, peers: Iterable[PeerId]) -> None:
+    def attach_awaited(self, gateway: GatewayId, peers: Iterable[PeerId], now: float) -> None:
         """`attach` for a gateway that will tell what its peers know. Caller's duty: `all_known` once it has."""
         for peer in peers:
             self.attach(gateway, [peer], ())
             self._known.suspend_peer(peer)
-            self._awaited[peer] = gateway
+            self._awaited[peer] = gateway, now
 
     def know(
         self, gateway: GatewayId, row: Sequence[PeerId | None], known: Iterable[tuple[TransactionHash, int]]
@@ -114,10 +118,14 @@ class TransactionRelay:
 
     def all_known(self, gateway: GatewayId, pending: Sequence[TransactionHash]) -> None:
         """The gateway has told what its peers know: of what is pending they are owed the rest."""
-        for peer in [peer for peer, its in self._awaited.items() if its == gateway]:
+        for peer in [peer for peer, (its, _) in self._awaited.items() if its == gateway]:
             del self._awaited[peer]
             self._known.resume_peer(peer)
             self._sync.owe(peer, pending)
+
+    def late_gateways(self, now: float) -> set[GatewayId]:
+        """Those that should have told long ago what their peers know."""
+        return {gateway for gateway, since in self._awaited.values() if since + TELLING_S <= now}
 
     def join(self, gateway: GatewayId, peer: PeerId, pending: Sequence[TransactionHash]) -> None:
         """Add a peer that connects anew; it is owed what is pending."""

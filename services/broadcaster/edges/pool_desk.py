@@ -213,10 +213,14 @@ class PoolDesk:
                 await asyncio.sleep(0 if pack is None else PACK_PERIOD_S)
 
     async def _sweep(self) -> None:
-        """Forgets what peers knew that are gone."""
+        """Forgets what peers knew that are gone, and waits no longer for what gateways do not tell."""
         while True:
             await asyncio.sleep(SWEEP_PERIOD_S)
             self._parts.relay.let_go(self._loop.time())
+            for gateway in self._parts.relay.late_gateways(self._loop.time()):
+                self._log.warning("a gateway does not tell what its peers know; they are sent all", gateway=gateway)
+                self._parts.relay.all_known(gateway, self.pending())
+                self.somebody_is_owed()
             while self._parts.relay.sweep(SWEEP_PER_TURN):  # noqa: ASYNC110 - asking is the work
                 await asyncio.sleep(0)
 

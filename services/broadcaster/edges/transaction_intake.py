@@ -13,14 +13,21 @@ from services.broadcaster.core.transaction_check import CheckedTransaction, Refu
 from services.broadcaster.edges.pool_desk import PoolDesk, PoolParts
 from services.shared.ethwire.bodies import transaction_hash
 from services.shared.ethwire.faults import MalformedRlp
-from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES
+from services.shared.ethwire.limits import MAX_TRANSACTION_BYTES, MAX_TRANSACTIONS_READ
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import PeerId, TransactionHash
 
 WAITING_BYTES: Final = 16 * 1024 * 1024
 """Peers' transactions that may wait to be looked at; what comes on top is dropped and comes again from others."""
 
-WAITING_BYTES_PER_PEER: Final = 4 * 1024 * 1024
+BESIDE_TRANSACTION_BYTES: Final = 64
+BESIDE_MESSAGE_BYTES: Final = 1024
+"""What memory holds beside the bytes of a transaction, and of a message. It counts, or messages of nothing, and of
+transactions of two bytes, would fill the memory at a thousandth of its price."""
+
+WAITING_BYTES_PER_PEER: Final = (
+    4 * 1024 * 1024 + MAX_TRANSACTIONS_READ * BESIDE_TRANSACTION_BYTES + BESIDE_MESSAGE_BYTES
+)
 """Of one peer: the largest message that a gateway passes on."""
 
 TURN_BYTES: Final = 256 * 1024
@@ -86,7 +93,7 @@ class TransactionIntake:
     def put(self, gateway: GatewayId, peer: PeerId, wires: Sequence[bytes]) -> None:
         """Take a peer's message. Never waits: what is too much is dropped and counted."""
         self._parts.metrics.received.inc(len(wires))
-        size_bytes = sum(map(len, wires))
+        size_bytes = _size(wires)
         if not self._parts.chain.accepts_transactions:
             self._parts.metrics.refused.labels(Refusal.NOT_ACCEPTED.value).inc(len(wires))
         elif (
@@ -123,7 +130,7 @@ class TransactionIntake:
             done_bytes = message.size_bytes
             if turn < len(message.wires):
                 rest = message.wires[turn:]
-                left = sum(map(len, rest))
+                left = _size(rest)
                 self._messages.appendleft(message._replace(wires=rest, size_bytes=left))
                 done_bytes -= left
             self._waiting_bytes -= done_bytes
@@ -203,6 +210,11 @@ class TransactionIntake:
         offence = OFFENCES.get(refusal)
         if offence is not None:
             self._accuse(gateway, peer, offence, text or f"{count} of its transactions: {refusal.value}")
+
+
+def _size(wires: Sequence[bytes]) -> int:
+    """What a message of these takes while it waits."""
+    return BESIDE_MESSAGE_BYTES + sum(map(len, wires)) + len(wires) * BESIDE_TRANSACTION_BYTES
 
 
 def _turn(wires: Sequence[bytes]) -> int:

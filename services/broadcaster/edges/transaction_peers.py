@@ -21,7 +21,7 @@ class TransactionPeers:
     def attach(self, gateway: GatewayId, peers: Iterable[PeerId], *, will_tell: bool) -> None:
         """A gateway's snapshot, and whether it will tell what its peers know: they are sent nothing before."""
         if will_tell:
-            self._relay.attach_awaited(gateway, peers)
+            self._relay.attach_awaited(gateway, peers, asyncio.get_running_loop().time())
         else:
             self._relay.attach(gateway, peers, self._desk.pending())
             self._desk.somebody_is_owed()

@@ -7,7 +7,7 @@ import pytest
 
 from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.transaction import Transaction
-from services.broadcaster.core.transaction_relay import MESSAGE_BYTES, SendTransactions, TransactionRelay
+from services.broadcaster.core.transaction_relay import MESSAGE_BYTES, TELLING_S, SendTransactions, TransactionRelay
 from services.broadcaster.core.transaction_sync import TransactionSync
 from services.shared.ethwire.known_sets import KnownSets
 from services.shared.ethwire.types import PeerId, TransactionHash
@@ -237,7 +237,7 @@ def test_suspended_peer_that_connects_anew_begins_anew():
 
 def test_peers_of_a_gateway_that_tells_what_they_know_are_sent_the_rest_when_it_has():
     relay = relay_of((WEST, CAROL))
-    relay.attach_awaited(EAST, [ALICE, BOB])
+    relay.attach_awaited(EAST, [ALICE, BOB], 0.0)
     assert [send.peers for send in relay.relay([made(1), made(2)])] == [[CAROL]]
     assert (relay.owes, relay.syncing_peers) == (False, 2)
     relay.know(EAST, [ALICE, None, BOB, CAROL, MALLORY], [(made(1).hash, 0b11011), (made(3).hash, 0b00101)])
@@ -256,22 +256,34 @@ def test_peers_of_a_gateway_that_tells_what_they_know_are_sent_the_rest_when_it_
 
 def test_gateway_that_is_lost_while_it_tells_is_awaited_again():
     relay = relay_of()
-    relay.attach_awaited(EAST, [ALICE])
+    relay.attach_awaited(EAST, [ALICE], 0.0)
     relay.know(EAST, [ALICE], [(made(1).hash, 1)])
     relay.suspend(EAST, 0.0)
     relay.all_known(EAST, [made(1).hash, made(2).hash])
     assert (relay.owes, relay.syncing_peers) == (False, 0)
-    relay.attach_awaited(EAST, [ALICE])
+    relay.attach_awaited(EAST, [ALICE], 0.0)
     assert relay.relay([made(1), made(2)]) == []
     relay.know(EAST, [ALICE], [(made(2).hash, 1)])
     relay.all_known(EAST, [made(1).hash, made(2).hash])
     assert relay.next_pack({made(number).hash: made(number) for number in (1, 2)}.get) is None
 
 
+def test_gateway_is_late_when_it_has_not_told_all_in_time():
+    relay = relay_of()
+    relay.attach_awaited(EAST, [ALICE, BOB], 10.0)
+    relay.attach_awaited(WEST, [CAROL], 20.0)
+    assert relay.late_gateways(9.9 + TELLING_S) == set()
+    assert relay.late_gateways(10.0 + TELLING_S) == {EAST}
+    relay.all_known(EAST, [])
+    assert relay.late_gateways(20.0 + TELLING_S) == {WEST}
+    relay.suspend(WEST, 30.0)
+    assert relay.late_gateways(100.0 + TELLING_S) == set()
+
+
 @pytest.mark.parametrize("gateway", [EAST, WEST])
 def test_peer_that_connects_anew_while_it_is_awaited_is_a_newcomer(gateway):
     relay = relay_of()
-    relay.attach_awaited(EAST, [ALICE])
+    relay.attach_awaited(EAST, [ALICE], 0.0)
     relay.know(EAST, [ALICE], [(made(1).hash, 1)])
     relay.join(gateway, ALICE, [])
     assert relay.relay([made(1)]) == [SendTransactions(gateway, [ALICE], [made(1)])]
