@@ -74,11 +74,13 @@ class RelayMachine(RuleBasedStateMachine):
             del self.gateway_of[peer]
             self.away[peer] = gateway
 
-    @rule(gateway=gateways)
-    def a_gateway_is_back_with_the_same_peers(self, gateway):
+    @rule(gateway=gateways, anew=st.sets(peers))
+    def a_gateway_is_back_with_the_same_peers(self, gateway, anew):
+        """Some of whom have connected anew meanwhile, and begin with nothing."""
         back = [peer for peer, its in self.away.items() if its == gateway]
         if not back:
             return
+        self.has |= {peer: set() for peer in back if peer in anew}
         self.relay.attach_awaited(gateway, back, 0.0)
         told = [(one, [peer for peer in back if one in self.has[peer]]) for one in self.pool]
         self.telling[gateway] = [*self.telling.get(gateway, []), *told]

@@ -103,9 +103,12 @@ class TransactionRelay:
                 self.join(gateway, peer, pending)
 
     def attach_awaited(self, gateway: GatewayId, peers: Iterable[PeerId], now: float) -> None:
-        """`attach` for a gateway that will tell what its peers know. Caller's duty: `all_known` once it has."""
+        """`attach` for a gateway that will tell what its peers know. Caller's duty: `all_known` once it has.
+
+        What was remembered of them is not used: some may have connected anew meanwhile, and know nothing.
+        """
         for peer in peers:
-            self.attach(gateway, [peer], ())
+            self.join(gateway, peer, ())
             self._known.suspend_peer(peer)
             self._awaited[peer] = gateway, now
 

@@ -265,7 +265,10 @@ def test_gateway_that_is_lost_while_it_tells_is_awaited_again():
     assert relay.relay([made(1), made(2)]) == []
     relay.know(EAST, [ALICE], [(made(2).hash, 1)])
     relay.all_known(EAST, [made(1).hash, made(2).hash])
-    assert relay.next_pack({made(number).hash: made(number) for number in (1, 2)}.get) is None
+    # She has connected anew meanwhile: of that only her gateway knows.
+    by_hash = {made(number).hash: made(number) for number in (1, 2)}
+    assert relay.next_pack(by_hash.get) == SendTransactions(EAST, [ALICE], [made(1)])
+    assert relay.next_pack(by_hash.get) is None
 
 
 def test_gateway_is_late_when_it_has_not_told_all_in_time():
