@@ -19,7 +19,7 @@ from trisync.certificates import USUAL_SET
 from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.credentials import Credentials
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(400, func_only=True)]
 
 IMAGE: Final = f"trisync:{TAG}"
 

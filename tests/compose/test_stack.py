@@ -13,6 +13,7 @@ from typing import Any, Final
 
 import pytest
 
+from bench.call_flood import CallFlood, flooding
 from tests.compose.conftest import GATEWAYS, TAG
 from tests.compose.engine import BASE_IMAGE, Compose, EngineFailed, run
 from tests.support.deadlines import until
@@ -21,7 +22,7 @@ from tests.support.prometheus import Prometheus
 from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.node_status import NodeStatus
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(400, func_only=True)]
 
 OURS: Final = ("coordinator", "broadcaster", "peer_gateway")
 
@@ -31,6 +32,11 @@ HEAD: Final = 8191
 HEALTHY_S: Final = 60.0
 SYNC_S: Final = 90.0
 STOP_S: Final = 10.0
+
+FLOOD_CALLS_PER_SECOND: Final = 500
+FLOOD_S: Final = 30.0
+
+STATUS_INSIDE: Final = ("trisync", "status", "--coordinator", "127.0.0.1:7450", "--json")
 
 IMAGE_LIMIT_MB: Final = 150
 
@@ -148,6 +154,34 @@ def test_only_what_outsiders_need_is_published(compose: Compose):
     bindings = [json.loads(one) for one in compose.inspect("peer_gateway", "{{json .HostConfig.PortBindings}}")]
     assert {port for one in bindings for port in one} == {"30303/tcp", "30303/udp"}
     assert compose.published("coordinator", 7450).startswith("127.0.0.1:")
+
+
+def test_client_that_floods_the_published_port_is_led_past_grpc_and_nobody_else_is(compose: Compose):
+    container = compose.containers("coordinator")[0]
+
+    async def flood() -> CallFlood:
+        async with flooding(compose.published("coordinator", 7450), FLOOD_CALLS_PER_SECOND) as offered:
+            await until(is_diverted, "a diverted client", within_s=FLOOD_S)
+            # Another address than the port's, so it is answered.
+            said = await asyncio.to_thread(compose.execute, container, *STATUS_INSIDE)
+            assert json.loads(said)["full_block_head"]["number"] == HEAD
+        return offered
+
+    async def is_diverted() -> bool:
+        await asyncio.sleep(0.2)
+        return "client diverted" in await asyncio.to_thread(log)
+
+    def log() -> str:
+        return run(["docker", "logs", container])
+
+    codes = asyncio.run(flood()).codes
+    assert codes["RESOURCE_EXHAUSTED"] > codes["OK"], codes
+    assert codes.keys() <= {"OK", "RESOURCE_EXHAUSTED", "UNAVAILABLE"}
+    eventually(lambda: "client diverted no more" in log(), "the client let back", FLOOD_S)
+    # No filter without a right that the container lacks, and no connection that the filter gave to the wrong one.
+    assert "clients are not diverted" not in log()
+    eventually(lambda: is_synced(compose), "the stack as it was", HEALTHY_S)
+    assert all_healthy(compose, *OURS)
 
 
 def test_image_is_small_and_has_no_compiler_and_an_optimised_ethash(compose: Compose):
