@@ -65,8 +65,8 @@ def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
 
 @pytest.fixture(scope="session")
 def observed(compose: Compose) -> list[str]:
-    """The services that run."""
-    return [*compose("ps", "--services").split()]
+    """The services that were started."""
+    return sorted(compose.services())
 
 
 def environment() -> dict[str, str]:
