@@ -122,7 +122,7 @@ def test_every_target_of_prometheus_is_up(compose: Compose):
     eventually(lambda: targets(compose) == Counter(expected), f"{expected} as targets", HEALTHY_S)
 
 
-def test_every_query_of_the_dashboards_has_an_answer(compose: Compose):
+def test_every_query_of_the_dashboards_has_an_answer_and_the_rules_are_loaded(compose: Compose):
     prometheus = Prometheus(compose.published("prometheus", 9090))
     eventually(lambda: prometheus.query("count(up == 1) > 3"), "samples of every service", HEALTHY_S)
     open_questions = dict.fromkeys(panel_questions(), "not asked")
@@ -210,8 +210,9 @@ def test_crashed_service_is_started_again_and_the_stack_recovers(compose: Compos
 
 @pytest.mark.parametrize("service", ["coordinator", "broadcaster", "peer_gateway", "prometheus"])
 def test_killed_container_recovers_when_it_is_started_again(compose: Compose, service: str):
-    compose("kill", service)
-    compose("start", service)
+    containers = compose.containers(service)
+    run(["docker", "kill", *containers])
+    run(["docker", "start", *containers])
     eventually(lambda: all_healthy(compose, service), "healthy", HEALTHY_S)
     eventually(lambda: is_synced(compose), "the stack as it was", HEALTHY_S)
     expected = Counter({"coordinator": 1, "broadcaster": 1, "peer_gateway": GATEWAYS, "prometheus": 1})

@@ -193,3 +193,9 @@ def test_prometheus_and_grafana_are_given_our_rules_and_dashboards():
     assert f"./grafana/dashboards:{shown['options']['path']}:ro" in STACK["services"]["grafana"]["volumes"]
     source = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())
     assert [one["type"] for one in source["datasources"]] == ["prometheus"]
+
+
+def test_no_gateway_of_the_demonstration_searches_for_peers():
+    for service in ("peer_gateway", *MORE_GATEWAYS):
+        assert DEMO["services"][service]["environment"]["TRISYNC_NODISCOVER"] == "true"
+        assert "source" in DEMO["services"][service]["depends_on"]
