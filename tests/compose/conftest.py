@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import socket
 from collections.abc import Iterator
@@ -10,13 +11,25 @@ from typing import Final
 
 import pytest
 
-from tests.compose.engine import BASE_IMAGE, DEPLOY, Compose, EngineFailed, find_compose, has_image, run, works
+from tests.compose.engine import (
+    BASE_IMAGE,
+    BUILD_S,
+    DEPLOY,
+    PROJECT,
+    Compose,
+    EngineFailed,
+    find_compose,
+    has_image,
+    run,
+    works,
+)
 
 GATEWAYS: Final = 3
 
 PROMETHEUS_STAND_IN: Final = "trisync-test-prometheus"
 
-TAG: Final = "compose-test"
+TAG: Final = f"compose-test-{hashlib.sha256(bytes(PROJECT)).hexdigest()[:8]}"
+"""One for each checkout, so that none runs another's image; layers that are alike are shared all the same."""
 
 
 @pytest.fixture(scope="session")
@@ -33,12 +46,13 @@ def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
     observers = ["prometheus"]
     if not pinned_images_are_here(project):
         say(request, "no registry is reached: Debian's Prometheus stands in, and Grafana was NOT started")
-        run(["docker", "build", "-t", PROMETHEUS_STAND_IN, "-f", "../tests/compose/prometheus.Dockerfile", "."])
+        build = ["docker", "build", "-t", PROMETHEUS_STAND_IN, "-f", "../tests/compose/prometheus.Dockerfile", "."]
+        run(build, within_s=BUILD_S)
         project = Compose(command, project.files, {**project.environment, **stand_in()})
     else:
         observers.append("grafana")
     say(request, f"building and starting the stack with `{' '.join(command)}`")
-    project("build", "coordinator")
+    project("build", "coordinator", within_s=BUILD_S)
     try:
         services = ["source", "coordinator", "broadcaster", "peer_gateway", *observers]
         project("up", "-d", "--no-build", "--scale", f"peer_gateway={GATEWAYS}", *services)
@@ -51,8 +65,8 @@ def compose(request: pytest.FixtureRequest) -> Iterator[Compose]:
 
 @pytest.fixture(scope="session")
 def observed(compose: Compose) -> list[str]:
-    """The services that run."""
-    return [*compose("ps", "--services").split()]
+    """The services that were started."""
+    return sorted(compose.services())
 
 
 def environment() -> dict[str, str]:

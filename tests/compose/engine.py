@@ -15,6 +15,9 @@ DEPLOY: Final = PROJECT / "deploy"
 
 BASE_IMAGE: Final = "python:3.11-slim-bookworm"
 
+LABEL: Final = "com.docker.compose"
+"""What both generations of Compose name their containers' labels by."""
+
 ANSWER_S: Final = 10.0
 """How long an engine may take to say that it is there."""
 
@@ -22,7 +25,10 @@ PULL_S: Final = 60.0
 """A registry that does not deliver within this is not reached, as far as the tests' time goes."""
 
 COMMAND_S: Final = 150.0
-"""Longest command: a build of the image from nothing."""
+"""Longest command but a build."""
+
+BUILD_S: Final = 900.0
+"""Longest build of an image from nothing: two minutes on a calm machine, several times that on a busy one."""
 
 
 class EngineFailed(Exception):
@@ -82,16 +88,33 @@ class Compose:
         files = [word for file in self.files for word in ("-f", file)]
         return run([*self.command, *files, *arguments], within_s=within_s, environment=self.environment)
 
+    # What is asked again and again is asked of Docker itself: the first generation of Compose takes a second to start.
+
     def containers(self, service: str) -> list[str]:
-        return self("ps", "-q", service).split()
+        """The newest first, whether they run or not."""
+        return self._list("{{.ID}}", f"{LABEL}.service={service}")
+
+    def services(self) -> set[str]:
+        """Those that have containers."""
+        return set(self._list(f'{{{{.Label "{LABEL}.service"}}}}'))
 
     def inspect(self, service: str, template: str) -> list[str]:
         """One fact of each container of the service, as `docker inspect` says it."""
-        return [run(["docker", "inspect", "-f", template, one]).strip() for one in self.containers(service)]
+        containers = self.containers(service)
+        return run(["docker", "inspect", "-f", template, *containers]).splitlines() if containers else []
 
     def execute(self, container: str, *command: str) -> str:
         return run(["docker", "exec", container, *command])
 
+    def log(self, service: str) -> str:
+        """Of the first container."""
+        return run(["sh", "-c", 'docker logs "$0" 2>&1', self.containers(service)[0]])
+
     def published(self, service: str, port: int) -> str:
         """The address on this machine of a container's port."""
-        return self("port", service, str(port)).strip()
+        return run(["docker", "port", self.containers(service)[0], f"{port}/tcp"]).split()[0]
+
+    def _list(self, template: str, *labels: str) -> list[str]:
+        ours = (f"{LABEL}.project={self.environment['COMPOSE_PROJECT_NAME']}", f"{LABEL}.oneoff=False", *labels)
+        filters = [word for label in ours for word in ("--filter", f"label={label}")]
+        return run(["docker", "ps", "--all", "--format", template, *filters]).split()

@@ -19,7 +19,7 @@ from trisync.certificates import USUAL_SET
 from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.credentials import Credentials
 
-pytestmark = [pytest.mark.compose, pytest.mark.timeout(400)]
+pytestmark = [pytest.mark.compose, pytest.mark.timeout(400, func_only=True)]
 
 IMAGE: Final = f"trisync:{TAG}"
 
@@ -65,7 +65,7 @@ def test_gateway_attaches_and_the_coordinators_own_certificate_asks(stack: Compo
     coordinator = stack.containers("coordinator")[0]
 
     def gateways() -> list[object]:
-        said = stack.execute(coordinator, "trisync", "status", "--coordinator", "127.0.0.1:7450", "--json")
+        said = stack.execute(coordinator, "trisync", "status", "--json")
         found: list[object] = json.loads(said)["gateways"]
         return found
 
@@ -89,7 +89,7 @@ def test_renewed_certificates_are_taken_without_a_restart(stack: Compose, certif
     stack("run", "--rm", "certs", "/certs", "--renew")
 
     def told() -> bool:
-        return all("certificate files read again" in stack("logs", name) for name in OURS)
+        return all("certificate files read again" in stack.log(name) for name in OURS)
 
     eventually(told, "a line of every service", HEALTHY_S)
     assert all_healthy(stack, *OURS)

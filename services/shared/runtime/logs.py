@@ -7,7 +7,7 @@ import sys
 from typing import cast
 
 import structlog
-from structlog.typing import FilteringBoundLogger, Processor
+from structlog.typing import EventDict, FilteringBoundLogger, Processor, WrappedLogger
 
 Log = FilteringBoundLogger
 
@@ -26,7 +26,7 @@ def configure_logs(service: str, *, level: str, as_json: bool) -> None:
     threshold = logging.getLevelNamesMapping()[level.upper()]
     structlog.configure(
         processors=[
-            structlog.contextvars.merge_contextvars,
+            _name_service(service),
             structlog.processors.add_log_level,
             structlog.processors.TimeStamper(fmt="iso", utc=True),
             *render,
@@ -35,9 +35,19 @@ def configure_logs(service: str, *, level: str, as_json: bool) -> None:
         logger_factory=structlog.WriteLoggerFactory(file=sys.stderr),
         cache_logger_on_first_use=False,
     )
-    structlog.contextvars.bind_contextvars(service=service)
     root = logging.getLogger()
     root.handlers[:] = [_IntoStructlog(level=max(threshold, logging.WARNING))]
+
+
+def _name_service(service: str) -> Processor:
+    """Not by a context variable, for threads of gRPC, in which some lines are written, have contexts of their own."""
+
+    def name(logger: WrappedLogger, method: str, line: EventDict) -> EventDict:
+        del logger, method
+        line["service"] = service
+        return line
+
+    return name
 
 
 def get_log(part: str, **fields: object) -> Log:

@@ -18,6 +18,7 @@ from services.shared.runtime.config import read_config, variable_name
 from services.shared.runtime.config_file import CONFIG_VARIABLE
 from services.sync_coordinator.config import CoordinatorConfig
 from trisync.certificates import USUAL_SET
+from trisync.health import own_address
 
 DEPLOY: Final = Path(__file__).resolve().parents[3] / "deploy"
 
@@ -39,6 +40,9 @@ NOT_IN_CONTAINERS: Final = {
     "TRISYNC_GATEWAY_ID",
     "TRISYNC_NODEKEY",
 }
+FOR_COMMANDS: Final = {"coordinator": {"TRISYNC_COORDINATOR"}}
+"""Not for the service, but for what an operator runs beside it."""
+
 TOLD_BY_THE_COORDINATOR: Final = {"peer_gateway": {"TRISYNC_TRUSTED_PEER"}}
 
 FALLBACK: Final = re.compile(r"\$\{([A-Z0-9_]+):?-([^}]*)\}")
@@ -65,7 +69,12 @@ def as_started(service: str, **more: str) -> dict[str, str]:
 def test_every_setting_of_a_service_is_passed_on_and_none_that_it_does_not_have(service: str):
     known = {variable_name(field.name) for field in dataclasses.fields(CONFIGS[service])}
     wanted = (known | {CONFIG_VARIABLE}) - NOT_IN_CONTAINERS - TOLD_BY_THE_COORDINATOR.get(service, set())
-    assert set(environment(service)) | set(tls_environment(service)) == wanted
+    assert set(environment(service)) | set(tls_environment(service)) == wanted | FOR_COMMANDS.get(service, set())
+
+
+def test_commands_in_the_coordinators_container_ask_the_coordinator():
+    listens, asked = environment("coordinator")["TRISYNC_LISTEN"], environment("coordinator")["TRISYNC_COORDINATOR"]
+    assert asked == own_address({"TRISYNC_LISTEN": str(listens)})
 
 
 @pytest.mark.parametrize("service", CONFIGS)
@@ -184,3 +193,9 @@ def test_prometheus_and_grafana_are_given_our_rules_and_dashboards():
     assert f"./grafana/dashboards:{shown['options']['path']}:ro" in STACK["services"]["grafana"]["volumes"]
     source = yaml.safe_load((DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yaml").read_text())
     assert [one["type"] for one in source["datasources"]] == ["prometheus"]
+
+
+def test_no_gateway_of_the_demonstration_searches_for_peers():
+    for service in ("peer_gateway", *MORE_GATEWAYS):
+        assert DEMO["services"][service]["environment"]["TRISYNC_NODISCOVER"] == "true"
+        assert "source" in DEMO["services"][service]["depends_on"]
