@@ -174,7 +174,8 @@ async def test_broadcast_reaches_every_peer_whole():
                 assert (await peer.receive(NewBlock)).header_rlp == CHAIN.headers[number].header_rlp
             assert [entry.number for entry in (await peer.receive(NewBlockHashes)).announces] == [9]
             assert len((await peer.receive(Transactions)).transactions_rlp) == 100
-        assert await gateway.metric("dropped_total", cause="slow-peer") == 0
+        for name in ("NewBlock", "NewBlockHashes", "Transactions"):
+            assert await gateway.metric("dropped_total", kind=name, cause="slow-peer") == 0
 
 
 @in_loop
