@@ -28,6 +28,6 @@ def as_stream_of_requests(method: Any, behaviour: Behaviour) -> Any:
     return make(behaviour, None, method.response_serializer)
 
 
-def _arity(request_streaming: bool, response_streaming: bool) -> str:  # noqa: FBT001 - the two words of gRPC's names
+def _arity(request_streaming: bool, response_streaming: bool) -> str:
     """The attribute of gRPC's method that holds its behaviour; only one of the four is set."""
     return f"{'stream' if request_streaming else 'unary'}_{'stream' if response_streaming else 'unary'}"
