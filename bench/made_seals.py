@@ -7,31 +7,12 @@ from typing import Final
 
 import ethash
 
-from services.shared.ethwire.hashing import EMPTY_LIST_HASH, EMPTY_TRIE_ROOT
 from services.shared.ethwire.headers import seal_hash, with_hash
-from services.shared.ethwire.types import BlockHash, Header
+from services.shared.ethwire.types import Header
 from services.sync_coordinator.core.ethash_epochs import EPOCH_BLOCKS
+from tests.support.ruled_chain import GENESIS
 
-PARENTLESS: Final = Header(
-    hash=BlockHash(bytes(32)),
-    parent_hash=BlockHash(bytes(32)),
-    uncles_hash=EMPTY_LIST_HASH,
-    coinbase=bytes(20),
-    state_root=EMPTY_TRIE_ROOT,
-    transactions_root=EMPTY_TRIE_ROOT,
-    receipts_root=EMPTY_TRIE_ROOT,
-    bloom=bytes(256),
-    difficulty=1,
-    number=0,
-    gas_limit=8_000_000,
-    gas_used=0,
-    timestamp=0,
-    extra_data=b"",
-    mix_hash=bytes(32),
-    nonce=bytes(8),
-    base_fee=None,
-    header_rlp=b"",
-)
+PARENTLESS: Final = GENESIS._replace(difficulty=1)
 
 
 def sealed(header: Header) -> Header:

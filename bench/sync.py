@@ -31,8 +31,7 @@ from trisync.cli.plan import StackOptions
 from trisync.cli.progress import make_view
 from trisync.cli.run_stack import running_stack, sync_until
 from trisync.cli.stack import Stack
-from trisync.cli.up import stop_on_signals
-from trisync.cli.waiting import Stopped, first_of
+from trisync.cli.waiting import Stopped, first_of, stop_on_signals
 from trisync.node_status import NodeStatus
 
 MODES: Final = ("full", "fast", "light")

@@ -72,7 +72,7 @@ async def run(config: BroadcasterConfig, *, stop: asyncio.Event, ready: Callable
     server = RpcServer(interceptors, config, tls=tls)
     _add_services(server, links, LedgerKeeper(Ledger(), metrics), TransactionServicer(parts, desk))
     try:
-        addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
+        addresses = [server.listen(address) for address in config.listen]
         metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
         await server.start()
         await server.set_serving(True)
@@ -141,8 +141,3 @@ def _add_services(
     server.add(
         broadcast_pb2_grpc.add_LedgerServiceServicer_to_server, LedgerServicer(ledger.ledger), services["LedgerService"]
     )
-
-
-def _bound_address(address: str, port: int) -> str:
-    """The address with the port that was bound, for one that asked for any."""
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

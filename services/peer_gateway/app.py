@@ -78,7 +78,7 @@ async def _run(config: GatewayConfig, stop: asyncio.Event, ready: Callable[[Mapp
         try:
             metrics_port = await metrics_server.start(config.metrics_host, config.metrics_port)
             addresses = {
-                "grpc": _bound_address(config.listen, server.listen(config.listen)),
+                "grpc": server.listen(config.listen),
                 "metrics": f"{config.metrics_host}:{metrics_port}",
                 "peers": f"{config.host}:{bound_port}",
             }
@@ -237,8 +237,3 @@ async def _first_of(*events: asyncio.Event) -> None:
     finally:
         for task in waiting:
             task.cancel()
-
-
-def _bound_address(address: str, port: int) -> str:
-    """The address with the port that was bound, for one that asked for any."""
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

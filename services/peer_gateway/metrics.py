@@ -18,7 +18,7 @@ from services.peer_gateway.core.request_book import Request
 from services.shared.ethwire.connection_stage import Stage
 from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.eth_messages import ETH_VERSIONS
-from services.shared.ethwire.messages import EthMessage
+from services.shared.ethwire.messages import EthMessage, NewBlock, NewBlockHashes, Transactions
 from services.shared.ethwire.offences import Offence
 from services.shared.runtime.metric_catalogue import Catalogue, Label
 from services.shared.runtime.process_metrics import ProcessMetrics
@@ -27,24 +27,17 @@ from services.shared.runtime.tracing import TraceMetrics
 
 MESSAGE_NAMES: Final = tuple(kind.__name__ for kind in typing.get_args(EthMessage))
 
-DROPPED_KINDS: Final = ("announce", "announces", "block", "datagram", "disconnect", "reply", "transactions")
-"""Besides the names of messages, which are dropped for a peer that does not read."""
-
-DROP_CAUSES: Final = (
-    "bulk-full",
-    "bulk-full-or-down",
-    "coordinator-away",
-    "known-to-peer",
-    "link-down",
-    "not-sent",
-    "oversized",
-    "queue-full",
-    "returned",
-    "slow-peer",
-    "stale",
-    "unasked",
+DROPS: Final = (
+    ("announce", "known-to-peer"),
+    ("announces", "bulk-full-or-down"),
+    *(("block", cause) for cause in ("bulk-full-or-down", "known-to-peer", "oversized")),
+    *(("datagram", cause) for cause in ("not-sent", "returned", *(cause.value for cause in DropCause))),
+    ("disconnect", "coordinator-away"),
+    *(("reply", cause) for cause in ("bulk-full", "stale", "unasked")),
+    *(("transactions", cause) for cause in ("link-down", "oversized", "queue-full")),
+    *((kind.__name__, "slow-peer") for kind in (NewBlock, NewBlockHashes, Transactions)),
 )
-"""Besides the causes for which a datagram is dropped."""
+"""Kind and cause of all that is dropped."""
 
 DIRECTION: Final = Label.of("direction", ("in", "out"))
 SERVICE: Final = Label.of("service", ("coordinator", "broadcaster"))
@@ -122,12 +115,12 @@ class GatewayMetrics:
             "that was not asked for, or contents that do not match what they should.",
             Label.of("fault", MESSAGE_FAULTS),
         )
-        self.dropped = declare.counters(
+        self.dropped = declare.paired_counters(
             "peer_gateway_dropped_total",
             "What was dropped on purpose, by kind and cause. A message by its name is one that its peer's queue had "
             "no room for.",
-            Label.of("kind", (*DROPPED_KINDS, *MESSAGE_NAMES)),
-            Label.of("cause", (*DROP_CAUSES, *(cause.value for cause in DropCause))),
+            ("kind", "cause"),
+            DROPS,
         )
         self.digested = declare.counters(
             "peer_gateway_digested_bytes_total",

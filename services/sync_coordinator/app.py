@@ -101,11 +101,8 @@ async def run(config: CoordinatorConfig, *, stop: asyncio.Event, ready: Callable
                 tasks.create_task(end_when_damaged(chain.store), name="store-damage")
                 links, node = assemble(config, chain, broadcaster, metrics, server, tasks, tracer)
                 timers.callback(node.close)
-                addresses = [_bound_address(address, server.listen(address)) for address in config.listen]
-                addresses += [
-                    _bound_address(address, server.listen(address, ask_certificate=False))
-                    for address in config.token_listen
-                ]
+                addresses = [server.listen(address) for address in config.listen]
+                addresses += [server.listen(address, ask_certificate=False) for address in config.token_listen]
                 await server.start()
                 tasks.create_task(diversion.run(), name="diversion")
                 await server.set_serving(True)
@@ -268,8 +265,3 @@ def assemble(
         BlockServicer(submissions, propagations, store, peers),
     )
     return links, node
-
-
-def _bound_address(address: str, port: int) -> str:
-    """The address with the port that was bound, for one that asked for any."""
-    return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"

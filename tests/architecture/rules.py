@@ -27,10 +27,11 @@ CORE_SHARED: Final = ("services.shared.ethwire", "services.shared.chainspec")
 CLIENT_SHARED: Final = (
     "services.shared.chainspec",
     "services.shared.trust",
-    *(f"services.shared.runtime.{name}" for name in ("config_file", "config_shown", "setting_names")),
+    *(f"services.shared.runtime.{name}" for name in ("config_file", "config_shown", "setting_names", "shown_times")),
 )
-"""What `trisync` may use of the services: it reaches them by their RPCs. One file configures them and the commands. It
-makes the certificates that they read, and both ends of a connection keep to one rule of where plaintext is allowed."""
+"""What `trisync` may use of the services: it reaches them by their RPCs. One file configures them and the commands, and
+both show times in the same words. It makes the certificates that they read, and both ends of a connection keep to one
+rule of where plaintext is allowed."""
 
 STORE_CONTRACT: Final = ("services.sync_coordinator.store.chain_store",)
 """What the coordinator may know of its store, so that another one can take its place."""

@@ -272,8 +272,9 @@ def test_a_gateway_that_does_not_read_is_cut_off_and_delays_nobody():
             attached(running, "slow", MALLORY) as slow,
             attached(running, "east", ALICE) as east,
         ):
-            propagated, number = 2, 0
+            propagated, number, most_waiting = 2, 0, 0.0
             while propagated == 2:
+                most_waiting = max(most_waiting, await running.metric("broadcaster_gateway_queue_bytes"))
                 number += 1
                 block_hash = number.to_bytes(32, "big")
                 answer = await running.calls.Propagate(propagate_request(block_hash, body))
@@ -281,6 +282,8 @@ def test_a_gateway_that_does_not_read_is_cut_off_and_delays_nobody():
                 assert (await east.next_response()).send_block.block_hash == block_hash
             assert propagated == 1
             assert number < 40
+            assert 3_000_000 <= most_waiting <= 5_000_000
+            await running.until_metric("broadcaster_gateway_queue_bytes", 0)
             assert await running.metric('broadcaster_gateway_cuts_total{cause="too_slow"}') == 1
             assert await running.metric('broadcaster_dropped_sends_total{kind="propagate"}') == 1
             assert await running.metric("broadcaster_peers") == 1

@@ -81,12 +81,12 @@ async def guarded(
     server = RpcServer([RpcMetricsInterceptor(metrics.rpc), guard, access], options)
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
     server.add(chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server, EmptyChain(), READER)  # type: ignore[abstract] # one method is enough
-    port = server.listen(address)
+    bound = server.listen(address)
     await server.start()
     await server.set_serving(True)
     try:
         with captured_logs() as log:
-            async with open_channel(address.replace(":0", f":{port}")) as channel, asyncio.timeout(20):
+            async with open_channel(bound) as channel, asyncio.timeout(20):
                 yield channel, registry
             log.check_no_traceback()
     finally:

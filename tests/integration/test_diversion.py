@@ -40,13 +40,13 @@ async def diverting(
     """A server beside a diversion; its addresses: for everybody, or with TLS for certificates, and for tokens."""
     server = RpcServer(before_listening=diversion.open, tls=tls)
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, AnsweringCoordinator(), SERVICE)
-    ports = server.listen(f"{host}:0"), server.listen("127.0.0.1:0", ask_certificate=False)
+    addresses = server.listen(f"{host}:0"), server.listen("127.0.0.1:0", ask_certificate=False)
     await server.start()
     running = asyncio.create_task(diversion.run())
     try:
         # `run` begins to answer in its first step.
         await asyncio.sleep(0)
-        yield f"{host.replace('0.0.0.0', '127.0.0.1')}:{ports[0]}", f"127.0.0.1:{ports[1]}"
+        yield addresses[0].replace("0.0.0.0", "127.0.0.1"), addresses[1]
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

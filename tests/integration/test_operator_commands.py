@@ -106,8 +106,8 @@ def test_watch_makes_its_calls_and_ends_well_on_ctrl_c(node: OperatorStandIn, ca
 
 
 @contextlib.contextmanager
-def watching(address: str, *more: str, **where: Any) -> Iterator[subprocess.Popen[str]]:
-    command = [*TRISYNC, "watch", "--coordinator", address, *more]
+def going_on(command_name: str, address: str, *more: str, **where: Any) -> Iterator[subprocess.Popen[str]]:
+    command = [*TRISYNC, command_name, "--coordinator", address, *more]
     process = subprocess.Popen(command, text=True, env={**os.environ, "TERM": "xterm"}, **where)
     try:
         yield process
@@ -120,7 +120,7 @@ def test_watch_goes_on_when_the_coordinator_comes_back(tmp_path: Path):
     address = f"unix:{tmp_path}/c.sock"
     with contextlib.ExitStack() as first:
         first.enter_context(OperatorStandIn(address))
-        with watching(address, "--json", stdout=subprocess.PIPE) as process:
+        with going_on("watch", address, "--json", stdout=subprocess.PIPE) as process:
             assert process.stdout is not None
             lines = map(json.loads, process.stdout)
             assert next(lines)["connection"] == "live"
@@ -133,10 +133,37 @@ def test_watch_goes_on_when_the_coordinator_comes_back(tmp_path: Path):
                 assert process.wait(PATIENCE_S) == 0
 
 
+def test_followed_blocks_go_on_after_the_last_step_when_the_coordinator_comes_back(tmp_path: Path):
+    address = f"unix:{tmp_path}/c.sock"
+    with contextlib.ExitStack() as first:
+        first.enter_context(OperatorStandIn(address))
+        pipes = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+        with going_on("blocks", address, "--follow", "--json", **pipes) as process:
+            assert process.stdout is not None
+            assert process.stderr is not None
+            steps = map(json.loads, process.stdout)
+            assert [next(steps)["cursor"], next(steps)["cursor"]] == ["first", "second"]
+            first.close()
+            assert process.stderr.readline().endswith("going on after the last step when it is back\n")
+            with OperatorStandIn(address) as second:
+                assert next(steps)["step"] == "apply"
+                assert set(second.cursors) == {"second"}
+                process.send_signal(signal.SIGINT)
+                assert process.wait(PATIENCE_S) == 0
+            assert process.stderr.read() == ""
+
+
+def test_followed_blocks_are_not_waited_for_where_no_coordinator_ever_answered(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["blocks", "--follow", "--coordinator", f"unix:{tmp_path}/c.sock"]) == 1
+    assert "does not answer" in capsys.readouterr().err
+
+
 def test_watch_draws_on_a_terminal_and_leaves_it_as_it_was(node: OperatorStandIn):
     ours, theirs = pty.openpty()
     termios.tcsetwinsize(ours, (24, 80))
-    with watching(node.address, stdin=theirs, stdout=theirs, stderr=theirs) as process:
+    with going_on("watch", node.address, stdin=theirs, stdout=theirs, stderr=theirs) as process:
         os.close(theirs)
         seen = read_until(ours, "network 7")
         process.send_signal(signal.SIGINT)

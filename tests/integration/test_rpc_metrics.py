@@ -52,7 +52,7 @@ class Counted:
         self.server = RpcServer(interceptors=[RpcMetricsInterceptor(metrics)])
         answering = Answering()  # type: ignore[abstract]
         self.server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, answering, SERVICE)
-        self.address = f"127.0.0.1:{self.server.listen('127.0.0.1:0')}"
+        self.address = self.server.listen("127.0.0.1:0")
 
     def calls(self, method: str, code: str) -> float:
         labels = {"method": method, "code": code}
@@ -97,7 +97,7 @@ def test_calls_are_counted_by_method_and_code():
             assert subject.calls("CoordinatorService/GetStatus", "OK") == 2
             assert subject.timed("CoordinatorService/GetStatus") == 2
             assert subject.calls("CoordinatorService/GetBlock", "NOT_FOUND") == 1
-            assert subject.calls("CoordinatorService/BestPeer", "UNKNOWN") == 1
+            assert subject.calls("CoordinatorService/BestPeer", "INTERNAL") == 1
             assert subject.in_flight == 0
 
     asyncio.run(scenario())

@@ -108,7 +108,7 @@ async def serving(error: Exception) -> AsyncIterator[str]:
 async def serving_with(servicer: coordinator_pb2_grpc.CoordinatorServiceServicer) -> AsyncIterator[str]:
     server = RpcServer()
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, servicer, SERVICE)
-    address = f"127.0.0.1:{server.listen('127.0.0.1:0')}"
+    address = server.listen("127.0.0.1:0")
     await server.start()
     await server.set_serving(True)
     try:

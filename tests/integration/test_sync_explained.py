@@ -91,7 +91,7 @@ async def test_a_running_sync_is_told_with_its_master_and_phase_and_then_as_the_
     gate = BodyGate(CHAIN, 100)
     async with (
         ScriptedListener(local_node("alice"), gate.answer) as listener,
-        running_stack(static_peers=[str(listener.enode)], force_sync_cycle=0.2) as stack,
+        running_stack(static_peers=[str(listener.enode)], force_sync_cycle=LONG_S) as stack,
     ):
         alice = await listener.next_peer()
         await stack.until_status(lambda status: status.phase is SyncPhase.DOWNLOAD, "the download")

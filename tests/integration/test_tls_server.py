@@ -64,7 +64,7 @@ async def serving(
     server = RpcServer([AccessInterceptor(CallerCheck(tokens))], tls=tls)
     servicer = SmallCoordinator()  # type: ignore[abstract] # two methods are enough
     server.add(coordinator_pb2_grpc.add_CoordinatorServiceServicer_to_server, servicer, SERVICE)
-    address = f"127.0.0.1:{server.listen('127.0.0.1:0', ask_certificate=ask_certificate)}"
+    address = server.listen("127.0.0.1:0", ask_certificate=ask_certificate)
     await server.start()
     await server.set_serving(True)
     try:

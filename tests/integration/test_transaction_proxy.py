@@ -33,10 +33,10 @@ async def proxy(*broadcasters: str) -> AsyncIterator[transactions_pb2_grpc.Trans
         TransactionProxy(client.transaction_stubs()),
         transactions_pb2.DESCRIPTOR.services_by_name["TransactionService"],
     )
-    port = server.listen("127.0.0.1:0")
+    address = server.listen("127.0.0.1:0")
     await server.start()
     try:
-        async with open_channel(f"127.0.0.1:{port}") as channel:
+        async with open_channel(address) as channel:
             yield transactions_pb2_grpc.TransactionServiceStub(channel)
     finally:
         await server.stop(0.1)

@@ -9,12 +9,12 @@ import pytest
 
 from services.shared.ethwire.offences import Offence
 from services.shared.ethwire.types import Announce, BlockHash
-from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER
 from services.sync_coordinator.core.block_queue import (
     BLOCKS_PER_PEER,
     DISTANCE_ABOVE_HEAD,
     DISTANCE_BELOW_HEAD,
 )
+from services.sync_coordinator.core.open_announces import ANNOUNCES_PER_PEER
 from services.sync_coordinator.core.sync_actions import SyncMode
 from tests.support.chain_maker import EMPTY_BODY, MadeChain, made_chain
 from tests.support.drawn_sync import MODES
@@ -42,7 +42,7 @@ def imported_in_order(sim: SimFetch, start: int, last: int) -> bool:
 def is_idle(sim: SimFetch) -> bool:
     """Whether the fetcher has forgotten all that is over: neither a timer nor an entry is left."""
     fetcher = sim.fetcher
-    return fetcher.next_wakeup() is None and not fetcher._open_announces and not fetcher.blocks.open_blocks
+    return fetcher.next_wakeup() is None and not fetcher._open_announces._of and not fetcher.blocks.open_blocks
 
 
 @each_mode
@@ -288,7 +288,7 @@ def test_announce_memory_attack_is_bounded_and_others_are_heard(seed, mode):
         for _ in range(ANNOUNCES_PER_PEER + surplus):
             announce = Announce(BlockHash(sim.chance.randbytes(32)), start + sim.chance.randint(-7, 32))
             sim.carry_out(sim.fetcher.on_announce(attacker.node_id, announce, sim.net.now))
-        assert len(sim.fetcher._open_announces[attacker.node_id]) == ANNOUNCES_PER_PEER
+        assert len(sim.fetcher._open_announces._of[attacker.node_id]) == ANNOUNCES_PER_PEER
     assert sim.fetcher.refused_announces == surplus * len(attackers)
     sim.announce(alice, start + 1)
     sim.run(SETTLES_S)

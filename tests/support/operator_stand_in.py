@@ -60,6 +60,8 @@ class OperatorStandIn(grpc.GenericRpcHandler):
     def __init__(self, address: str = "127.0.0.1:0") -> None:
         self.address = address
         self.asked: set[str] = set()
+        self.cursors: list[str] = []
+        """Where each reader of blocks that had a cursor went on."""
         self._ended = threading.Event()
         self._server = grpc.server(futures.ThreadPoolExecutor(max_workers=8), options=[("grpc.so_reuseport", 0)])
         self._server.add_generic_rpc_handlers((self,))
@@ -84,13 +86,18 @@ class OperatorStandIn(grpc.GenericRpcHandler):
     def _streaming(self, method: str) -> Callable[[bytes, grpc.ServicerContext], Iterator[bytes]]:
         def stream(request: bytes, context: grpc.ServicerContext) -> Iterator[bytes]:
             yield _answer(method)
-            if method == "WatchStatus":
+            if method == "WatchStatus" or (method == "StreamBlocks" and self._is_followed(request)):
                 over = threading.Event()
                 context.add_callback(over.set)
                 while not over.wait(0.05) and not self._ended.is_set():
                     pass
 
         return stream
+
+    def _is_followed(self, request_raw: bytes) -> bool:
+        request = coordinator_pb2.StreamBlocksRequest.FromString(request_raw)
+        self.cursors += [request.cursor] if request.cursor else []
+        return request.follow
 
 
 def _answer(method: str) -> bytes:

@@ -87,9 +87,9 @@ class ScriptedCoordinator(
         reader = chain_reader_pb2.DESCRIPTOR.services_by_name["ChainReaderService"]
         self._server.add(gateway_link_pb2_grpc.add_GatewayLinkServiceServicer_to_server, self, links)
         self._server.add(chain_reader_pb2_grpc.add_ChainReaderServiceServicer_to_server, self, reader)
-        port = self._server.listen(address)
+        bound = self._server.listen(address)
         await self._server.start()
-        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        return bound
 
     async def stop(self) -> None:
         self._outbox.close()
@@ -177,9 +177,9 @@ class ScriptedBroadcaster(broadcast_pb2_grpc.BroadcastLinkServiceServicer):
         """Serve on `host:port` (0 is any) or `unix:…`; the result is where."""
         service = broadcast_pb2.DESCRIPTOR.services_by_name["BroadcastLinkService"]
         self._server.add(broadcast_pb2_grpc.add_BroadcastLinkServiceServicer_to_server, self, service)
-        port = self._server.listen(address)
+        bound = self._server.listen(address)
         await self._server.start()
-        return address if address.startswith("unix:") else f"{address.rpartition(':')[0]}:{port}"
+        return bound
 
     async def stop(self) -> None:
         self._outbox.close()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Final
 
@@ -17,60 +17,9 @@ from services.sync_coordinator.core.fork_choice import extend_blocks, extend_hea
 from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from services.sync_coordinator.store.tables import PIVOT_KEY, Table, Tables, Transaction
 from tests.support.ruled_chain import GENESIS, ruled_block, ruled_chain
+from tests.support.state_trie import add_secure_trie
 
 CODE: Final = b"\x60\x00\x60\x00\xf3" * 20
-
-
-class StateMaker:
-    """State tries entry by entry: every node that a hash refers to, and code."""
-
-    def __init__(self) -> None:
-        self.entries: dict[bytes, bytes] = {}
-
-    def root(self, values: Mapping[bytes, bytes]) -> bytes:
-        """The root of the trie with these values under the hashes of their keys."""
-        if not values:
-            return EMPTY_TRIE_ROOT
-        items = sorted((_digits(keccak256(key)), value) for key, value in values.items())
-        return self._keep(self._node(items, 0))
-
-    def code(self, code: bytes) -> bytes:
-        return self._keep(code)
-
-    def _keep(self, entry: bytes) -> bytes:
-        entry_hash = keccak256(entry)
-        self.entries[entry_hash] = entry
-        return entry_hash
-
-    def _node(self, items: Sequence[tuple[bytes, bytes]], depth: int) -> bytes:
-        first, last = items[0][0], items[-1][0]
-        if len(items) == 1:
-            return join_list([encode_string(_path(first[depth:], is_leaf=True)), encode_string(items[0][1])])
-        shared = depth
-        while first[shared] == last[shared]:
-            shared += 1
-        if shared > depth:
-            child = self._reference(items, shared)
-            return join_list([encode_string(_path(first[depth:shared], is_leaf=False)), child])
-        children = []
-        for digit in range(16):
-            below = [item for item in items if item[0][depth] == digit]
-            children.append(self._reference(below, depth + 1) if below else b"\x80")
-        return join_list([*children, b"\x80"])
-
-    def _reference(self, items: Sequence[tuple[bytes, bytes]], depth: int) -> bytes:
-        node = self._node(items, depth)
-        return node if len(node) < 32 else encode_string(self._keep(node))
-
-
-def _digits(key: bytes) -> bytes:
-    return bytes(digit for byte in key for digit in (byte >> 4, byte & 15))
-
-
-def _path(digits: bytes, *, is_leaf: bool) -> bytes:
-    flag = 2 * is_leaf + len(digits) % 2
-    padded = bytes([flag, *([] if flag % 2 else [0]), *digits])
-    return bytes(high << 4 | low for high, low in zip(padded[::2], padded[1::2], strict=True))
 
 
 def account(storage_root: bytes, code_hash: bytes, balance: int = 7) -> bytes:
@@ -79,17 +28,19 @@ def account(storage_root: bytes, code_hash: bytes, balance: int = 7) -> bytes:
 
 def made_state(accounts: int = 24) -> tuple[bytes, dict[bytes, bytes]]:
     """(root, entries): plain accounts, two with the same storage and code, and one with large storage values."""
-    made = StateMaker()
-    code_hash, no_code = made.code(CODE), keccak256(b"")
-    shared = made.root({bytes([slot]): encode_uint(slot) for slot in range(1, 12)})
-    large = made.root({b"large" + bytes([slot]): encode_string(bytes([slot]) * 32) for slot in range(1, 9)})
+    code_hash, no_code = keccak256(CODE), keccak256(b"")
+    entries = {code_hash: CODE}
+    shared = add_secure_trie({bytes([slot]): encode_uint(slot) for slot in range(1, 12)}, entries)
+    large = add_secure_trie(
+        {b"large" + bytes([slot]): encode_string(bytes([slot]) * 32) for slot in range(1, 9)}, entries
+    )
     values = {bytes([number]) * 20: account(EMPTY_TRIE_ROOT, no_code, number + 1) for number in range(accounts)}
     values |= {
         b"first": account(shared, code_hash),
         b"second": account(shared, code_hash),
         b"third": account(large, no_code),
     }
-    return made.root(values), made.entries
+    return add_secure_trie(values, entries), entries
 
 
 def receipts_of(block: Block) -> bytes:

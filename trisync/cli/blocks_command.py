@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import sys
+from collections.abc import AsyncIterator
 from typing import Annotated
 
 import typer
@@ -43,23 +45,54 @@ def blocks(
         raise BadUsage(f"--from {first} is above --to {last}; the first block must not be after the last")
     start: int | str = cursor if cursor is not None else first or 0
 
-    async def stream(client: AsyncCoordinator) -> None:
-        newest = cursor
-        steps = client.stream_blocks(start, follow=follow, include_bodies=bodies, include_receipts=receipts)
+    shown = _Shown(cursor, last, as_json=as_json)
+
+    async def read(client: AsyncCoordinator) -> None:
+        steps = client.stream_blocks(start, include_bodies=bodies, include_receipts=receipts)
         try:
-            async for step in steps:
-                if isinstance(step, Apply) and last is not None and step.head.number > last:
-                    return
-                print(json.dumps(step_json(step)) if as_json else step_text(step), flush=True)
-                newest = step.cursor
+            await shown.show(steps)
         except CoordinatorError as error:
-            hint = f"; go on with --cursor {newest}" if error.retryable and newest else ""
+            hint = f"; go on with --cursor {shown.cursor}" if error.retryable and shown.cursor else ""
             raise CommandFailed(f"{error}{hint}") from error
         finally:
             await steps.aclose()
 
-    node.ask(stream)
+    async def follow_on(client: AsyncCoordinator) -> None:
+        async with client.follow_blocks(
+            start, include_bodies=bodies, include_receipts=receipts, on_interruption=shown.interrupted
+        ) as steps:
+            await shown.show(steps)
+
+    if follow:
+        node.follow(follow_on)
+    else:
+        node.ask(read)
     return DONE
+
+
+class _Shown:
+    """The steps that were shown, up to the block `last`."""
+
+    def __init__(self, cursor: str | None, last: int | None, *, as_json: bool) -> None:
+        self.cursor = cursor
+        self._last, self._as_json = last, as_json
+        self._has_begun = self._is_away = False
+
+    async def show(self, steps: AsyncIterator[Step]) -> None:
+        async for step in steps:
+            if isinstance(step, Apply) and self._last is not None and step.head.number > self._last:
+                return
+            print(json.dumps(step_json(step)) if self._as_json else step_text(step), flush=True)
+            self.cursor = step.cursor
+            self._has_begun, self._is_away = True, False
+
+    def interrupted(self, error: CoordinatorError) -> None:
+        """One line until steps come again. Raises the error where none ever came: the address may be a wrong one."""
+        if not self._has_begun:
+            raise error
+        if not self._is_away:
+            print(f"trisync: {error}; going on after the last step when it is back", file=sys.stderr, flush=True)
+        self._is_away = True
 
 
 def step_text(step: Step) -> str:

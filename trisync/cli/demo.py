@@ -23,8 +23,7 @@ from trisync.cli.goal import Goal
 from trisync.cli.plan import StackOptions
 from trisync.cli.progress import make_view
 from trisync.cli.run_stack import running_stack, sync_until
-from trisync.cli.up import stop_on_signals
-from trisync.cli.waiting import Stopped, or_stop
+from trisync.cli.waiting import Stopped, or_stop, stop_on_signals
 from trisync.node_status import NodeStatus
 
 PROJECT: Final = Path(__file__).resolve().parents[2]

@@ -10,10 +10,10 @@ import typer
 from rich.markup import escape
 from rich.table import Table
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.cli import flags
 from trisync.cli.failures import BAD_USAGE, DONE, CommandFailed
 from trisync.cli.node import Node, asks_node
-from trisync.cli.progress import describe_seconds
 from trisync.cli.tables import show
 from trisync.disconnects import OFFENCES, Disconnect, DisconnectList, Side
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import functools
 import inspect
 from collections.abc import Awaitable, Callable
@@ -13,6 +14,7 @@ from typing import Final, TypeVar
 from trisync.cli import flags
 from trisync.cli.data_dir import DataDir
 from trisync.cli.failures import BadUsage, CommandFailed
+from trisync.cli.waiting import Stopped, or_stop, stop_on_signals
 from trisync.client import AsyncCoordinator, CoordinatorError
 from trisync.credentials import Credentials, CredentialsBad
 
@@ -60,6 +62,15 @@ class Node:
                     raise CommandFailed(str(error)) from error
 
         return asyncio.run(asked())
+
+    def follow(self, reading: Callable[[AsyncCoordinator], Awaitable[None]]) -> None:
+        """Read what has no end, until Ctrl-C or SIGTERM. Raises CommandFailed."""
+
+        async def until_stopped(client: AsyncCoordinator) -> None:
+            with contextlib.suppress(Stopped):
+                await or_stop(reading(client), stop_on_signals())
+
+        self.ask(until_stopped)
 
 
 def _flag(name: str, default: object, annotation: object) -> inspect.Parameter:

@@ -6,10 +6,11 @@ import json
 
 from rich.table import Table
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.cli import flags
 from trisync.cli.failures import DONE
 from trisync.cli.node import Node, asks_node
-from trisync.cli.progress import PHASE_TEXTS, describe_seconds
+from trisync.cli.progress import PHASE_TEXTS
 from trisync.cli.progress import peers as describe_peers
 from trisync.cli.tables import show
 from trisync.node_status import ChainHead, NodeStatus, Peer, SyncMode, SyncPhase

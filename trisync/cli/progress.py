@@ -11,6 +11,7 @@ from typing import Final, Protocol, Self, TextIO
 from rich.console import Console
 from rich.progress import BarColumn, Progress, SpinnerColumn, TextColumn
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.node_status import NodeStatus, SyncPhase
 
 RATE_WINDOW_S: Final = 10.0
@@ -185,15 +186,6 @@ class BarView:
 def make_view() -> View:
     console = Console(stderr=True)
     return BarView(console) if console.is_terminal else PlainView(sys.stderr)
-
-
-def describe_seconds(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"
 
 
 def peers(count: int) -> str:

@@ -70,7 +70,8 @@ def propagation(
         else:
             show(propagation_table(found))
         return DONE
-    node.ask(lambda client: _show_newest(client, newest, follow=follow, as_json=as_json))
+    ask = node.follow if follow else node.ask
+    ask(lambda client: _show_newest(client, newest, follow=follow, as_json=as_json))
     return DONE
 
 

@@ -11,10 +11,10 @@ from rich.markup import escape
 from rich.table import Table
 from rich.text import Text
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.cli import flags
 from trisync.cli.failures import DONE
 from trisync.cli.node import Node, asks_node
-from trisync.cli.progress import describe_seconds
 from trisync.cli.tables import show
 from trisync.client import AsyncCoordinator
 from trisync.node_status import SyncAnswer

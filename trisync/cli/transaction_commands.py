@@ -10,10 +10,10 @@ from typing import Annotated, Final
 import typer
 from rich.table import Table
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.cli import flags
 from trisync.cli.failures import DONE, BadUsage, CommandFailed
 from trisync.cli.node import Node, asks_node
-from trisync.cli.progress import describe_seconds
 from trisync.cli.progress import peers as describe_peers
 from trisync.cli.tables import show
 from trisync.client import AsyncCoordinator

@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-import os
-import signal
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Final
@@ -21,7 +19,7 @@ from trisync.cli.goal import Goal, parse_goal
 from trisync.cli.plan import StackOptions
 from trisync.cli.progress import make_view
 from trisync.cli.run_stack import Reached, logs_followed, running_stack, sync_until
-from trisync.cli.waiting import Stopped
+from trisync.cli.waiting import Stopped, stop_on_signals
 from trisync.node_status import NodeStatus
 
 SYNCMODE_HELP: Final = (
@@ -257,20 +255,6 @@ async def run_up(options: UpOptions) -> int:
     elif options.goal is not None:
         raise CommandFailed("stopped before --until was reached")
     return DONE
-
-
-def stop_on_signals() -> asyncio.Event:
-    """Set by SIGINT and SIGTERM. A second signal ends this process at once; its services notice and end too."""
-    stop = asyncio.Event()
-
-    def on_signal() -> None:
-        if stop.is_set():
-            os._exit(130)
-        stop.set()
-
-    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        asyncio.get_running_loop().add_signal_handler(number, on_signal)
-    return stop
 
 
 def summary_line(status: NodeStatus) -> str:

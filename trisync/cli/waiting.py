@@ -1,8 +1,10 @@
-"""Waiting for one of several things, with the others cancelled and waited for."""
+"""Waiting for one of several things, with the others cancelled and waited for; and for the user to end the command."""
 
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
 from collections.abc import Awaitable
 from typing import Any, TypeVar
 
@@ -33,3 +35,17 @@ async def or_stop(wait: Awaitable[T], stop: asyncio.Event) -> T:
         raise Stopped
 
     return await first_of(wait, until_stop())
+
+
+def stop_on_signals() -> asyncio.Event:
+    """Set by SIGINT and SIGTERM. A second signal ends this process at once; its services notice and end too."""
+    stop = asyncio.Event()
+
+    def on_signal() -> None:
+        if stop.is_set():
+            os._exit(130)
+        stop.set()
+
+    for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        asyncio.get_running_loop().add_signal_handler(number, on_signal)
+    return stop

@@ -19,8 +19,7 @@ from trisync.cli.operator_commands import peer_json, status_json
 from trisync.cli.progress import PlainView
 from trisync.cli.propagation_commands import propagation_json
 from trisync.cli.sync_commands import explanation_json
-from trisync.cli.up import stop_on_signals
-from trisync.cli.waiting import Stopped, first_of, or_stop
+from trisync.cli.waiting import Stopped, first_of, or_stop, stop_on_signals
 from trisync.cli.watch_feed import ask_first, feed
 from trisync.cli.watch_screen import screen
 from trisync.cli.watch_state import Connection, WatchModel, WatchState

@@ -10,8 +10,9 @@ from typing import Final
 from rich.cells import cell_len, set_cell_size
 from rich.text import Text
 
+from services.shared.runtime.shown_times import describe_seconds
 from trisync.blocks import Propagation
-from trisync.cli.progress import Snapshot, describe_seconds
+from trisync.cli.progress import Snapshot
 from trisync.cli.progress import peers as describe_peers
 from trisync.cli.watch_numbers import compact, compact_bytes, grouped, signed
 from trisync.cli.watch_state import Connection, WatchState

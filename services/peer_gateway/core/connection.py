@@ -20,13 +20,12 @@ from services.peer_gateway.core.devp2p import (
     SUBPROTOCOL_OFFSET,
     BaseCode,
     Hello,
-    MalformedBaseMessage,
     SharedCapability,
-    decode_disconnect,
     decode_hello,
     encode_disconnect,
     encode_hello,
     negotiate,
+    read_goodbye,
 )
 from services.peer_gateway.core.ecies import RandomBytes
 from services.peer_gateway.core.events import Disconnected, EthMessage, Event, HandshakeDone, Ready
@@ -36,7 +35,6 @@ from services.peer_gateway.core.message_pipe import MessagePipe
 from services.peer_gateway.core.phases import Phase, Received, advance
 from services.peer_gateway.core.rlpx_handshake import Initiator, Recipient
 from services.peer_gateway.core.snappy_codec import Payload
-from services.shared.ethwire.disconnect_reason import DisconnectReason
 from services.shared.ethwire.faults import PeerFault
 from services.shared.ethwire.offences import Offence, reason_told
 from services.shared.ethwire.types import PeerId
@@ -287,15 +285,7 @@ class Connection:
         raise NoCommonCapability(hello.capabilities)
 
     def _on_disconnect(self, payload: bytes) -> list[Event]:
-        reason = None
-        try:
-            number = decode_disconnect(payload)
-            reason = DisconnectReason(number)
-            detail = f"the peer left: {reason.words}"
-        except MalformedBaseMessage as fault:
-            detail = f"the peer left: {fault}"
-        except ValueError:
-            detail = f"the peer left with the unknown reason {number}"
+        reason, detail = read_goodbye(payload)
         return self._close(Disconnected(reason, False, detail, Offence.LEFT))
 
     def _send(self, code: int, payload: bytes | Payload) -> None:

@@ -157,6 +157,19 @@ def decode_disconnect(payload: bytes) -> int:
         raise MalformedBaseMessage("Disconnect", str(fault)) from fault
 
 
+def read_goodbye(payload: bytes) -> tuple[DisconnectReason | None, str]:
+    """The reason that a peer gives for leaving, None where it is none that we know, and what to tell of it."""
+    try:
+        number = decode_disconnect(payload)
+    except MalformedBaseMessage as fault:
+        return None, f"the peer left: {fault}"
+    try:
+        reason = DisconnectReason(number)
+    except ValueError:
+        return None, f"the peer left with the unknown reason {number}"
+    return reason, f"the peer left: {reason.words}"
+
+
 def negotiate(ours: Mapping[Capability, int], theirs: Iterable[Capability]) -> Sequence[SharedCapability]:
     """The highest common version of each name, sorted by name, codes laid out from 0x10 on.
 

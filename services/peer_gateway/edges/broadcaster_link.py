@@ -1,4 +1,4 @@
-"""The stream to the broadcaster: what peers have, and what to send them (DESIGN decision 5)."""
+"""The stream to the broadcaster: what peers have, and what to send them."""
 
 from __future__ import annotations
 

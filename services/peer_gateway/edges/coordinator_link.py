@@ -1,4 +1,4 @@
-"""The two streams to the coordinator (DESIGN decisions 1, 2 and 4)."""
+"""The two streams to the coordinator."""
 
 from __future__ import annotations
 
@@ -153,7 +153,7 @@ class CoordinatorLink:
         """Send on Bulk, waiting a while for room; False when it was dropped.
 
         The wait is the shorter the longer the peer's socket was not read already, so that it is not unread
-        for longer than the patience (DESIGN decision 4).
+        for longer than the patience.
         A reply names the session its request came in: a restarted coordinator counts anew, so what the
         one before asked for must not reach it.
         """

@@ -16,7 +16,7 @@ from services.shared.runtime.logs import get_log
 M = TypeVar("M")
 
 CUT_AFTER_S: Final = 5.0
-"""How long a queue that must not lose anything may stay full before its link is cut (DESIGN decision 4)."""
+"""How long a queue that must not lose anything may stay full before its link is cut."""
 
 
 class LinkLost(Exception):

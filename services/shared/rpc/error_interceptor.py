@@ -14,13 +14,12 @@ from google.protobuf.message import DecodeError
 from services.shared.rpc.deadlines import bounded
 from services.shared.rpc.error_details import DETAILS_KEY, encode_details
 from services.shared.rpc.errors import InvalidRequest, meaning_of, status_of, trailer_of
+from services.shared.rpc.wrapped_method import Behaviour, behaviour_of, with_behaviour
 
 BUG_TEXT: Final = "the service has failed on this call, which is a defect of its own; its log tells more"
 """All that a client hears of a bug: what went wrong inside is nobody's business outside."""
 
 BUG_REASON: Final = "INTERNAL"
-
-Behaviour = Callable[[Any, Any], Any]
 
 _log = structlog.get_logger("rpc")
 
@@ -39,16 +38,11 @@ class ErrorInterceptor(grpc.aio.ServerInterceptor):
         method = cast("Any", await continuation(handler_call_details))
         if method is None:
             return None
-        arity = ("stream" if method.request_streaming else "unary") + (
-            "_stream" if method.response_streaming else "_unary"
-        )
         wrap = _answering_stream if method.response_streaming else _answering_once
-        behaviour, deserialize = getattr(method, arity), method.request_deserializer
+        behaviour, deserialize = behaviour_of(method), method.request_deserializer
         if not method.request_streaming and deserialize is not None:
             behaviour, deserialize = _refusing_unreadable(behaviour), _forgiving(deserialize)
-        make = getattr(grpc, f"{arity}_rpc_method_handler")
-        name = handler_call_details.method
-        return make(wrap(behaviour, name), deserialize, method.response_serializer)
+        return with_behaviour(method, wrap(behaviour, handler_call_details.method), deserialize)
 
 
 class UnreadableRequest:

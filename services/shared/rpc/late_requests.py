@@ -12,11 +12,10 @@ import grpc.aio
 from services.shared.rpc.deadlines import LONGEST_CALL_S
 from services.shared.rpc.error_interceptor import abort_with
 from services.shared.rpc.errors import InvalidRequest, RequestTimedOut
+from services.shared.rpc.wrapped_method import Behaviour
 
 REQUEST_PATIENCE_S: Final = 5.0
 """How long an outsider may take to send its request once it has begun the call."""
-
-Behaviour = Callable[[Any, Any], Any]
 
 
 async def read_request(context: Any, name: str, patience_s: float) -> bytes:

@@ -13,11 +13,10 @@ import grpc.aio
 from services.shared.rpc.error_interceptor import abort_with
 from services.shared.rpc.errors import NotIdentified, NotPermitted, RpcError
 from services.shared.rpc.late_requests import late_once, late_stream
+from services.shared.rpc.wrapped_method import Behaviour, as_stream_of_requests, behaviour_of, with_behaviour
 from services.shared.runtime.audit import AUDITED, RefusalLines, answer_text, audit_log
 from services.shared.runtime.callers import Caller, CallerCheck, shown
 from services.shared.trust.roles import ACCESS, ADMINS
-
-Behaviour = Callable[[Any, Any], Any]
 
 
 class AccessInterceptor(grpc.aio.ServerInterceptor):
@@ -50,18 +49,14 @@ class AccessInterceptor(grpc.aio.ServerInterceptor):
         method = cast("Any", await continuation(handler_call_details))
         if method is None:
             return None
-        arity = ("stream" if method.request_streaming else "unary") + (
-            "_stream" if method.response_streaming else "_unary"
-        )
         name = handler_call_details.method.removeprefix("/")
         wrap = self._answering_stream if method.response_streaming else self._answering_once
-        behaviour, deserialize = getattr(method, arity), method.request_deserializer
+        behaviour, deserialize = behaviour_of(method), method.request_deserializer
         if not method.request_streaming and ACCESS.get(name, ADMINS).is_for_services:
             late = late_stream if method.response_streaming else late_once
-            behaviour, deserialize = late(behaviour, deserialize, name), None
-            arity = arity.replace("unary_", "stream_", 1)
-        make = getattr(grpc, f"{arity}_rpc_method_handler")
-        return make(wrap(name, behaviour), deserialize, method.response_serializer)
+            late_behaviour = wrap(name, late(behaviour, deserialize, name))
+            return as_stream_of_requests(method, late_behaviour)
+        return with_behaviour(method, wrap(name, behaviour), deserialize)
 
     def _answering_once(self, name: str, behaviour: Behaviour) -> Behaviour:
         async def call(request: Any, context: Any) -> Any:

@@ -88,12 +88,13 @@ class RpcServer:
         register(servicer, self._server)
         self._names.append(descriptor.full_name)
 
-    def listen(self, address: str, *, ask_certificate: bool = True) -> int:
-        """Listen on `host:port` (0 is any port) or `unix:/path`; the result is the port (1 for a unix socket).
+    def listen(self, address: str, *, ask_certificate: bool = True) -> str:
+        """Listen on `host:port` (0 is any port) or `unix:/path`; the result is the address, with the port that it got.
 
         With TLS, `ask_certificate` lets only those connect who have a certificate of our CA.
         """
-        if address.startswith(UNIX_PREFIX):
+        is_unix = address.startswith(UNIX_PREFIX)
+        if is_unix:
             _check_unix_socket(Path(address.removeprefix(UNIX_PREFIX)))
         else:
             _check_port(address)
@@ -101,11 +102,14 @@ class RpcServer:
             if self._before_listening is not None and not is_named:
                 address = self._before_listening(address)
         try:
-            if self._tls is None or address.startswith(UNIX_PREFIX):
-                return self._server.add_insecure_port(address)
-            return self._server.add_secure_port(address, server_credentials(self._tls, ask_certificate=ask_certificate))
+            if self._tls is None or is_unix:
+                port = self._server.add_insecure_port(address)
+            else:
+                credentials = server_credentials(self._tls, ask_certificate=ask_certificate)
+                port = self._server.add_secure_port(address, credentials)
         except RuntimeError as problem:
             raise StartRefused(f"cannot listen on {address}: {problem}") from problem
+        return address if is_unix else f"{address.rpartition(':')[0]}:{port}"
 
     async def start(self) -> None:
         if self._reflects:

@@ -13,7 +13,7 @@ import itertools
 import math
 import os
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Final, Generic, TypeVar
 
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
@@ -83,6 +83,8 @@ class Metric:
     group: str
     labels: tuple[Label, ...] = ()
     buckets: tuple[float, ...] = ()
+    pairs: frozenset[tuple[str, ...]] = frozenset()
+    """Where not every value of one label goes with every one of the other: those that do."""
 
     @property
     def unit(self) -> str:
@@ -106,6 +108,12 @@ class Metric:
             if label.values and value not in label.values:
                 text = f"{value!r} is not declared for label {label.name} of {self.name}; add it to its declaration"
                 raise UndeclaredLabel(text)
+        if self.pairs and tuple(values) not in self.pairs:
+            raise UndeclaredLabel(f"{tuple(values)} is not a declared pair of {self.name}; add it to its declaration")
+
+    def series(self) -> Iterable[tuple[str, ...]]:
+        """The values of all labels of each series; empty where a label's value is not known in advance."""
+        return sorted(self.pairs) or itertools.product(*(label.values for label in self.labels))
 
 
 class Family(Generic[M]):
@@ -114,9 +122,9 @@ class Family(Generic[M]):
     def __init__(self, metric: Metric, parent: M) -> None:
         self._metric, self._parent = metric, parent
         self._children: dict[tuple[str, ...], M] = {}
-        count = math.prod(len(label.values) for label in metric.labels)
+        count = len(metric.pairs) or math.prod(len(label.values) for label in metric.labels)
         if 0 < count * (len(metric.buckets) or 1) <= READY_SERIES:
-            for values in itertools.product(*(label.values for label in metric.labels)):
+            for values in metric.series():
                 self._children[values] = parent.labels(*values)
 
     def labels(self, *values: str) -> M:
@@ -130,8 +138,9 @@ class Family(Generic[M]):
         except UndeclaredLabel:
             if STRICT or len(values) != len(self._metric.labels):
                 raise
-            pairs = zip(self._metric.labels, values, strict=True)
-            return self._parent.labels(*(value if value in label.values else OTHER for label, value in pairs))
+            given = zip(self._metric.labels, values, strict=True)
+            known = [value if value in label.values and not self._metric.pairs else OTHER for label, value in given]
+            return self._parent.labels(*known)
         child = self._children[values] = self._parent.labels(*values)
         return child
 
@@ -155,6 +164,18 @@ class Catalogue:
     def counters(self, name: str, text: str, *labels: Label) -> Family[Counter]:
         metric = self._declare(name, MetricType.COUNTER, text, labels)
         return Family(metric, Counter(name, text, _names(labels), registry=self._registry))
+
+    def paired_counters(
+        self, name: str, text: str, labels: tuple[str, str], pairs: Iterable[tuple[str, str]]
+    ) -> Family[Counter]:
+        """Counters for these pairs of label values and no others."""
+        listed = list(pairs)
+        described = tuple(
+            Label.of(label, dict.fromkeys(pair[at] for pair in listed)) for at, label in enumerate(labels)
+        )
+        metric = replace(self._declare(name, MetricType.COUNTER, text, described), pairs=frozenset(listed))
+        self.metrics[-1] = metric
+        return Family(metric, Counter(name, text, labels, registry=self._registry))
 
     def kept_counters(self, name: str, text: str, *labels: Label) -> KeptCounters:
         """Counters that are kept elsewhere, by a core or the kernel."""

@@ -13,6 +13,8 @@ from rich.console import Console
 from rich.progress import BarColumn, SpinnerColumn, TextColumn
 from rich.progress import Progress as Bar
 
+from services.shared.runtime.shown_times import describe_seconds
+
 LINE_EVERY_S: Final = 1.0
 
 RATE_WINDOW_S: Final = 10.0
@@ -109,12 +111,3 @@ def _bar(console: Console) -> Bar:
         transient=True,
         refresh_per_second=4,
     )
-
-
-def describe_seconds(seconds: float) -> str:
-    whole = round(seconds)
-    if whole < 60:
-        return f"{whole} s"
-    if whole < 3600:
-        return f"{whole // 60} min {whole % 60:02} s"
-    return f"{whole // 3600} h {whole % 3600 // 60:02} min"

@@ -16,6 +16,7 @@ from grpc_channelz.v1 import channelz_pb2
 from grpc_health.v1 import health_pb2
 from grpc_reflection.v1alpha import reflection_pb2
 
+from services.shared.rpc.wrapped_method import Behaviour, behaviour_of, with_behaviour
 from services.shared.runtime.metric_catalogue import OTHER, Catalogue, Label
 from services.shared.runtime.reflection import REFLECTION_NAMES
 
@@ -109,13 +110,8 @@ class RpcMetricsInterceptor(grpc.aio.ServerInterceptor):
             self._metrics.began()
             self._metrics.ended(method, grpc.StatusCode.UNIMPLEMENTED, None)
             return None
-        arity = ("stream" if found.request_streaming else "unary") + (
-            "_stream" if found.response_streaming else "_unary"
-        )
-        behaviour = getattr(found, arity)
-        counted = self._stream(method, behaviour) if found.response_streaming else self._once(method, behaviour)
-        make = getattr(grpc, f"{arity}_rpc_method_handler")
-        return make(counted, found.request_deserializer, found.response_serializer)
+        wrap = self._stream if found.response_streaming else self._once
+        return with_behaviour(found, wrap(method, behaviour_of(found)), found.request_deserializer)
 
     def _once(self, method: str, behaviour: Behaviour) -> Behaviour:
         metrics, is_timed = self._metrics, self._metrics.is_timed(method)
@@ -156,9 +152,6 @@ class RpcMetricsInterceptor(grpc.aio.ServerInterceptor):
                 metrics.ended(method, _code(context, error), None)
 
         return generate
-
-
-Behaviour = Callable[[Any, Any], Any]
 
 
 def _code(context: Any, error: BaseException | None) -> grpc.StatusCode:

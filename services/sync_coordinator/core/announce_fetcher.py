@@ -27,6 +27,7 @@ from services.sync_coordinator.core.fetcher_actions import (
     ImportFetched,
 )
 from services.sync_coordinator.core.fetcher_tally import FetcherTally
+from services.sync_coordinator.core.open_announces import OpenAnnounces
 
 ARRIVE_TIMEOUT_S: Final = 0.5
 """How long an announced block may still arrive by propagation before we ask for it."""
@@ -36,9 +37,6 @@ GATHER_SLACK_S: Final = 0.1
 
 FETCH_TIMEOUT_S: Final = 5.0
 """A request unanswered for so long is forgotten; slow peers are not punished for being asked."""
-
-ANNOUNCES_PER_PEER: Final = 256
-"""Announces one peer may have open; more is a memory attack, not a busy peer."""
 
 
 @dataclass(slots=True)
@@ -85,7 +83,7 @@ class AnnounceFetcher:
         self._fetching: dict[BlockHash, _Asked] = {}
         self._fetched: dict[BlockHash, _Asked] = {}
         self._completing: dict[BlockHash, _Asked] = {}
-        self._open_announces: dict[PeerId, set[BlockHash]] = {}
+        self._open_announces = OpenAnnounces()
         self.blocks = BlockQueue(head_number, has_block)
         self.refused_announces = 0
         self.tally = FetcherTally()
@@ -100,12 +98,10 @@ class AnnounceFetcher:
         if not self._is_wanted(block_hash, number) or (entry is not None and peer in entry.announcers):
             self.tally.add("announce", "dropped")
             return []
-        open_announces = self._open_announces.setdefault(peer, set())
-        if len(open_announces) >= ANNOUNCES_PER_PEER:
+        if not self._open_announces.open(peer, block_hash):
             self.refused_announces += 1
             self.tally.add("announce", "dos")
             return []
-        open_announces.add(block_hash)
         if entry is None:
             self._announced[block_hash] = entry = _Announced(now, {})
         entry.announcers[peer] = number
@@ -130,15 +126,15 @@ class AnnounceFetcher:
         asked = self._fetching.pop(block_hash)
         header = headers[0] if len(headers) == 1 and headers[0].hash == block_hash else None
         if header is None or self._has_block(block_hash):
-            self._close(asked.peer, block_hash)
+            self._open_announces.close(asked.peer, block_hash)
             return []
         if header.number != asked.number:
-            self._close(asked.peer, block_hash)
+            self._open_announces.close(asked.peer, block_hash)
             explanation = f"announced block {asked.number} 0x{block_hash.hex()}, whose header says {header.number}"
             return [DropFetchPeer(asked.peer, Offence.FALSE_ANNOUNCE, explanation)]
         is_empty = header.transactions_root == EMPTY_TRIE_ROOT and header.uncles_hash == EMPTY_LIST_HASH
         if is_empty or not self._with_bodies:
-            self._close(asked.peer, block_hash)
+            self._open_announces.close(asked.peer, block_hash)
             self._queue_fetched(asked.peer, Block(header, EMPTY_BODY_RLP))
             return self._import_ready()
         self._fetched[block_hash] = _Asked(asked.peer, asked.number, now, header=header)
@@ -155,22 +151,22 @@ class AnnounceFetcher:
                 if (header.transactions_root, header.uncles_hash) == (body.transactions_root, body.uncles_hash):
                     asked = self._completing.pop(block_hash)
                     open_hashes.remove(block_hash)
-                    self._close(asked.peer, block_hash)
+                    self._open_announces.close(asked.peer, block_hash)
                     self._queue_fetched(asked.peer, Block(header, body.body_rlp))
                     break
         for block_hash in open_hashes:
-            self._close(self._completing.pop(block_hash).peer, block_hash)
+            self._open_announces.close(self._completing.pop(block_hash).peer, block_hash)
         return self._import_ready()
 
     def on_request_lost(self, request_id: int) -> None:
         """A request will not be answered: the hash may be announced, and asked for, again."""
         for stage in (self._fetching, self._completing):
             for block_hash in [key for key, asked in stage.items() if asked.request_id == request_id]:
-                self._close(stage.pop(block_hash).peer, block_hash)
+                self._open_announces.close(stage.pop(block_hash).peer, block_hash)
 
     def on_peer_left(self, peer: PeerId) -> None:
         """Blocks it gave stay; what it announced or was asked for is forgotten."""
-        for block_hash in self._open_announces.pop(peer, ()):
+        for block_hash in self._open_announces.forget(peer):
             entry = self._announced.get(block_hash)
             if entry is not None:
                 del entry.announcers[peer]
@@ -229,9 +225,9 @@ class AnnounceFetcher:
             peer = self._rng.choice(list(entry.announcers))
             for announcer in entry.announcers:
                 if announcer != peer:
-                    self._close(announcer, block_hash)
+                    self._open_announces.close(announcer, block_hash)
             if self._has_block(block_hash):
-                self._close(peer, block_hash)
+                self._open_announces.close(peer, block_hash)
                 continue
             request_id = self._next_id()
             self._fetching[block_hash] = _Asked(peer, entry.announcers[peer], now, request_id)
@@ -260,7 +256,7 @@ class AnnounceFetcher:
         requests: set[int] = set()
         for block_hash in _due(stage, FETCH_TIMEOUT_S, now):
             asked = stage.pop(block_hash)
-            self._close(asked.peer, block_hash)
+            self._open_announces.close(asked.peer, block_hash)
             requests.add(asked.request_id)
         return len(requests)
 
@@ -283,18 +279,11 @@ class AnnounceFetcher:
         """The block is here: nothing is left to ask for."""
         entry = self._announced.pop(block_hash, None)
         for announcer in entry.announcers if entry is not None else ():
-            self._close(announcer, block_hash)
+            self._open_announces.close(announcer, block_hash)
         for stage in (self._fetching, self._fetched, self._completing):
             asked = stage.pop(block_hash, None)
             if asked is not None:
-                self._close(asked.peer, block_hash)
-
-    def _close(self, peer: PeerId, block_hash: BlockHash) -> None:
-        """This announce of the peer is not open any more."""
-        open_announces = self._open_announces[peer]
-        open_announces.discard(block_hash)
-        if not open_announces:
-            del self._open_announces[peer]
+                self._open_announces.close(asked.peer, block_hash)
 
 
 def _due(stage: Mapping[BlockHash, _Announced | _Asked], wait_s: float, now: float) -> list[BlockHash]:

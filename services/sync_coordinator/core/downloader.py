@@ -8,15 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from typing import Final, NamedTuple
 
 from services.shared.ethwire.types import BlockReceipts, Body, Header, PeerId, StateEntry
 from services.sync_coordinator.core.ancestor_search import AncestorSearch, HeaderQuestion
-from services.sync_coordinator.core.capacity import PartKind
 from services.sync_coordinator.core.chain_download import ChainDownload
+from services.sync_coordinator.core.download_progress import with_download
+from services.sync_coordinator.core.master_dialogue import MasterDialogue
 from services.sync_coordinator.core.sync_actions import (
     DropPeer,
-    RequestHeaders,
     RollBackHeaders,
     SyncAction,
     SyncEnded,
@@ -27,14 +26,6 @@ from services.sync_coordinator.core.sync_actions import (
 from services.sync_coordinator.core.sync_faults import SyncFailed, SyncFault
 from services.sync_coordinator.core.sync_run import SyncRun
 from services.sync_coordinator.core.sync_start import plan_start, starting_block
-
-OLDEST_ETH_VERSION: Final = 62
-"""Earlier versions have no headers to ask for."""
-
-
-class _OpenQuestion(NamedTuple):
-    request_id: int
-    asked_at: float
 
 
 class Downloader:
@@ -51,7 +42,7 @@ class Downloader:
         self._previous = previous
         self._search = AncestorSearch(run.config, run.target.mode, run.chain, run.target.head_hash)
         self._download: ChainDownload | None = None
-        self._question: _OpenQuestion | None = None
+        self._master = MasterDialogue(run)
         self._actions: list[SyncAction] = []
         self._phase = SyncPhase.IDLE
         self._fault: SyncFault | None = None
@@ -66,11 +57,7 @@ class Downloader:
         self._phase = SyncPhase.HEIGHT
         self._run.peers.reset()
         with self._step(now):
-            master = self._run.peers.get(self._run.target.master)
-            if master is None:
-                raise SyncFailed(SyncFault.UNKNOWN_PEER, "the master peer is not connected")
-            if master.eth_version < OLDEST_ETH_VERSION:
-                raise SyncFailed(SyncFault.PROTOCOL_TOO_OLD, f"it speaks eth/{master.eth_version}")
+            self._master.check()
         return self._take_actions()
 
     def on_headers(self, request_id: int, headers: Sequence[Header], now: float) -> list[SyncAction]:
@@ -78,8 +65,7 @@ class Downloader:
         if not self._is_running:
             return []
         with self._step(now):
-            if self._question is not None and self._question.request_id == request_id:
-                self._question = None
+            if self._master.takes(request_id):
                 self._on_answer(headers, now)
             elif self._download is None or not self._download.on_headers(request_id, headers, now):
                 self._stale_replies += 1
@@ -108,7 +94,7 @@ class Downloader:
         if not self._is_running:
             return []
         with self._step(now):
-            if self._question is not None and self._question.request_id == request_id:
+            if self._master.takes(request_id):
                 raise SyncFailed(SyncFault.REQUEST_LOST, f"in phase {self._phase.value}")
             if self._download is not None:
                 self._download.on_request_lost(request_id, now)
@@ -154,9 +140,7 @@ class Downloader:
         if not self._is_running:
             return []
         with self._step(now):
-            if self._question is not None and now >= self._question_due(self._question):
-                self._run.peers.timeouts[PartKind.HEADERS] += 1
-                raise SyncFailed(SyncFault.TIMEOUT, f"no answer in phase {self._phase.value}")
+            self._master.check_time(now, self._phase)
             for peer in self._download.expire(now) if self._download is not None else ():
                 self._drop(peer, SyncFault.TIMEOUT, "too slow for the smallest request")
         return self._take_actions()
@@ -173,45 +157,30 @@ class Downloader:
         """When `on_wakeup` has something to do; None when only other input helps."""
         if not self._is_running:
             return None
-        due = [self._run.peers.next_wakeup()]
-        if self._question is not None:
-            due.append(self._question_due(self._question))
+        due = [self._run.peers.next_wakeup(), self._master.due]
         if self._download is not None:
             due.append(self._download.next_wakeup())
         return min((at for at in due if at is not None), default=None)
 
     def progress(self) -> SyncProgress:
         """How far the sync is, or was when it ended."""
-        download = self._download
-        return SyncProgress(
+        progress = SyncProgress(
             phase=self._phase,
             master=self._run.target.master,
             starting_block=self._starting_block,
             current_block=self._run.imported_head(),
             highest_block=self._highest_block,
-            headers_fetched=download.headers.fetched if download else 0,
-            bodies_fetched=download.bodies.fetched if download else 0,
-            receipts_fetched=download.receipts.fetched if download else 0,
-            pulled_states=download.pivot.pulled if download else 0,
-            known_states=download.pivot.known if download else 0,
-            imported=download.result_lane.imported if download else 0,
-            imported_bytes=download.result_lane.imported_bytes if download else 0,
-            headers_waiting=download.headers_waiting if download else 0,
-            blocks_waiting=download.blocks.assembly.waiting if download else 0,
-            waiting_bytes=download.blocks.assembly.size_bytes if download else 0,
-            throttled=download.is_throttled if download else False,
             open_requests=self.open_requests,
-            timeouts=download.timeouts if download else 0,
             stale_replies=self._stale_replies,
             started_at=self._started_at,
-            last_import_at=download.result_lane.last_import_at if download else None,
             fault=self._fault,
         )
+        return progress if self._download is None else with_download(progress, self._download)
 
     @property
     def open_requests(self) -> int:
         """Requests that peers have not answered yet."""
-        return (self._question is not None) + (self._download.open_requests if self._download else 0)
+        return self._master.is_asked + (self._download.open_requests if self._download else 0)
 
     def lacking(self, peer: PeerId) -> int:
         """Parts of this sync that the peer was found not to have."""
@@ -243,7 +212,7 @@ class Downloader:
                 self._end(None, "")
                 return
             self._highest_block = max(self._highest_block, download.headers.ready.last_number)
-        if self._question is None:
+        if not self._master.is_asked:
             question = self._next_question(now)
             if question is not None:
                 self._ask_master(question, now)
@@ -254,15 +223,9 @@ class Downloader:
         return self._download.question(now)
 
     def _ask_master(self, question: HeaderQuestion, now: float) -> None:
-        request_id = self._run.next_request_id()
-        self._question = _OpenQuestion(request_id, now)
         if self._download is not None:
             self._download.headers.on_asked()
-        master = self._run.target.master
-        self._actions.append(RequestHeaders(request_id, master, question.origin, question.amount, question.step - 1))
-
-    def _question_due(self, question: _OpenQuestion) -> float:
-        return question.asked_at + self._run.peers.round_trip.timeout_s
+        self._actions.append(self._master.ask(question, now))
 
     def _on_answer(self, headers: Sequence[Header], now: float) -> None:
         if self._download is not None:
@@ -309,7 +272,7 @@ class Downloader:
     def _end(self, fault: SyncFault | None, detail: str) -> None:
         self._phase = SyncPhase.ENDING
         self._fault, self._detail = fault, detail
-        self._question = None
+        self._master.forget()
         if self._download is not None:
             self._download.cancel()
         if fault is not None and fault.drops_master and self._run.peers.get(self._run.target.master) is not None:

@@ -10,11 +10,7 @@ from typing import Final, NamedTuple
 
 from services.shared.ethwire.types import BlockHash, PeerId
 from services.sync_coordinator.core.peer_ranking import PeerRanking
-from services.sync_coordinator.core.places import DIAL_RATIO, Applicant, Place, Tally
-
-ADMISSION_LASTS_S: Final = 30.0
-"""How long an admitted peer may take to finish its eth handshake before its place is free again: more than
-the 10 s that both handshakes have together, so that no peer still shaking hands loses its place."""
+from services.sync_coordinator.core.places import Applicant, Places, Tally
 
 DROPPED_KEPT: Final = 16
 """Peers dropped last that are remembered for operators."""
@@ -85,12 +81,10 @@ class PeerSet:
     def __init__(self, max_peers: int) -> None:
         self.max_peers = max_peers
         self._peers: dict[PeerId, Peer] = {}
-        self._admitted: dict[PeerId, Place] = {}
         self._gateways: dict[str, PeerId] = {}
         self._discovering: set[str] = set()
-        self._joined, self._inbound = Tally(), Tally()
-        self._dialled = Tally()
-        """Outbound and not static: what the dial quota counts."""
+        self._joined = Tally()
+        self._places = Places(max_peers)
         self._ranking = PeerRanking(self._peers)
         self._leaving: dict[PeerId, None] = {}
         self.dropped: deque[Peer] = deque(maxlen=DROPPED_KEPT)
@@ -120,11 +114,11 @@ class PeerSet:
     @property
     def dial_quota(self) -> int:
         """Peers that all gateways together may have dialled of their own accord: none where none discovers."""
-        return self.max_peers // DIAL_RATIO if self._discovering else 0
+        return self._places.quota(discovers=bool(self._discovering))
 
     def outbound_of(self) -> Mapping[str, int]:
         """What each discovering gateway has of that quota."""
-        return {each: self._dialled.of(each) for each in self._gateways if each in self._discovering}
+        return {each: self._places.dialled.of(each) for each in self._gateways if each in self._discovering}
 
     def peers_of(self) -> Mapping[str, int]:
         """How many peers each gateway has."""
@@ -132,18 +126,15 @@ class PeerSet:
 
     def admit(self, applicant: Applicant, now: float) -> Admission:
         """Decide as geth's `encHandshakeChecks`; an admitted one holds a place until it, or its gateway, leaves."""
-        self._forget_late_admissions(now)
+        self._places.forget_late(now)
         node_id = applicant.node_id
         if node_id in self._gateways.values():
             return Admission.SELF
-        if node_id in self._peers or node_id in self._admitted:
+        if node_id in self._peers or node_id in self._places.admitted:
             return Admission.ALREADY_CONNECTED
-        if not applicant.trusted and self._is_full_for(applicant):
+        if not applicant.trusted and self._places.are_full_for(applicant, self.dial_quota):
             return Admission.TOO_MANY_PEERS
-        is_dialled = not applicant.inbound and not applicant.static
-        place = Place(applicant.gateway_id, applicant.inbound, is_dialled, now + ADMISSION_LASTS_S)
-        self._admitted[node_id] = place
-        self._count_place(place, 1)
+        self._places.admit(applicant, now)
         return Admission.ADMITTED
 
     def mark(self, peer: Peer, *, static: bool, trusted: bool) -> bool:
@@ -160,7 +151,7 @@ class PeerSet:
 
         An older connection than the one that is held has outlived a link or a coordinator: it takes its place.
         """
-        self._free(peer.node_id)
+        self._places.free(peer.node_id)
         held = self._peers.get(peer.node_id)
         if held is not None and held.gateway_id != peer.gateway_id and held.joined_at <= peer.joined_at:
             return False
@@ -176,9 +167,9 @@ class PeerSet:
         peer = self._peers.get(node_id)
         if peer is not None and peer.gateway_id == gateway_id:
             return self._remove(peer)
-        place = self._admitted.get(node_id)
+        place = self._places.admitted.get(node_id)
         if place is not None and place.gateway_id == gateway_id:
-            self._free(node_id)
+            self._places.free(node_id)
         return None
 
     def set_discovering(self, gateway_id: str, *, discovers: bool) -> None:
@@ -191,7 +182,7 @@ class PeerSet:
     def attach_gateway(self, gateway_id: str, gateway_node_id: PeerId, peers: Iterable[Peer]) -> SnapshotChange:
         """Take a gateway's snapshot: it replaces all that was known of that gateway's peers."""
         self._gateways[gateway_id] = gateway_node_id
-        self._free_places(gateway_id)
+        self._places.free_of(gateway_id)
         now_there = {peer.node_id: peer for peer in peers}
         left = [peer for peer in self.of_gateway(gateway_id) if peer.node_id not in now_there]
         for peer in left:
@@ -213,7 +204,7 @@ class PeerSet:
         """Forget a gateway that is gone, and its peers, which are returned."""
         self._gateways.pop(gateway_id, None)
         self._discovering.discard(gateway_id)
-        self._free_places(gateway_id)
+        self._places.free_of(gateway_id)
         left = self.of_gateway(gateway_id)
         for peer in left:
             self._remove(peer)
@@ -247,15 +238,6 @@ class PeerSet:
         """Those that are being disconnected, the latest first."""
         return [self._peers[node_id] for node_id in reversed(self._leaving)]
 
-    def _is_full_for(self, applicant: Applicant) -> bool:
-        """SPEC section 1: all places, inbound ones, and those of the dial quota."""
-        quota = self.dial_quota
-        if len(self._peers) + len(self._admitted) >= self.max_peers:
-            return True
-        if applicant.inbound:
-            return self._inbound.total >= self.max_peers - quota
-        return applicant.is_dynamic and self._dialled.total >= quota
-
     def _remove(self, peer: Peer) -> Peer:
         del self._peers[peer.node_id]
         self._count(peer, -1)
@@ -266,34 +248,7 @@ class PeerSet:
 
     def _count(self, peer: Peer, by: int) -> None:
         self._joined.add(peer.gateway_id, by)
-        if peer.takes_inbound_place:
-            self._inbound.add(peer.gateway_id, by)
-        elif not peer.static:
-            self._dialled.add(peer.gateway_id, by)
-
-    def _count_place(self, place: Place, by: int) -> None:
-        if place.inbound:
-            self._inbound.add(place.gateway_id, by)
-        elif place.is_dialled:
-            self._dialled.add(place.gateway_id, by)
-
-    def _free(self, node_id: PeerId) -> None:
-        place = self._admitted.pop(node_id, None)
-        if place is not None:
-            self._count_place(place, -1)
-
-    def _free_places(self, gateway_id: str) -> None:
-        """A gateway that comes back asks again for those it still waits for; they must not be in their own way."""
-        for node_id in [node_id for node_id, place in self._admitted.items() if place.gateway_id == gateway_id]:
-            self._free(node_id)
-
-    def _forget_late_admissions(self, now: float) -> None:
-        # Every admission lasts equally long, so they end in the order in which they were given.
-        while self._admitted:
-            node_id, place = next(iter(self._admitted.items()))
-            if place.until > now:
-                return
-            self._free(node_id)
+        self._places.count(peer.gateway_id, by, inbound=peer.takes_inbound_place, static=peer.static)
 
 
 @dataclass(frozen=True, slots=True)

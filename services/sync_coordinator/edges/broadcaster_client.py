@@ -21,10 +21,10 @@ from services.shared.trust.tls_files import TlsWatch
 from services.sync_coordinator.core.lacking_counts import LackingCounts, PlaceInRow
 
 CALL_DEADLINE_S: Final = 1.0
-"""How long a broadcaster may take to answer before the block is left to the next one (DESIGN decision 5)."""
+"""How long a broadcaster may take to answer before the block is left to the next one."""
 
 COUNT_DEADLINE_S: Final = 0.05
-"""How long one may take to count who lacks a block; then its last count stands (DESIGN decision 5)."""
+"""How long one may take to count who lacks a block; then its last count stands."""
 
 _log = structlog.get_logger("broadcaster-client")
 

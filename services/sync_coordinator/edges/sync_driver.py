@@ -39,13 +39,13 @@ from services.sync_coordinator.core.sync_actions import (
     SyncTarget,
 )
 from services.sync_coordinator.core.sync_cycle import Situation, SyncCause, SyncCycle, SyncDecision, SyncVerdict
-from services.sync_coordinator.core.sync_history import SyncEnd
 from services.sync_coordinator.core.sync_mode import mode_to_run
 from services.sync_coordinator.core.sync_run import SyncRun, followed_head
 from services.sync_coordinator.edges.block_import import BlockImport
 from services.sync_coordinator.edges.peer_asker import PeerAsker
 from services.sync_coordinator.edges.sync_activity import SyncActivity
 from services.sync_coordinator.edges.sync_importing import KIND_OF, SyncImporting, failure_of
+from services.sync_coordinator.edges.sync_record import SyncRecord, warn_of_mode
 from services.sync_coordinator.edges.sync_totals import SyncTotals
 from services.sync_coordinator.edges.wakeup import Wakeup
 from services.sync_coordinator.metrics import CoordinatorMetrics
@@ -98,12 +98,12 @@ class SyncDriver:
         self._cycle_wakeup.at(parts.cycle.next_wakeup())
         self._importing = SyncImporting(parts.block_import, parts.metrics, parts.rng, seal_sample=parts.seal_sample)
         self._mode = self.next_mode
-        self._started_at = 0.0
-        self._blocks_before = self._imports = 0
+        self._imports = 0
         self.totals = SyncTotals()
+        self._record = SyncRecord(self.totals, parts.metrics)
         self.last_progress: SyncProgress | None = None
         parts.metrics.sync_seconds.follow(parts.activity.read)
-        _warn_of_mode(parts.mode, self._mode)
+        warn_of_mode(parts.mode, self._mode)
 
     def close(self) -> None:
         """Stop the timers: the store is about to be closed."""
@@ -177,7 +177,7 @@ class SyncDriver:
     def on_commit(self, update: ChainUpdate) -> None:
         """Something was committed; while a sync runs, it counts as the sync's."""
         if self._downloader is not None:
-            self.totals.count(update, self._mode, self._loop.time() - self._started_at)
+            self.totals.count(update, self._mode, self._record.run_s(self._loop.time()))
 
     def on_peer_joined(self, peer: Peer) -> None:
         if self._downloader is not None:
@@ -222,13 +222,6 @@ class SyncDriver:
         parts = self._parts
         self._mode = self.next_mode
         target = SyncTarget(self._mode, master.node_id, master.head_hash, master.total_difficulty)
-        _log.info(
-            "sync starts",
-            mode=self._mode.value,
-            why=cause.value,
-            master=master.node_id.hex()[:16],
-            client=master.client_name,
-        )
         run = SyncRun(
             config=parts.config,
             target=target,
@@ -240,8 +233,7 @@ class SyncDriver:
         )
         parts.activity.sync_began()
         self._downloader = Downloader(run, self.last_progress)
-        self._started_at = self._loop.time()
-        self._blocks_before = self.totals.blocks
+        self._record.begin(target, cause, master.client_name, self._loop.time())
         self._carry_out(self._downloader.start(self._loop.time()))
 
     def _wake_downloader(self) -> None:
@@ -296,34 +288,6 @@ class SyncDriver:
             _log.error("headers not rolled back", why=failure.reason)
         self._downloader = None
         self.last_progress = outcome.progress
-        seconds = self.totals.seconds_of_run
-        self.totals.end(outcome)
-        now = self._loop.time()
-        self._parts.cycle.on_sync_ended(
-            SyncEnd(
-                at=now,
-                fault=outcome.fault,
-                detail=outcome.detail,
-                blocks=self.totals.blocks - self._blocks_before,
-                duration_s=now - self._started_at,
-            )
-        )
-        self._parts.metrics.syncs.labels("done" if outcome.fault is None else outcome.fault.name.lower()).inc()
-        if outcome.fault is None:
-            _log.info(
-                "sync done",
-                head=outcome.progress.current_block,
-                imported=outcome.progress.imported,
-                seconds=round(seconds, 2),
-            )
-        else:
-            _log.warning("sync failed", why=outcome.fault.value, detail=outcome.detail)
+        self._parts.cycle.on_sync_ended(self._record.end(outcome, self._loop.time()))
         self._on_ended(outcome)
         self._on_progress()
-
-
-def _warn_of_mode(wanted: SyncMode, allowed: SyncMode) -> None:
-    if wanted is SyncMode.FAST and allowed is SyncMode.FULL:
-        _log.warning("fast sync is off: the chain has full blocks already, so syncs are full")
-    elif wanted is SyncMode.FULL and allowed is SyncMode.FAST:
-        _log.warning("a fast sync was begun and goes on: full blocks can only follow its pivot")

@@ -57,7 +57,7 @@ class LmdbChainStore:
     def __init__(self, path: Path, env: lmdb.Environment, tables: Tables, lock: WriterLock | None) -> None:
         self._path, self._env, self._tables, self._lock = path, env, tables, lock
         self._reading = Reading(path, env)
-        self._heads = self._read_heads()
+        self._heads = self._read_heads(are_compared=lock is not None)
         self._commits = 0
         self._on_commit: Callable[[float], object] = lambda _: None
 
@@ -245,7 +245,8 @@ class LmdbChainStore:
         with self._reading as txn:
             return [read_by_hash(txn, self._tables, table, block_hash) for block_hash in hashes]
 
-    def _read_heads(self) -> Heads:
+    def _read_heads(self, *, are_compared: bool) -> Heads:
+        """Whoever adds blocks compares total difficulties; a reader, as `trisync verify` is, goes on without."""
         heads = []
         with self._reading as txn:
             for kind in HeadKind:
@@ -253,6 +254,10 @@ class LmdbChainStore:
                 header_rlp = read_by_hash(txn, self._tables, Table.HEADERS, block_hash) if block_hash else None
                 if header_rlp is None:
                     raise damaged(self._path, f"its {kind.value} head is missing")
+                weight = read_by_hash(txn, self._tables, Table.TOTAL_DIFFICULTY, block_hash)
+                if weight is None and are_compared:
+                    problem = f"the total difficulty of its {kind.value} head is missing (`trisync verify` tells more)"
+                    raise damaged(self._path, problem)
                 heads.append(decode_header(header_rlp, block_hash))
         return Heads(*heads)
 

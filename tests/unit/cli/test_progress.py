@@ -3,10 +3,8 @@ from __future__ import annotations
 import io
 from dataclasses import replace
 
-import pytest
-
 from tests.support.node_statuses import IDLE, at_head, downloading
-from trisync.cli.progress import FailedSyncs, PlainView, SyncMeter, describe_seconds
+from trisync.cli.progress import FailedSyncs, PlainView, SyncMeter
 from trisync.node_status import NodeStatus
 
 
@@ -52,13 +50,6 @@ def test_plain_lines_come_at_most_once_a_second_and_only_for_a_change():
         "downloading: block 10 of 100",
         "downloading: block 20 of 100",
     ]
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61.0, "1 min 01 s"), (7265.0, "2 h 01 min")]
-)
-def test_times_read_well(seconds: float, text: str):
-    assert describe_seconds(seconds) == text
 
 
 def failed(count: int, reason: str) -> NodeStatus:

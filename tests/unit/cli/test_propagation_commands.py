@@ -8,32 +8,15 @@ from pathlib import Path
 
 import pytest
 
-from trisync.blocks import BlockSource, Propagation, SubmittedBlock
+from tests.support.watched_nodes import relayed
+from trisync.blocks import BlockSource, SubmittedBlock
 from trisync.cli import main
 from trisync.cli.failures import CommandFailed
 from trisync.cli.propagation_commands import propagation_json, propagation_sentence, read_block, submitted_sentence
 from trisync.node_status import ChainHead
 
 BLOCK_RLP = b"\xf9\x01\x00" + bytes(800)
-PROPAGATION = Propagation(
-    block_hash=b"\x11" * 32,
-    number=41,
-    source=BlockSource.PEER,
-    first_seen_us=1_500_000,
-    first_seen_from=b"A" * 64,
-    first_seen_whole=True,
-    whole_arrivals=2,
-    hash_arrivals=1,
-    duplicates=2,
-    header_valid_us=1_502_500,
-    imported_us=1_510_000,
-    propagated_us=1_503_000,
-    propagated_to=4,
-    lacked_by=9,
-    announced_us=1_511_000,
-    announced_to=5,
-    refused_by=0,
-)
+PROPAGATION = dataclasses.replace(relayed(41), block_hash=b"\x11" * 32)
 
 
 @pytest.mark.parametrize(

@@ -66,6 +66,18 @@ def test_an_undeclared_value_is_other_in_production(monkeypatch):
     ]
 
 
+def test_declared_pairs_are_shown_from_the_start_and_no_others_are_counted(monkeypatch):
+    registry = CollectorRegistry()
+    pairs = [("block", "late"), ("block", "lost"), ("hash", "late")]
+    family = Catalogue("x", registry).paired_counters("x_drops_total", "Drops.", ("kind", "cause"), pairs)
+    assert shown(registry) == [f'x_drops_total{{cause="{cause}",kind="{kind}"}} 0.0' for kind, cause in pairs]
+    with pytest.raises(UndeclaredLabel, match="not a declared pair"):
+        family.labels("hash", "lost")
+    monkeypatch.setattr(metric_catalogue, "STRICT", False)
+    family.labels("hash", "lost").inc()
+    assert shown(registry)[-1] == 'x_drops_total{cause="other",kind="other"} 1.0'
+
+
 def test_kept_counters_are_read_when_metrics_are_collected():
     registry = CollectorRegistry()
     counts: dict[tuple[str, ...], float] = {("block",): 1.0}

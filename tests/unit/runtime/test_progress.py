@@ -7,7 +7,7 @@ import io
 import pytest
 from rich.console import Console
 
-from services.shared.runtime.progress import Progress, RateMeter, describe_seconds
+from services.shared.runtime.progress import Progress, RateMeter
 
 
 class Clock:
@@ -75,10 +75,3 @@ def test_work_without_a_count_yet_shows_that_it_goes_on():
     with Progress("imported", Console(file=terminal, force_terminal=True, width=60, color_system=None)):
         pass
     assert "imported" in terminal.getvalue()
-
-
-@pytest.mark.parametrize(
-    ("seconds", "text"), [(0.2, "0 s"), (59.4, "59 s"), (61.0, "1 min 01 s"), (7265.0, "2 h 01 min")]
-)
-def test_times_read_well(seconds: float, text: str):
-    assert describe_seconds(seconds) == text

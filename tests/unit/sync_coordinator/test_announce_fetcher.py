@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from services.shared.ethwire.types import Announce, Block, BlockHash, Body, PeerId
-from services.sync_coordinator.core.announce_fetcher import ANNOUNCES_PER_PEER, AnnounceFetcher
+from services.sync_coordinator.core.announce_fetcher import AnnounceFetcher
 from services.sync_coordinator.core.block_queue import BLOCKS_PER_PEER, DISTANCE_ABOVE_HEAD
 from services.sync_coordinator.core.fetcher_actions import (
     BlockOutcome,
@@ -20,6 +20,7 @@ from services.sync_coordinator.core.fetcher_actions import (
     FetchHeader,
     ImportFetched,
 )
+from services.sync_coordinator.core.open_announces import ANNOUNCES_PER_PEER
 from tests.support.chain_maker import MadeChain, made_chain
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
 
@@ -468,7 +469,7 @@ class FetcherMachine(RuleBasedStateMachine):
     @invariant()
     def nobody_is_beyond_a_limit(self):
         fetcher = self.follower.fetcher
-        assert all(len(hashes) <= ANNOUNCES_PER_PEER for hashes in fetcher._open_announces.values())
+        assert all(len(hashes) <= ANNOUNCES_PER_PEER for hashes in fetcher._open_announces._of.values())
         assert all(count <= BLOCKS_PER_PEER for count in fetcher.blocks.open_blocks.values())
         head = self.follower.head
         assert all(number <= head + DISTANCE_ABOVE_HEAD for number, _, _, _ in fetcher.blocks._queue)
@@ -487,7 +488,7 @@ class FetcherMachine(RuleBasedStateMachine):
             follower.import_next()
         follower.run(20.0)
         assert follower.fetcher.next_wakeup() is None
-        assert not follower.fetcher._open_announces
+        assert not follower.fetcher._open_announces._of
         last = follower.head + 20
         for number in range(follower.head + 1, last + 1):
             follower.announce(CAROL, number)
@@ -503,9 +504,9 @@ class FetcherMachine(RuleBasedStateMachine):
         open_announces = [(peer, key) for key, entry in fetcher._announced.items() for peer in entry.announcers]
         for stage in (fetcher._fetching, fetcher._fetched, fetcher._completing):
             open_announces += [(asked.peer, key) for key, asked in stage.items()]
-        counted = [(peer, key) for peer, hashes in fetcher._open_announces.items() for key in hashes]
+        counted = [(peer, key) for peer, hashes in fetcher._open_announces._of.items() for key in hashes]
         assert sorted(counted) == sorted(open_announces)
-        assert all(fetcher._open_announces.values())
+        assert all(fetcher._open_announces._of.values())
 
     @invariant()
     def stages_are_in_the_order_of_their_times(self):

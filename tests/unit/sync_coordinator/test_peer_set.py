@@ -7,8 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from services.shared.ethwire.types import BlockHash, PeerId
-from services.sync_coordinator.core.peer_set import ADMISSION_LASTS_S, Admission, HeadSource, Peer, PeerSet
-from services.sync_coordinator.core.places import Applicant
+from services.sync_coordinator.core.peer_set import Admission, HeadSource, Peer, PeerSet
+from services.sync_coordinator.core.places import ADMISSION_LASTS_S, Applicant, Place
 from tests.support.peers import ALICE, BOB, CAROL, MALLORY
 
 GATEWAY_NODE = PeerId(b"g" * 64)
@@ -392,10 +392,11 @@ def test_counts_are_those_of_a_plain_count_after_any_events(seed, events):
                 if held is not None:
                     peers.mark(held, static=came["static"], trusted=came["trusted"])
         joined = list(peers)
-        places = [(place.gateway_id, place.inbound, place.is_dialled) for place in peers._admitted.values()]
-        everyone = places + [(each.gateway_id, each.inbound, not each.inbound and not each.static) for each in joined]
-        assert peers._inbound.total == sum(inbound for _, inbound, _ in everyone)
-        assert peers._dialled.total == sum(is_dialled for _, _, is_dialled in everyone)
+        holders: list[Place | Peer] = [*peers._places.admitted.values(), *joined]
+        everyone = [(one.gateway_id, one.inbound, not one.inbound and not one.static) for one in holders]
+        assert peers._places._taken == len(everyone)
+        assert peers._places._inbound.total == sum(inbound for _, inbound, _ in everyone)
+        assert peers._places.dialled.total == sum(is_dialled for _, _, is_dialled in everyone)
         for each_id, count in peers.peers_of().items():
             assert count == len(peers.of_gateway(each_id))
         for each_id, count in peers.outbound_of().items():

@@ -183,6 +183,15 @@ def test_missing_head_is_refused(path):
     assert "its full_block head is missing" in refusal(path)
 
 
+def test_lost_total_difficulty_of_a_head_is_refused_but_to_those_who_only_read(path):
+    key = CHAIN.head.number.to_bytes(8) + CHAIN.head.hash
+    edit(path, Table.TOTAL_DIFFICULTY, lambda txn, table: txn.delete(key, db=table))
+    text = refusal(path)
+    assert "the total difficulty of its header head is missing (`trisync verify` tells more)" in text
+    with contextlib.closing(LmdbChainStore.open(path, GENESIS, read_only=True)) as store:
+        assert store.heads().header == CHAIN.head
+
+
 def test_missing_table_is_refused(path):
     edit(path, Table.NUMBERS, lambda txn, table: txn.drop(table))
     assert "a table or its genesis is missing" in refusal(path)
