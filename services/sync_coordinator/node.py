@@ -154,7 +154,7 @@ class SyncNode:
         self._parts.plans.describe(peer)
 
     def _welcome(self, peer: Peer) -> None:
-        """What SPEC section 2 owes a new peer, in its order; the downloader may use it from now on."""
+        """What a new peer is owed, in this order; the downloader may use it from now on."""
         self._parts.challenges.on_peer_joined(peer.node_id)
         self._parts.driver.on_peer_joined(peer)
 

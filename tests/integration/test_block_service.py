@@ -112,7 +112,7 @@ async def test_submitted_block_is_refused_with_value_and_rule_and_sent_to_nobody
             found, details = await refused(stack, block_rlp)
             assert (found, text in details) == (code, True), details
         assert (await stack.status()).head.number == 40
-        # Only the last one's header was valid: a block is sent on once its header is (SPEC section 6).
+        # Only the last one's header was valid: a block is sent on once its header is.
         assert [block.header_rlp for block in ear.blocks] == [with_uncle.header.header_rlp]
         for outcome, count in {"undecodable": 2, "other_body": 1, "rule_broken": 2, "too_old": 1}.items():
             sample = f'coordinator_submitted_blocks_total{{outcome="{outcome}"}}'

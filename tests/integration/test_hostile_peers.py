@@ -1,7 +1,7 @@
 """What a hostile peer gets from the whole stack, while an honest one is there: the right end, and a sync all the same.
 
 Mallory is a static node that claims the most total difficulty, so the stack turns to her first. Each attack ends in
-the disconnect reason of SPEC section 1 or in a counted drop, and in one log line of the service that found the fault.
+its disconnect reason or in a counted drop, and in one log line of the service that found the fault.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""The pool against a plain model of SPEC section 6, through any history."""
+"""The pool against a plain model of it, through any history."""
 
 from __future__ import annotations
 

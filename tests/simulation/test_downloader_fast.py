@@ -1,4 +1,4 @@
-"""What only a fast sync does (SPEC section 4): receipts, state, the pivot; whole syncs in virtual time."""
+"""What only a fast sync does: receipts, state, the pivot; whole syncs in virtual time."""
 
 from __future__ import annotations
 

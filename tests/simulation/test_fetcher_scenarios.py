@@ -1,4 +1,4 @@
-"""Announced and propagated blocks, as SPEC section 5 lists what may happen: over many seeds, by outcome."""
+"""Announced and propagated blocks, and all that may happen to them: over many seeds, by outcome."""
 
 from __future__ import annotations
 

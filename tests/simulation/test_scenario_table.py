@@ -1,4 +1,4 @@
-"""Which test shows which scenario that SPEC sections 4 and 5 list at their ends."""
+"""Which test shows which scenario of syncs and of the fetcher."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Syncs with masters and peers that are not what they say (SPEC section 4): over many seeds, by outcome."""
+"""Syncs with masters and peers that are not what they say: over many seeds, by outcome."""
 
 from __future__ import annotations
 
@@ -162,7 +162,7 @@ def test_high_total_difficulty_starvation_ends_with_the_liars_dropped_and_the_he
     assert sim.chain.heads().header == chain.head
 
 
-# SPEC section 3: which errors of a sync cost the master its connection, row by row.
+# Which errors of a sync cost the master its connection, row by row.
 
 
 def _bent(draw: DrawnSync, chain: MadeChain, wanted: Callable[[RequestHeaders], bool], bend: Bend) -> Mallory:

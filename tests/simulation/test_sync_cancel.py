@@ -1,4 +1,4 @@
-"""Syncs that are cancelled (SPEC section 4): at every event there is, and no late delivery hangs or disturbs."""
+"""Syncs that are cancelled: at every event there is, and no late delivery hangs or disturbs."""
 
 from __future__ import annotations
 

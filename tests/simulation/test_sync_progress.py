@@ -1,4 +1,4 @@
-"""What a sync tells of how far it is (SPEC section 4, step 9): over many seeds, in each mode."""
+"""What a sync tells of how far it is: over many seeds, in each mode."""
 
 from __future__ import annotations
 

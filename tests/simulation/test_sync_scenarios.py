@@ -1,4 +1,4 @@
-"""Syncs with honest peers, as SPEC section 4 lists them: each over many seeds, in each mode, by outcome."""
+"""Syncs with honest peers: each scenario over many seeds, in each mode, by outcome."""
 
 from __future__ import annotations
 

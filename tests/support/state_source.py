@@ -15,7 +15,7 @@ from services.sync_coordinator.store.lmdb_store import LmdbChainStore
 from tests.support.transfer_ledger import Ledger
 
 PIVOT_DISTANCE: Final = 64
-"""How far below the head a fast sync asks for the state (SPEC section 4, step 7)."""
+"""How far below the head a fast sync asks for the state."""
 
 
 def genesis_balances(path: Path) -> dict[bytes, int]:

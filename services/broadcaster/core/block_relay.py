@@ -1,4 +1,4 @@
-"""Who is sent a block, who is told of it, and who knows it already (SPEC section 6)."""
+"""Who is sent a block, who is told of it, and who knows it already."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many of the peers that lack a block get all of it at once, and which (SPEC section 6)."""
+"""How many of the peers that lack a block get all of it at once, and which."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""How many new transactions one peer may have us look at (SPEC section 6)."""
+"""How many new transactions one peer may have us look at."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The pending transactions (SPEC section 6): which stay, which go, and why.
+"""The pending transactions: which stay, which go, and why.
 
 There is no state, so nonce and balance are not checked; what recent blocks used up is known from their transactions.
 """

@@ -1,4 +1,4 @@
-"""How much the pool holds, and what a replacement must pay (SPEC section 6)."""
+"""How much the pool holds, and what a replacement must pay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Whether a transaction may be pooled, as far as its bytes and the rules of the next block tell (SPEC section 6).
+"""Whether a transaction may be pooled, as far as its bytes and the rules of the next block tell.
 
 There is no state: whether the sender can pay, and whether the nonce is the next one, is not known here.
 """

@@ -1,4 +1,4 @@
-"""Who is sent which transaction (SPEC section 6): all who do not know it, and a newcomer what is pending."""
+"""Who is sent which transaction: all who do not know it, and a newcomer what is pending."""
 
 from __future__ import annotations
 

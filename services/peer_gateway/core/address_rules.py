@@ -1,4 +1,4 @@
-"""Which addresses may be dialled and may connect, and how often (SPEC section 1, "Peers")."""
+"""Which addresses may be dialled and may connect, and how often."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ LAN: Final[Sequence[Network]] = tuple(
 """Loopback and local networks (RFC 1918, RFC 4193, RFC 4291), as geth's `p2p/netutil` counts them."""
 
 THROTTLE_S: Final = 30.0
-"""How long an address waits between two connections to us; shorter than any honest node's redial (SPEC section 1)."""
+"""How long an address waits between two connections to us; shorter than any honest node's redial."""
 
 THROTTLED_ADDRESSES: Final = 16_384
 """Addresses remembered at most: over 500 new ones a second for the whole time, at about 3 MB. Of more, the oldest is

@@ -1,4 +1,4 @@
-"""When which node is dialled (SPEC section 1, "Peers"): what geth's `p2p/dial.go` decides, and former peers."""
+"""When which node is dialled: what geth's `p2p/dial.go` decides, and former peers."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Who may shake hands while places for it are scarce (SPEC section 1: 50 pending handshakes each way)."""
+"""Who may shake hands while places for it are scarce (50 pending handshakes each way)."""
 
 from __future__ import annotations
 

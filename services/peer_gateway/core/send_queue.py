@@ -1,4 +1,4 @@
-"""What waits to be written to one peer: the most urgent first, bounded in messages and in bytes (SPEC section 6).
+"""What waits to be written to one peer: the most urgent first, bounded in messages and in bytes.
 
 A message is encrypted when it leaves the queue, because the frames of a link are encrypted in the order
 they are sent; so what is urgent passes everything that still waits here, and nothing that left already.

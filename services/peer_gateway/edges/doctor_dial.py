@@ -15,7 +15,7 @@ from services.peer_gateway.edges.dialler import in_words
 from services.shared.chainspec.enode import Enode
 
 GOODBYE_S: Final = 1.0
-"""How long our last words may take to be sent (SPEC section 1)."""
+"""How long our last words may take to be sent."""
 
 NO_ROUTE: Final = frozenset(
     {errno.ENETUNREACH, errno.EHOSTUNREACH, errno.ENETDOWN, errno.EHOSTDOWN, errno.EADDRNOTAVAIL, errno.EACCES}

@@ -100,7 +100,7 @@ class PeerMessages:
         hearing = self._parts.traces.hearing(self._node_id, self.known_blocks, [header.hash])
         self.known_blocks.add([header.hash])
         self._parts.broadcaster.known_blocks(self._node_id, [header.hash], whole=True)
-        # Whoever sends a block surely has its parent, and that one's total difficulty (SPEC section 2).
+        # Whoever sends a block surely has its parent, and that one's total difficulty.
         before = max(0, message.total_difficulty - header.difficulty)
         if before > big_from_bytes(self._details.total_difficulty):
             self._details.total_difficulty = big_to_bytes(before)

@@ -1,4 +1,4 @@
-"""One peer's questions to us: answered one at a time, in order, always with a reply (SPEC section 2)."""
+"""One peer's questions to us: answered one at a time, in order, always with a reply."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ WRITE_BUFFER_BYTES: Final = 256 * 1024
 waits behind them: it passes everything that is still in the queue, and nothing that is here."""
 
 GOODBYE_S: Final = 1.0
-"""How long a disconnect reason may take to be sent (SPEC section 1)."""
+"""How long a disconnect reason may take to be sent."""
 
 
 class SocketOwner(Protocol):

@@ -1,4 +1,4 @@
-"""Which peers know which hashes (SPEC section 6, known sets), as an index from a hash to the peers that know it."""
+"""Which peers know which hashes, as an index from a hash to the peers that know it."""
 
 from __future__ import annotations
 

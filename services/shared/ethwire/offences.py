@@ -1,6 +1,6 @@
 """From offence to consequence: one table, for the wire and for the chain, read by every service.
 
-The reasons are those of SPEC section 1, "Which reason for what". What is not in the table cannot happen to a
+The reasons are those that geth and the devp2p specification give. What is not in the table cannot happen to a
 peer: whoever ends a connection, or counts something against a peer, names an `Offence`.
 
 A ban keeps a node id from being admitted or dialled for a while; it is never more than the time after which the

@@ -1,4 +1,4 @@
-"""The start of a sync: the master's height, and the newest block we share (SPEC section 4, steps 1 and 2)."""
+"""The start of a sync: the master's height, and the newest block we share."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Blocks in the making: headers in order, and the bodies and receipts that arrive for them (SPEC section 4, step 5)."""
+"""Blocks in the making: headers in order, and the bodies and receipts that arrive for them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Bodies and receipts for linked headers: which to ask for, whose each is (SPEC section 4, step 4)."""
+"""Bodies and receipts for linked headers: which to ask for, whose each is."""
 
 from __future__ import annotations
 

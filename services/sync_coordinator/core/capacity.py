@@ -40,7 +40,7 @@ OLDEST_ETH_VERSION: Final[Mapping[PartKind, int]] = {
     PartKind.RECEIPTS: 63,
     PartKind.STATE: 63,
 }
-"""Peers of an earlier version have no message to ask for a kind (SPEC section 2)."""
+"""Peers of an earlier version have no message to ask for a kind."""
 
 
 class PeerCapacity:

@@ -1,4 +1,4 @@
-"""One sync with one master peer, in full, fast or light mode (SPEC section 4; geth `eth/downloader` of 1.8).
+"""One sync with one master peer, in full, fast or light mode (geth `eth/downloader` of 1.8).
 
 The phases follow each other: the master's height, the common ancestor, the download. Of the master only
 one question is open at a time; its time-out ends the sync.

@@ -1,4 +1,4 @@
-"""The downloader's numbers (SPEC section 4). Defaults are geth's, from `eth/downloader` of 1.8, unless said."""
+"""The downloader's numbers. Defaults are geth's, from `eth/downloader` of 1.8, unless said."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which chain is ours (SPEC section 7, fork choice), as pure functions from a view of the store to an update of it.
+"""Which chain is ours, as pure functions from a view of the store to an update of it.
 
 The three heads are chosen apart, each by the same rule: highest total difficulty; equal, the lower
 number; still equal, the one we have. The canonical index is the header head's chain, complete from

@@ -1,4 +1,4 @@
-"""All headers above the common ancestor, in order and linked (SPEC section 4, steps 3 and 5)."""
+"""All headers above the common ancestor, in order and linked."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is with the importer: one batch of a lane at a time, never waiting to be filled (SPEC section 4, steps 5 to 7).
+"""What is with the importer: one batch of a lane at a time, never waiting to be filled.
 
 There are two lanes: headers (in fast and light mode) and blocks (in fast and full mode). One batch of a
 lane, not two: a second would be small, because it would leave as soon as its first block is complete. So

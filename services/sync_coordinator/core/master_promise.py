@@ -1,4 +1,4 @@
-"""What the master peer promised, against what it delivered (SPEC section 4, step 8)."""
+"""What the master peer promised, against what it delivered."""
 
 from __future__ import annotations
 

@@ -25,7 +25,7 @@ class PeerJudgement(NamedTuple):
 
 
 def is_above(peer: Peer, ours: int) -> bool:
-    """The rule of SPEC section 3: only a heavier peer is worth a sync. Equal is not above."""
+    """Only a heavier peer is worth a sync. Equal is not above."""
     return peer.total_difficulty > ours
 
 

@@ -1,4 +1,4 @@
-"""The pivot: where a fast sync turns from fast blocks to full ones (SPEC section 4, step 7).
+"""The pivot: where a fast sync turns from fast blocks to full ones.
 
 Blocks up to the pivot are stored with their receipts, on the word of their headers. Its state is fetched;
 once that is whole the pivot is committed, and the blocks after it are imported in full. Known peers keep

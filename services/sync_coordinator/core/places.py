@@ -78,7 +78,7 @@ class Places:
         return self._most // DIAL_RATIO if discovers else 0
 
     def are_full_for(self, applicant: Applicant, quota: int) -> bool:
-        """SPEC section 1: all places, inbound ones, and those of the dial quota."""
+        """All places, inbound ones, and those of the dial quota."""
         if self._taken >= self._most:
             return True
         if applicant.inbound:

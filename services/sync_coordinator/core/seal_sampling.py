@@ -1,4 +1,4 @@
-"""Which seals of a header batch are checked where not all are (SPEC section 4, step 6)."""
+"""Which seals of a header batch are checked where not all are."""
 
 from __future__ import annotations
 

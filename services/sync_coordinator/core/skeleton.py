@@ -1,4 +1,4 @@
-"""A skeleton: anchors from the master peer, and the gaps between them, filled by anyone (SPEC section 4, step 3).
+"""A skeleton: anchors from the master peer, and the gaps between them, filled by anyone.
 
 The anchors come from one peer and are not believed: a gap counts as filled only when a peer gives
 headers that link up and end at the anchor. A peer that cannot is not blamed, because the anchor may be

@@ -1,4 +1,4 @@
-"""The state below one root, fetched from all peers by hash (SPEC section 4, steps 4 and 7; geth `trie/sync.go` of 1.8).
+"""The state below one root, fetched from all peers by hash (geth `trie/sync.go` of 1.8).
 
 What is stored is complete below, so a download that starts again asks for nothing that an earlier one has
 stored. Work comes in steps of a few milliseconds; `next_wakeup` is at once while there is more of it.

@@ -1,4 +1,4 @@
-"""How a sync can fail, whose fault that is and what follows (SPEC section 3)."""
+"""How a sync can fail, whose fault that is and what follows."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Which mode the next sync runs in (SPEC section 4; geth `eth/sync.go` of 1.8)."""
+"""Which mode the next sync runs in (geth `eth/sync.go` of 1.8)."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Where the download phase of a sync begins: the common ancestor, or below the pivot (SPEC section 4, step 7)."""
+"""Where the download phase of a sync begins: the common ancestor, or below the pivot."""
 
 from __future__ import annotations
 

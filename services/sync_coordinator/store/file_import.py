@@ -134,7 +134,7 @@ class _Parser:
 
 
 def check_receipts(header: Header, receipts_rlp: bytes) -> None:
-    """Raises RuleBroken unless the receipts are the header's (SPEC section 7, receipts)."""
+    """Raises RuleBroken unless the receipts are the header's."""
     try:
         totals = receipt_totals(receipts_rlp)
     except MalformedRlp as fault:

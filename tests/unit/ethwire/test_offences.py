@@ -59,7 +59,7 @@ SPEC_ROWS = {
     DisconnectReason.UNEXPECTED_IDENTITY: {Offence.UNEXPECTED_IDENTITY},
     DisconnectReason.CLIENT_QUITTING: {Offence.SHUTDOWN},
 }
-"""SPEC section 1, "Which reason for what": reason by reason, the offences that its row names."""
+"""Reason by reason, the offences that its row names."""
 
 WHERE_SPEC_IS_SILENT = {
     Offence.HANDSHAKE_TIMEOUT: DisconnectReason.READ_TIMEOUT,

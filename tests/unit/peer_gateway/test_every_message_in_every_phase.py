@@ -35,7 +35,7 @@ def peer_in(phase: Phase, version: int) -> ScriptedPeer:
 
 
 def received_of(code: int, phase: Phase, version: int) -> Received:
-    """What the code is, by SPEC sections 1 and 2 alone."""
+    """What the code is, by the protocols' own tables alone."""
     if code < ETH_OFFSET:
         return NAMED.get(code, Received.RESERVED_CODE)  # type: ignore[call-overload, no-any-return]
     is_agreed = phase is Phase.OPEN and code < ETH_OFFSET + ETH_VERSIONS[version].length

@@ -209,7 +209,7 @@ def test_explanation_is_what_the_cycle_then_does_for_any_peers(seed, joins):
     done = one.decide(SyncCause.STATIC_PEER_JOINED if is_kept else SyncCause.PEER_JOINED, situation)
     assert (told.verdict, told.master) == (done.verdict, done.master)
     assert one.busy == (was_busy or told.verdict is SyncVerdict.START)
-    # And that is the rule of SPEC section 3, said another way.
+    # And that is the rule itself, said another way.
     is_enough = is_kept or peers.candidates >= 5
     starts = not was_busy and best is not None and best.total_difficulty > situation.ours and is_enough
     assert (done.verdict is SyncVerdict.START) == starts
