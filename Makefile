@@ -11,8 +11,12 @@ STAMPS := $(VENV)/stamps
 LOCK := requirements/lock.txt
 PROTOS := $(wildcard protos/blocksync/v1/*.proto)
 GENERATED := protos/blocksync/v1/coordinator_pb2_grpc.py
-# These measure time and processors, so they share the machine with nothing.
-LIVE_TESTS := tests/integration tests/interop tests/observing
+# Real services and processes; two files at a time, since most of it is waiting.
+LIVE_TESTS := tests/integration
+# These measure the processor, or what others' programs do, so they share the machine with nothing.
+LONE_TESTS := tests/integration/test_api_flood.py tests/interop tests/observing
+IGNORE_LIVE := $(LIVE_TESTS:%=--ignore=%)
+IGNORE_LONE := $(LONE_TESTS:%=--ignore=%)
 BASELINE := protos/baseline.binpb
 PYTHON ?=
 
@@ -43,9 +47,11 @@ test: $(STAMPS)/ready ## lint, formatting, types, and every test
 	@$(BIN)/mypy
 	@$(CHECK_CONTRACTS)
 	@echo "tests that open no port, on every processor …"
-	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests $(LIVE_TESTS:%=--ignore=%) -n auto --dist worksteal $(PYTEST_ARGS)
-	@echo "tests of live services and processes, one at a time …"
-	@$(BIN)/python -m pytest $(LIVE_TESTS) $(PYTEST_ARGS)
+	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests $(IGNORE_LIVE) $(IGNORE_LONE) -n auto --dist worksteal $(PYTEST_ARGS)
+	@echo "tests of live services and processes, two at a time …"
+	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest $(LIVE_TESTS) $(IGNORE_LONE) -n 2 --dist loadfile $(PYTEST_ARGS)
+	@echo "tests that want the machine for themselves, and those with other programs …"
+	@$(BIN)/python -m pytest $(LONE_TESTS) $(PYTEST_ARGS)
 
 test-compose: $(STAMPS)/ready ## the stack in containers; needs a Docker engine
 	@TRISYNC_REQUIRE_INTEROP=0 $(BIN)/python -m pytest tests/compose -m compose $(PYTEST_ARGS)
