@@ -19,6 +19,8 @@ from google.protobuf.descriptor_pb2 import (
 )
 from grpc_tools import protoc
 
+from services.shared.trust.roles import ACCESS
+
 ROOT: Final = Path(__file__).parents[1]
 PAGE: Final = ROOT / "docs" / "rpc.md"
 
@@ -34,8 +36,9 @@ MESSAGES, ENUMS, SERVICES, MEMBERS = 4, 5, 6, 2
 
 INTRODUCTION: Final = """# RPC reference
 
-Made from the contracts in `protos/blocksync/v1` by `make rpc-docs`; what stands here is what stands there. How to call,
-what errors carry, deadlines and limits: [the operator API](operator-api.md).
+Made from the contracts in `protos/blocksync/v1` by `make rpc-docs`; what stands here is what stands there. Roles
+count where there are certificates or tokens ([security](security.md#roles)). How to call, what errors carry,
+deadlines and limits: [the operator API](operator-api.md).
 
 Hashes are 32 bytes, node ids 64, addresses 20. Integers in `bytes` are big-endian without leading zeros; empty is zero.
 """
@@ -111,7 +114,8 @@ def _services(title: str, contracts: dict[str, Contract], names: Sequence[str], 
             yield f"`blocksync.v1.{service.name}`. {contract.comment(SERVICES, at)}".rstrip() + "\n"
             for number, method in enumerate(service.method):
                 comment = contract.comment(SERVICES, at, MEMBERS, number)
-                yield f"- **{method.name}** {_signature(method)}: {comment}"
+                needs = ACCESS[f"blocksync.v1.{service.name}/{method.name}"].needed
+                yield f"- **{method.name}** {_signature(method)}: {comment} Needs {needs}."
             yield ""
 
 
