@@ -20,7 +20,6 @@ from collections.abc import Callable, Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Final
 
-import grpc.aio
 from blocksync.v1 import broadcast_pb2, broadcast_pb2_grpc, common_pb2
 
 from bench import made_blocks
@@ -30,6 +29,7 @@ from bench.hearing_peers import join, until_heard
 from bench.resource_watch import ResourceWatch
 from bench.sync import count
 from bench.targets import Measured, below, rows_of, table
+from bench.virtual_gateways import VirtualGateway, serve_standing_chain
 from services.broadcaster.core.attached_peers import GatewayId
 from services.broadcaster.core.block_relay import BlockRelay, JoinedPeer, RelayBlock
 from services.broadcaster.core.fan_out import FanOut, fan_out_count
@@ -38,6 +38,7 @@ from services.shared.chainspec.genesis import load_genesis
 from services.shared.ethwire.messages import Status
 from services.shared.ethwire.types import Announce, BlockHash, PeerId
 from services.shared.rpc.channel import open_channel
+from tests.support.transactions import Draft
 from trisync.cli.chain_choice import ChainChoice
 from trisync.cli.child import Child
 from trisync.cli.data_dir import DataDir
@@ -51,6 +52,10 @@ DECISIONS: Final = 500
 VIRTUAL_GATEWAYS: Final = 4
 BLOCK_BYTES: Final = 100 * 1024
 VIRTUAL_S: Final = 12
+TRANSACTIONS_A_SECOND: Final = 20
+"""Each goes to all peers but its sender: 20,000 sends a second."""
+SETTLE_S: Final = 0.5
+CHAIN_SOCKET: Final = "chain.sock"
 
 REAL_PEERS: Final = 50
 REAL_GATEWAYS: Final = 2
@@ -83,10 +88,12 @@ async def decide() -> list[Measured]:
 
 
 async def virtual() -> list[Measured]:
-    """A broadcaster process, 1,000 peers behind four scripted gateways, a block of 100 KB each second."""
+    """A broadcaster process with 1,000 peers behind four scripted gateways, 100 KB and 20 transactions a second."""
+    drafts = [Draft(account=at).wire() for at in range(VIRTUAL_S * TRANSACTIONS_A_SECOND)]
     async with contextlib.AsyncExitStack() as stack:
         scratch = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="trisync-")))
         address = f"unix:{scratch / 'b.sock'}"
+        await serve_standing_chain(scratch / CHAIN_SOCKET, stack)
         child = await _broadcaster(scratch, address, stack)
         channel = await stack.enter_async_context(open_channel(address))
         peers = _virtual_peers(MANY)
@@ -99,7 +106,10 @@ async def virtual() -> list[Measured]:
         calls = broadcast_pb2_grpc.BroadcastServiceStub(channel)
         waits_ms, started = [], time.perf_counter()
         for number in range(VIRTUAL_S):
-            await asyncio.sleep(max(0.0, started + number - time.perf_counter()))
+            for tick in range(TRANSACTIONS_A_SECOND):
+                await asyncio.sleep(max(0.0, started + number + tick / TRANSACTIONS_A_SECOND - time.perf_counter()))
+                at = number * TRANSACTIONS_A_SECOND + tick
+                await gateways[at % VIRTUAL_GATEWAYS].pass_on(peers[at % VIRTUAL_GATEWAYS], drafts[at])
             block_hash = os.urandom(32)
             for at, gateway in enumerate(gateways):
                 await gateway.know(peers[at::VIRTUAL_GATEWAYS][:25], block_hash)
@@ -111,13 +121,16 @@ async def virtual() -> list[Measured]:
             assert sent.propagated == fan_out_count(FanOut.SEED, sent.lacking)
             # Fewer, where a peer announces the block in between.
             assert 0 < told.announced <= sent.lacking - sent.propagated
+        await asyncio.sleep(SETTLE_S)
         seconds = time.perf_counter() - started
         used = watch.usage()
+        sends = sum(gateway.transaction_sends for gateway in gateways)
         blocks = [gateway.blocks for gateway in gateways]
     assert max(blocks) <= VIRTUAL_S, "a block's bytes cross to each gateway once"
+    assert sends == len(drafts) * (MANY - 1), "every peer but its sender is sent each transaction, once"
     cpu = 100 * used.cpu_seconds["broadcaster"] / seconds
     return [
-        Measured("1,000 virtual peers, 100 KB a second: CPU", cpu, "% of a core", below(60)),
+        Measured("1,000 virtual peers, 100 KB and 20 transactions a second: CPU", cpu, "% of a core", below(60)),
         Measured("1,000 virtual peers: Propagate answered, median", statistics.median(waits_ms), "ms"),
         Measured("1,000 virtual peers: Propagate answered, longest", max(waits_ms), "ms"),
         Measured("1,000 virtual peers: private memory", used.peak_memory_mb["broadcaster"], "MB"),
@@ -178,39 +191,10 @@ async def real() -> list[Measured]:
     ]
 
 
-class VirtualGateway:
-    """An Attach stream whose peers exist in name only."""
-
-    def __init__(self, stream: Any) -> None:
-        self._stream = stream
-        self.blocks = 0
-        self._reading = asyncio.create_task(self._read(), name="virtual-gateway")
-
-    @classmethod
-    async def attach(cls, channel: grpc.aio.Channel, name: str, peers: Sequence[PeerId]) -> VirtualGateway:
-        stream = broadcast_pb2_grpc.BroadcastLinkServiceStub(channel).Attach()
-        entries = [broadcast_pb2.BroadcastPeer(node_id=peer, eth_version=63) for peer in peers]
-        hello = broadcast_pb2.BroadcastHello(gateway_id=name, peers=entries)
-        await stream.write(broadcast_pb2.AttachRequest(hello=hello))
-        await stream.initial_metadata()
-        return cls(stream)
-
-    async def know(self, peers: Sequence[PeerId], block_hash: bytes) -> None:
-        """Some peers announce a block before we have it."""
-        for peer in peers:
-            known = broadcast_pb2.KnownBlocks(node_id=peer, hashes=block_hash, seen_us=time.time_ns() // 1000)
-            await self._stream.write(broadcast_pb2.AttachRequest(known_blocks=known))
-
-    async def _read(self) -> None:
-        with contextlib.suppress(grpc.aio.AioRpcError):
-            async for message in self._stream:
-                self.blocks += message.WhichOneof("content") == "send_block"
-
-
 async def _broadcaster(scratch: Path, address: str, stack: contextlib.AsyncExitStack) -> Child:
     nothing = os.open(os.devnull, os.O_RDONLY)
     stack.callback(os.close, nothing)
-    words = ["--coordinator", f"unix:{scratch / 'none.sock'}", "--listen", address, "--run-dir", str(scratch)]
+    words = ["--coordinator", f"unix:{scratch / CHAIN_SOCKET}", "--listen", address, "--run-dir", str(scratch)]
     plan = ServicePlan(
         name="broadcaster",
         service="broadcaster",
